@@ -1,0 +1,54 @@
+# Two commands on a fresh machine with Python 3.11+, git and make: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check faults bench lock clean
+setup: .venv/ready
+
+# uv when present (faster), else venv and pip; the same hashed locks either way.
+.venv/ready: requirements/dev.txt pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
+	  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+# The upstream that the demo governs, in an environment of its own.
+.envs/upstream/ready: requirements/demo-upstream.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PYTHON) .envs/upstream && \
+	  uv pip install -q --python .envs/upstream/bin/python --require-hashes -r requirements/demo-upstream.txt; \
+	else \
+	  $(PYTHON) -m venv .envs/upstream && \
+	  .envs/upstream/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/demo-upstream.txt; \
+	fi
+	@touch $@
+
+demo: setup .envs/upstream/ready
+	@$(BIN)/helm-ai-kernel demo --upstream .envs/upstream/bin/mcp-server-time
+
+test: setup .envs/upstream/ready
+	@$(BIN)/python -m pytest
+
+check: setup
+	@$(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/mypy && $(BIN)/python -m pytest tests/test_layers.py tests/docs
+
+# The exhaustive forms of what `make test` samples: every bit, every storage system call.
+faults: setup .envs/upstream/ready
+	@$(BIN)/python -m pytest -m whole --override-ini addopts="-q"
+
+bench: setup
+	@$(BIN)/helm-ai-kernel bench
+
+lock:
+	uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/runtime.txt
+	uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.txt
+	uv pip compile -q requirements/demo-upstream.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/demo-upstream.txt
+
+clean:
+	rm -rf .venv .envs build dist src/*.egg-info

@@ -1,0 +1,171 @@
+"""`helm.toml`, parsed once into one frozen value. An unknown key is refused with the nearest known one; nothing is guessed."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+
+TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are not set here: they are signed (`policy apply`, `tools pin`).
+[kernel]
+agent = "local"        # the principal of calls through the Python library
+
+[approval]
+key = "file"           # "file": {approval}; "ssh-agent": the same key, held by your agent
+
+# An MCP server over stdio, proposed by `tools inspect NAME` and pinned by `tools pin NAME`:
+# [upstream.time]
+# command = ["mcp-server-time", "--local-timezone", "UTC"]
+# env = []             # names of environment variables that it may see
+
+# A budget in calls, reserved before dispatch:
+# [budget.daily]
+# calls = 1000
+# per = "day"          # "session", "day" or "total"
+# tools = ["time/*"]
+"""
+
+_KNOWN: Mapping[str, frozenset[str]] = {
+    "kernel": frozenset({"agent"}),
+    "approval": frozenset({"key"}),
+}
+_KNOWN_NAMED: Mapping[str, frozenset[str]] = {
+    "upstream": frozenset({"command", "env"}),
+    "budget": frozenset({"calls", "per", "tools", "principals"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How to start an MCP server that is not pinned yet; once pinned, the catalogue's command counts."""
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where everything is. People's keys live outside the kernel's home."""
+
+    home: Path
+    people: Path
+
+    @property
+    def config(self) -> Path:
+        return self.home / "helm.toml"
+
+    @property
+    def policy(self) -> Path:
+        return self.home / "policy"
+
+    @property
+    def catalog(self) -> Path:
+        return self.home / "catalog"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    @property
+    def packs(self) -> Path:
+        return self.home / "packs"
+
+    @property
+    def people_keys(self) -> Path:
+        return self.people / "keys"
+
+    @property
+    def trust(self) -> Path:
+        """The genesis digests that this machine's verifier accepts."""
+        return self.people / "trust.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    paths: Paths
+    agent: str = "local"
+    approval_key: str = "file"
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+
+
+def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
+    """`--home`, then `$HELM_HOME`, then the XDG data directory; people's files in `$HELM_PEOPLE` or the XDG config directory."""
+    user = Path(environ.get("HOME", "/"))
+    data = Path(environ.get("XDG_DATA_HOME") or user / ".local/share") / "helm-ai-kernel"
+    config = Path(environ.get("XDG_CONFIG_HOME") or user / ".config") / "helm-ai-kernel"
+    return Paths(
+        Path(home or environ.get("HELM_HOME") or data).absolute(), Path(people or environ.get("HELM_PEOPLE") or config).absolute()
+    )
+
+
+def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:
+    """Raises `OutsideError` where there is no home, `Refused` where the file says something that we do not know."""
+    try:
+        text = where.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = f"helm-ai-kernel init --home {where.home}"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=hint) from None
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise _refused(f"`{where.config}`: {e}") from None
+    _check(table)
+    kernel, approval = table.get("kernel", {}), table.get("approval", {})
+    agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
+    key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
+    if key not in ("file", "ssh-agent"):
+        raise _refused(f"approval.key is `{key}`, neither `file` nor `ssh-agent`")
+    upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
+    budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
+    return Config(where, agent, key, upstreams, budgets)
+
+
+def _check(table: Mapping[str, Any]) -> None:
+    sections = _KNOWN.keys() | _KNOWN_NAMED.keys()
+    for section, content in table.items():
+        if section not in sections:
+            raise _unknown(section, sections)
+        named = content.items() if section in _KNOWN_NAMED and isinstance(content, dict) else [("", content)]
+        known = _KNOWN.get(section) or _KNOWN_NAMED[section]
+        for name, keys in named:
+            if not isinstance(keys, dict):
+                raise _refused(f"[{section}{'.' + name if name else ''}] is not a table")
+            for key in keys:
+                if key not in known:
+                    raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
+
+
+def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
+    command, env = value.get("command"), value.get("env", [])
+    for label, items in (("command", command), ("env", env)):
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise _refused(f"upstream.{name}.{label} is not a list of strings")
+    if not command:
+        raise _refused(f"upstream.{name}.command is empty")
+    return Upstream(tuple(command), tuple(env))
+
+
+def _string(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value or len(value) > 64:
+        raise _refused(f"{name} is not a short string")
+    return value
+
+
+def _unknown(key: str, known: frozenset[str] | set[str]) -> Refused:
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(known), 1, 0.0)
+    return _refused(f"`{key}` is not known", f"did you mean `{near[0]}`?" if near else "")
+
+
+def _refused(detail: str, hint: str = "") -> Refused:
+    return Refused(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)

@@ -1,0 +1,1 @@
+"""The executor: the path of a call, pure. It sees the world only through `Host`."""

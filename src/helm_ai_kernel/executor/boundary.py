@@ -1,0 +1,52 @@
+"""The configured, pure part of the kernel: what may be called, by which contract, under which policy."""
+
+from dataclasses import dataclass
+
+from helm_ai_kernel.guardian.policy import Policy, decide
+from helm_ai_kernel.pep.admit import admit
+from helm_ai_kernel.pep.catalog import Catalog
+from helm_ai_kernel.pep.release import release
+from helm_ai_kernel.tcb.call import Admitted, Call
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Decision, Facts, Outcome, Status
+from helm_ai_kernel.tcb.errors import Refused
+
+from .host import Reply, ReplyKind
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A catalogue and the policy that was type-checked against it; `policy` is None before the first activation."""
+
+    catalog: Catalog
+    policy: Policy | None
+
+    def admit(self, raw: bytes) -> Admitted:
+        return admit(raw, self.catalog)
+
+    def decide(self, admitted: Admitted, facts: Facts) -> Decision:
+        return decide(self.policy, admitted, facts)
+
+    def judge(self, call: Call, reply: Reply) -> Outcome:
+        """What a reply means. Only output that keeps the pinned contract is OK; only proof makes a call FAILED."""
+        if reply.kind is ReplyKind.FAILED:
+            return Outcome(Status.FAILED, reply.ms, reason=reply.reason, sub=reply.sub)
+        if reply.kind is ReplyKind.UNKNOWN or reply.output is None:
+            return Outcome(
+                Status.UNKNOWN, reply.ms, output=reply.output, reason=Reason.ERR_OUTCOME_UNKNOWN, sub=reply.sub,
+                truncated=reply.truncated,
+            )  # fmt: skip
+        if reply.truncated:
+            return _drift(reply, "output_bytes")
+        try:
+            contract, tool_error = release(self.catalog.tools[call.tool], reply.output)
+        except Refused as refused:
+            return _drift(reply, reply.sub or refused.sub)
+        return Outcome(Status.OK, reply.ms, output=reply.output, contract=contract, tool_error=tool_error)
+
+
+def _drift(reply: Reply, sub: str) -> Outcome:
+    return Outcome(
+        Status.DRIFT, reply.ms, output=reply.output, reason=Reason.ERR_CONNECTOR_CONTRACT_DRIFT, sub=sub,
+        truncated=reply.truncated,
+    )  # fmt: skip

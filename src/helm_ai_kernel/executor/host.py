@@ -1,0 +1,66 @@
+"""The executor's whole view of the world: what it may ask for, and what it gets back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from helm_ai_kernel.tcb.call import Admitted, Call
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Decision, Facts, Outcome, Verdict
+from helm_ai_kernel.tcb.receipt import Receipt
+
+Decide = Callable[[Admitted, Facts], Decision]
+
+
+class ReplyKind(StrEnum):
+    OUTPUT = "output"  # the connector answered; whether the answer keeps its contract is not yet known
+    FAILED = "failed"  # the connector proves that nothing was applied
+    UNKNOWN = "unknown"  # it may have been applied: timeout, lost process, broken framing
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back from a dispatch. `output` are raw bytes; with UNKNOWN they are the readable rest, as evidence."""
+
+    kind: ReplyKind
+    ms: int
+    output: bytes | None = None
+    reason: Reason = Reason.OK
+    sub: str = ""
+    truncated: bool = False
+
+
+class Connector(Protocol):
+    """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
+
+    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: the verdict, its evidence and, when released, the output bytes that were hashed."""
+
+    verdict: Verdict
+    reason: Reason
+    decision: Receipt
+    outcome: Receipt | None
+    output: bytes | None  # None: refused, withheld, or unknown
+    output_salt: bytes | None
+    args_salt: bytes | None
+    checkpoint: bytes  # signed note that covers the last receipt named here
+    hint: str = ""
+
+
+class Host(Protocol):
+    """One session's access to the log and the connectors. Everything here is durable when it returns."""
+
+    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt: ...
+
+    async def dispatch(self, call: Call, intent: Receipt) -> Reply: ...
+
+    async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt: ...
+
+    async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer: ...

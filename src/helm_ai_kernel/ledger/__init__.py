@@ -1,0 +1,1 @@
+"""The signed receipt store: one writer per log that decides, signs and appends in one transaction."""

@@ -1,0 +1,222 @@
+"""What the single writer does for each kind of receipt: read the facts, decide, claim, reserve, append. One place per flow.
+
+A job refuses before it writes or not at all: a `Refused` leaves the group as it was (`docs/spec/flows.md`).
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
+
+from .store import ARGS, KEY, OUTPUT
+from .transaction import SALT_BYTES, Session, Transaction
+
+RAW_KEPT_MAX = 64 * 1024  # a refused request is kept as evidence up to here; a flood of large ones must not fill the disk
+DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # these hold the tool
+
+Decide = Callable[[Admitted, Facts], Decision]
+
+
+class Intent(NamedTuple):
+    """An ALLOW that waits for its outcome."""
+
+    index: int
+    leaf: Digest
+
+
+def start_session(tx: Transaction, session: Session, client: str | None) -> Receipt:
+    content: dict[str, Json] = {"event": "start", "principal": session.principal, "door": session.door, "client": client}
+    return tx.append(session, Kind.SESSION, {**content, "policy": tx.policy, "catalog": tx.catalog})
+
+
+def end_session(tx: Transaction, session: Session, reason: str) -> Receipt:
+    count = tx.heads[session.id].seq + 1
+    receipt = tx.append(session, Kind.SESSION, {"event": "end", "count": count, "reason": reason})
+    del tx.heads[session.id]
+    return receipt
+
+
+def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, budgets: Sequence[Budget]) -> Receipt:
+    """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt in one transaction."""
+    read = _read(tx, session, admitted, budgets)
+    decision = rule(admitted, read.facts)
+    content: dict[str, Json] = {
+        "verdict": decision.verdict.value,
+        "reason": decision.reason.value,
+        "facts": read.facts.to_json(),
+        "policy": read.facts.policy,
+        "effect_by": EffectBy.KERNEL.value,
+    }
+    if decision.sub:
+        content["sub"] = decision.sub
+    if admitted.args is None or admitted.tool is None:
+        content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", RAW_KEPT_MAX)
+        return tx.append(session, Kind.DECISION, content, hint=decision.hint)
+    content["tool"] = admitted.tool
+    if admitted.pin is not None:
+        content["pin"] = admitted.pin
+    if admitted.effect is not None:
+        content["effect"] = admitted.effect.value
+    if decision.rules:
+        content["rules"] = list(decision.rules)
+    if isinstance(admitted, Refusal):
+        content["args_hash"] = _kept(tx, ARGS, admitted.args)
+        return tx.append(session, Kind.DECISION, content, hint=decision.hint)
+    return _decided(tx, session, admitted, read, decision, content)
+
+
+def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
+    """Close an open intent, once. A tool that broke its contract is held in the same transaction."""
+    row = tx.conn.execute(
+        "SELECT tool, principal, key, reserved FROM intents WHERE idx=? AND leaf=?", (intent.index, hashes.raw(intent.leaf))
+    ).fetchone()
+    if row is None:
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
+    tool, principal, key, reserved = row
+    windows: dict[str, str] = json.loads(reserved)
+    spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
+    for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
+        tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
+    receipt = _outcome(tx, session, intent.leaf, outcome, spent)
+    tx.conn.execute("DELETE FROM intents WHERE idx=?", (intent.index,))
+    if key is not None:
+        state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
+        tx.conn.execute(
+            "UPDATE claims SET state=?, outcome=? WHERE principal=? AND tool=? AND key=?",
+            (state.value, receipt.index, principal, tool, key),
+        )
+    if outcome.reason in DRIFTED:
+        hold(tx, tool, receipt.leaf, outcome.reason)
+    return receipt
+
+
+def late(tx: Transaction, session: Session, intent: Digest, outcome: Outcome) -> Receipt:
+    """An answer that came after UNKNOWN was recorded: kept as evidence, never an edit."""
+    return _outcome(tx, session, intent, outcome, {})
+
+
+def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:
+    """Stop a tool until a person releases it; an existing hold stays as it is."""
+    if held(tx, tool) is not None or tx.kernel is None:
+        return None
+    receipt = tx.append(tx.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, (cause,))
+    tx.conn.execute("INSERT INTO holds VALUES (?,?)", (tool, hashes.raw(receipt.leaf)))
+    return receipt
+
+
+def held(tx: Transaction, tool: str) -> Digest | None:
+    row = tx.conn.execute("SELECT leaf FROM holds WHERE tool=?", (tool,)).fetchone()
+    return None if row is None else hashes.text(bytes(row[0]))
+
+
+def recovered(tx: Transaction, session: Session, open_count: int) -> Receipt:
+    root = hashes.text(tx.start.frontier.root())
+    return tx.append(session, Kind.RECOVERY, {"size": tx.start.frontier.size, "root": root, "open": open_count})
+
+
+class Read(NamedTuple):
+    """The facts, and what the same reading found for the claim and the reservation."""
+
+    facts: Facts
+    windows: Mapping[str, str]  # budget -> the key under which its use is counted
+    first: int = -1  # log index of the ALLOW that holds the idempotency key
+    key_hash: Digest | None = None  # as that receipt names the key
+
+
+def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequence[Budget]) -> Read:
+    """Everything that `decide` reads."""
+    clock = tx.moment.clock
+    if isinstance(admitted, Refusal):
+        return Read(Facts(session.principal, session.door, tx.policy, clock), {})
+    windows = {b.name: b.window(session.id, clock.wall_ms) for b in budgets if b.covers(session.principal, admitted.tool)}
+    left = {b.name: b.left(_used(tx, b.name, windows[b.name])) for b in budgets if b.name in windows}
+    claim, first, key_hash = None, -1, None
+    if admitted.key is not None:
+        row = tx.conn.execute(
+            "SELECT idx, leaf, key_hash, state FROM claims WHERE principal=? AND tool=? AND key=?",
+            (session.principal, admitted.tool, admitted.key),
+        ).fetchone()
+        if row is not None:
+            first, key_hash = int(row[0]), hashes.text(bytes(row[2]))
+            same = (tx.attachment(first, ARGS) or b"")[SALT_BYTES:] == admitted.args
+            claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
+    facts = Facts(session.principal, session.door, tx.policy, clock, held(tx, admitted.tool), claim, left)
+    return Read(facts, windows, first, key_hash)
+
+
+def _used(tx: Transaction, name: str, window: str) -> int:
+    row = tx.conn.execute("SELECT used FROM budgets WHERE name=? AND window=?", (name, window)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _decided(
+    tx: Transaction, session: Session, call: Call, read: Read, decision: Decision, content: dict[str, Json]
+) -> Receipt:
+    """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
+    if decision.repeats is not None:
+        first = tx.attachment(read.first, ARGS) or b""
+        content["args_hash"] = hashes.digest(first)  # the same content under the first one's salt: one attachment, one name
+        content["repeats"] = decision.repeats
+    else:
+        content["args_hash"] = _kept(tx, ARGS, call.args)
+    if call.key is not None:
+        content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode())
+    if decision.verdict is not Verdict.ALLOW or decision.repeats is not None:
+        parents = () if decision.repeats is None else (decision.repeats,)
+        return tx.append(session, Kind.DECISION, content, parents, decision.hint)
+    content["deadline_ms"] = read.facts.clock.wall_ms + call.wall_ms
+    if decision.reserve:
+        content["reserved"] = dict(decision.reserve)
+    receipt = tx.append(session, Kind.DECISION, content, hint=decision.hint)
+    raw = hashes.raw(receipt.leaf)
+    for name in decision.reserve:
+        tx.conn.execute(
+            "INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name])
+        )
+    if call.key is not None:
+        tx.conn.execute(
+            "INSERT INTO claims VALUES (?,?,?,?,?,?,?,NULL)",
+            (session.principal, call.tool, call.key, receipt.index, raw, hashes.raw(Digest(str(content["key"]))), ClaimState.OPEN.value),
+        )
+    tx.conn.execute(
+        "INSERT INTO intents VALUES (?,?,?,?,?,?)",
+        (receipt.index, raw, call.tool, session.principal, call.key, json.dumps({n: read.windows[n] for n in decision.reserve})),
+    )
+    return receipt
+
+
+def _outcome(tx: Transaction, session: Session, intent: Digest, outcome: Outcome, spent: Mapping[str, int]) -> Receipt:
+    content: dict[str, Json] = {"decision": intent, "status": outcome.status.value, "ms": outcome.ms}
+    if outcome.output is not None:
+        content["output_hash"] = _kept(tx, OUTPUT, outcome.output)
+    if outcome.contract is not None:
+        content["contract"] = outcome.contract.value
+    if outcome.reason is not Reason.OK:
+        content["reason"] = outcome.reason.value
+    if outcome.sub:
+        content["sub"] = outcome.sub
+    if spent:
+        content["spent"] = dict(spent)
+    if outcome.tool_error:
+        content["tool_error"] = True
+    if outcome.truncated:
+        content["truncated"] = True
+    return tx.append(session, Kind.OUTCOME, content, (intent,))
+
+
+def _kept(tx: Transaction, slot: int, content: bytes, bytes_max: int | None = None) -> Digest:
+    """Name the content under a fresh salt, and keep it unless it is larger than `bytes_max`."""
+    salt = os.urandom(SALT_BYTES)
+    if bytes_max is not None and len(content) > bytes_max:
+        return hashes.attachment_name(salt, content)
+    return tx.attach(slot, salt, content)

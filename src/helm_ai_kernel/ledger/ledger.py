@@ -1,0 +1,186 @@
+"""The log of one kernel, open for writing: what the rest of the product may ask of it, each answer durable when it comes."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.call import Admitted
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Outcome, Status
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
+from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.statement import Statement
+
+from . import jobs, statements, store
+from .jobs import Decide, Intent
+from .signer import CheckpointSigner, first
+from .statements import Document
+from .transaction import SALT_BYTES, Ink, Session, State
+from .writer import Writer, end_process
+
+DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
+
+
+def create(folder: Path, *, origin: str, log_key: Signer) -> None:
+    """Write an empty log; refuses to overwrite one."""
+    frontier, checkpoint = first(log_key, origin)
+    store.create(folder / DATABASE, origin=origin, frontier=frontier.to_bytes(), checkpoint=checkpoint.note)
+
+
+class Ledger:
+    """`open` it inside the event loop that will use it; `close` ends every session and stores the last checkpoint."""
+
+    def __init__(self, writer: Writer, lock: store.Lock, read: sqlite3.Connection, clean: bool, budgets: Sequence[Budget]) -> None:
+        self.writer = writer
+        self._lock = lock
+        self._read = read  # sees only what is committed, whatever the writer is in the middle of
+        self._clean = clean
+        self._budgets = budgets
+        self._sessions: dict[str, Session] = {}
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, ink: Ink, log_key: Signer, budgets: Sequence[Budget] = (), end: Callable[[str], None] = end_process
+    ) -> "Ledger":
+        """Take the lock and check the tail; raises `OutsideError`. Nothing is answered before `begin`."""
+        lock = store.Lock(folder / LOCK)
+        try:
+            conn = store.connect(folder / DATABASE)
+            try:
+                with store.outside():
+                    state, signer, clean = _load(conn, log_key)
+            except BaseException:
+                conn.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        read = store.connect(folder / DATABASE, read_only=True)
+        return cls(Writer(conn, state, ink, signer, end), lock, read, clean, budgets)
+
+    @property
+    def origin(self) -> str:
+        return self.writer.state.origin
+
+    @property
+    def checkpoint(self) -> bytes:
+        return self.writer.checkpoint
+
+    async def begin(self, client: str) -> bool:
+        """Open the kernel's own session; returns whether the process before this one ended cleanly."""
+        self.writer.kernel = await self.session("kernel", "kernel", client)
+        return self._clean
+
+    async def session(self, principal: str, door: str, client: str | None) -> Session:
+        """Open a session; its id is 128 random bits of ours."""
+        session = Session(os.urandom(16).hex(), principal, door)
+        await self.writer.submit(lambda tx: jobs.start_session(tx, session, client))
+        self._sessions[session.id] = session
+        return session
+
+    async def end_session(self, session: Session, reason: str) -> Receipt:
+        del self._sessions[session.id]
+        return await self.writer.submit(lambda tx: jobs.end_session(tx, session, reason))
+
+    async def commit(self, session: Session, admitted: Admitted, decide: Decide) -> Receipt:
+        return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, self._budgets))
+
+    async def settle(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
+        return await self.writer.submit(lambda tx: jobs.settle(tx, session, Intent(intent.index, intent.leaf), outcome))
+
+    async def late(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
+        return await self.writer.submit(lambda tx: jobs.late(tx, session, intent.leaf, outcome))
+
+    async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
+        """Let a person's statement take effect; raises `Refused` where it may not."""
+        return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents))
+
+    def open_intents(self) -> Iterable[Digest]:
+        rows = self._read.execute("SELECT leaf FROM intents ORDER BY idx").fetchall()
+        return [hashes.text(bytes(row[0])) for row in rows]
+
+    async def recovered(self, open_count: int) -> None:
+        kernel = self._kernel()
+        await self.writer.submit(lambda tx: jobs.recovered(tx, kernel, open_count))
+
+    async def conclude(self, decision: Digest, outcome: Outcome) -> None:
+        kernel = self._kernel()
+        row = self._read.execute("SELECT idx FROM intents WHERE leaf=?", (hashes.raw(decision),)).fetchone()
+        intent = Intent(row[0], decision)
+        await self.writer.submit(lambda tx: jobs.settle(tx, kernel, intent, outcome))
+
+    def first_outcome(self, repeat: Receipt) -> tuple[Receipt, bytes | None, bytes | None]:
+        """The outcome that a repeated call is answered with: receipt, salt, and output unless it was withheld."""
+        row = self._read.execute(
+            "SELECT r.idx, r.line, a.content FROM claims c JOIN receipts r ON r.idx=c.outcome "
+            "LEFT JOIN attachments a ON a.idx=r.idx AND a.slot=? WHERE c.leaf=?",
+            (store.OUTPUT, hashes.raw(Digest(str(repeat.repeats)))),
+        ).fetchone()
+        if row is None:
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck")
+        receipt = Receipt.from_bytes(bytes(row[1]), row[0])
+        if row[2] is None or receipt.status is not Status.OK:
+            return receipt, None, None
+        content = bytes(row[2])
+        return receipt, content[:SALT_BYTES], content[SALT_BYTES:]
+
+    def attachment(self, index: int, slot: int) -> tuple[bytes, bytes] | None:
+        """Salt and content."""
+        row = self._read.execute("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot)).fetchone()
+        return None if row is None else (bytes(row[0])[:SALT_BYTES], bytes(row[0])[SALT_BYTES:])
+
+    def document(self, digest: Digest) -> bytes:
+        row = self._read.execute("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),)).fetchone()
+        if row is None or hashes.digest(bytes(row[0])) != digest:
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the document `{digest}` is missing or damaged", hint="helm-ai-kernel fsck")
+        return bytes(row[0])
+
+    async def close(self) -> None:
+        """End every session, the kernel's last; afterwards the log is marked clean."""
+        kernel = self.writer.kernel
+        for session in [s for s in self._sessions.values() if s is not kernel] + ([kernel] if kernel else []):
+            await self.end_session(session, "closed")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the store without ending sessions: what a crash leaves, for whoever starts next."""
+        try:
+            self._read.close()
+            self.writer.close(clean=not self._sessions)
+        finally:
+            self._lock.release()
+
+    def _kernel(self) -> Session:
+        if self.writer.kernel is None:
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the log has not begun")
+        return self.writer.kernel
+
+
+def _load(conn: sqlite3.Connection, log_key: Signer) -> tuple[State, CheckpointSigner, bool]:
+    """The state as stored, the tail since the last checkpoint hashed again and checked against the stored rows."""
+    origin, policy, catalog, peaks, note, clean = conn.execute(
+        "SELECT origin, policy, catalog, frontier, checkpoint, clean FROM log"
+    ).fetchone()
+    signer = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note))
+    frontier, leaves = signer.frontier, []
+    for index, leaf, line in conn.execute("SELECT idx, leaf, line FROM receipts WHERE idx>=? ORDER BY idx", (frontier.size,)):
+        if index != frontier.size or leaf_hash(bytes(line)) != bytes(leaf):
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"receipt {index} is not what was appended", hint="helm-ai-kernel fsck")
+        leaves.append(bytes(leaf))
+        frontier = frontier.append(bytes(leaf))
+    stored = conn.execute("SELECT count(*), coalesce(max(idx), -1) FROM receipts").fetchone()
+    if tuple(stored) != (frontier.size, frontier.size - 1):
+        raise OutsideError(
+            Reason.ERR_STORE_CORRUPT, f"{stored[0]} receipts are stored, {frontier.size} were signed for", hint="helm-ai-kernel fsck"
+        )
+    signer.extend(frontier, leaves)
+    digests = [None if raw is None else hashes.text(bytes(raw)) for raw in (policy, catalog)]
+    return State(origin, frontier, {}, digests[0], digests[1]), signer, bool(clean)
+
+

@@ -1,0 +1,51 @@
+"""The checkpoint signer. It can only ever extend what it signed: its whole interface is "these leaves came after".
+
+Between processes it starts from the last checkpoint that it stored, checked against its own signature and the frontier.
+"""
+
+from collections.abc import Iterable
+
+from helm_ai_kernel.tcb.checkpoint import Checkpoint, sign
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.merkle import Frontier
+
+
+class CheckpointSigner:
+    """Holds the log key and the tree as it was last signed."""
+
+    def __init__(self, key: Signer, origin: str, frontier: Frontier, note: bytes) -> None:
+        """`frontier` and `note` as stored; raises `OutsideError(ERR_STORE_CORRUPT)` where they contradict each other."""
+        try:
+            last = Checkpoint.from_bytes(note)
+            last.verify(origin, key.public)
+        except EvidenceError as e:
+            raise _contradiction(str(e)) from None
+        if (last.size, last.root) != (frontier.size, frontier.root()):
+            raise _contradiction(f"the checkpoint of size {last.size} is not for the stored tree of size {frontier.size}")
+        self._key = key
+        self._origin = origin
+        self.frontier = frontier
+        self.last = last
+
+    def extend(self, frontier: Frontier, leaves: Iterable[bytes]) -> Checkpoint:
+        """Sign the tree that results from appending `leaves`; raises where that is not `frontier`."""
+        grown = self.frontier
+        for leaf in leaves:
+            grown = grown.append(leaf)
+        if (grown.size, grown.root()) != (frontier.size, frontier.root()):
+            raise _contradiction(f"a tree of size {frontier.size} does not extend the signed one of size {self.frontier.size}")
+        self.last = sign(self._origin, grown.size, grown.root(), self._key)
+        self.frontier = grown
+        return self.last
+
+
+def first(key: Signer, origin: str) -> tuple[Frontier, Checkpoint]:
+    """The empty tree and its checkpoint, with which a log begins."""
+    empty = Frontier(0, ())
+    return empty, sign(origin, 0, empty.root(), key)
+
+
+def _contradiction(detail: str) -> OutsideError:
+    return OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck")

@@ -1,0 +1,72 @@
+"""How a person's signed statement takes effect: checked against the registry and against what is in force, once, in one transaction."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Finding, Reason
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.statement import Change, Statement, authorise
+
+from .jobs import held
+from .transaction import Transaction
+
+
+class Document(NamedTuple):
+    """Something that receipts name by digest and a pack carries: a catalogue, a policy manifest, a policy file."""
+
+    name: str  # "catalog", "policy", "file"
+    content: bytes
+
+
+def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
+    """Append the statement and let it take effect; raises `Refused` and changes nothing where it may not."""
+    _check(tx, statement)
+    for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
+        if change is not None:
+            _in_force(tx, name, change)
+    parents = ()
+    if statement.tool is not None:
+        hold = held(tx, statement.tool)
+        if hold is None or hold != statement.hold:
+            raise _mismatch(f"`{statement.tool}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
+        parents = (hold,)
+        tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
+    if tx.kernel is None:
+        raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet")
+    receipt = tx.append(tx.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()}, parents)
+    tx.conn.execute("INSERT INTO statements VALUES (?,?)", (statement.nonce, receipt.index))
+    for digest, document in documents.items():
+        row = (hashes.raw(digest), document.name, document.content)
+        tx.conn.execute("INSERT INTO documents VALUES (?,?,?) ON CONFLICT DO NOTHING", row)
+    if statement.policy is not None:
+        tx.policy = statement.policy.after
+    if statement.catalog is not None:
+        tx.catalog = statement.catalog.after
+    return receipt
+
+
+def _check(tx: Transaction, statement: Statement) -> None:
+    registry = tx.ink.registry
+    if statement.log != tx.start.origin:
+        raise _mismatch(f"the statement is for the log `{statement.log}`, this is `{tx.start.origin}`", "sign it again here")
+    try:
+        authorise(statement, registry, registry.size)
+    except EvidenceError as e:
+        role = e.finding is Finding.KEY_ROLE
+        reason = Reason.ERR_APPROVAL_KEY_ROLE if role else Reason.ERR_APPROVAL_SIGNATURE
+        raise Refused(reason, e.detail, hint="sign with a registered `approval` key") from None
+    if tx.conn.execute("SELECT 1 FROM statements WHERE nonce=?", (statement.nonce,)).fetchone():
+        raise Refused(Reason.ERR_APPROVAL_CONSUMED, "this statement was used before", hint="sign a new one")
+
+
+def _in_force(tx: Transaction, name: str, change: Change) -> None:
+    now = tx.policy if name == "policy" else tx.catalog
+    if change.before != now:
+        raise _mismatch(f"the {name} in force is `{now}`, the statement was signed for `{change.before}`", "look again, then sign again")
+
+
+def _mismatch(detail: str, hint: str) -> Refused:
+    return Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, detail, hint=hint)

@@ -1,0 +1,149 @@
+"""One group of the single writer: what it has appended so far, not yet durable, visible to the jobs after it.
+
+Nothing here commits. The writer throws the whole value away when the group fails, so that memory never runs ahead of the disk.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.decision import Clock
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
+from helm_ai_kernel.tcb.registry import Registry
+
+SALT_BYTES = 32
+
+
+class Head(NamedTuple):
+    """The last receipt of a session."""
+
+    seq: int
+    leaf: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A principal at a door, from its start receipt to its end; ids are ours and never reused."""
+
+    id: str
+    principal: str
+    door: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the log is at one moment: the same value that a fold over its receipts would give."""
+
+    origin: str
+    frontier: Frontier
+    heads: Mapping[str, Head]  # open sessions
+    policy: Digest | None
+    catalog: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """What every receipt of this process is written with."""
+
+    execution: Signer
+    registry: Registry
+    version: str
+    insecure: tuple[str, ...] = ()
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.registry.size, self.registry.head)
+
+
+class Moment(NamedTuple):
+    """The time of a group, read once by the writer: `at` for people, `clock` for facts."""
+
+    at: str
+    clock: Clock
+
+
+class Transaction:
+    """The working copy of one group. Jobs read and append here."""
+
+    def __init__(self, conn: sqlite3.Connection, state: State, ink: Ink, moment: Moment, kernel: Session | None) -> None:
+        self.conn = conn
+        self.ink = ink
+        self.moment = moment
+        self.kernel = kernel
+        self.start = state
+        self.frontier = state.frontier
+        self.heads = dict(state.heads)
+        self.policy = state.policy
+        self.catalog = state.catalog
+        self.receipts: list[Receipt] = []
+        self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
+        self._attachments: list[tuple[int, int, bytes]] = []
+        self._trust: dict[str, Json] = {"head": ink.trust.head, "size": ink.trust.size}
+        self._build: dict[str, Json] = {"version": ink.version}
+        if ink.insecure:
+            self._build["insecure"] = list(ink.insecure)
+
+    @property
+    def state(self) -> State:
+        return replace(self.start, frontier=self.frontier, heads=self.heads, policy=self.policy, catalog=self.catalog)
+
+    @property
+    def index(self) -> int:
+        """The log index of the next receipt."""
+        return self.frontier.size
+
+    def append(self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = (), hint: str = "") -> Receipt:
+        """Sign and append one receipt; durable only when the group is."""
+        trust = self.ink.trust
+        head = self.heads.get(session.id)
+        seq, prev = (0, trust.head) if head is None else (head.seq + 1, head.leaf)
+        body: dict[str, Json] = {
+            "at": self.moment.at,
+            "build": self._build,
+            "kind": kind.value,
+            "log": self.start.origin,
+            "parents": list(parents),
+            "prev": prev,
+            "seq": seq,
+            "session": session.id,
+            "trust": self._trust,
+            "v": 1,
+            **content,
+        }
+        record = seal(body, (self.ink.execution,))
+        leaf = record.leaf
+        receipt = Receipt(
+            kind, self.start.origin, session.id, seq, prev, tuple(parents), trust, body, record.line, leaf, self.index, hint
+        )
+        raw = hashes.raw(leaf)
+        self._rows.append((self.index, bytes.fromhex(session.id), seq, kind.value, raw, record.line))
+        self.receipts.append(receipt)
+        self.heads[session.id] = Head(seq, leaf)
+        self.frontier = self.frontier.append(raw)
+        return receipt
+
+    def attach(self, slot: int, salt: bytes, content: bytes) -> Digest:
+        """Keep `content` beside the receipt that is appended next; the name is what that receipt says."""
+        self._attachments.append((self.index, slot, salt + content))
+        return hashes.attachment_name(salt, content)
+
+    def attachment(self, index: int, slot: int) -> bytes | None:
+        """Salt and content, also of this group."""
+        for at, where, content in self._attachments:
+            if (at, where) == (index, slot):
+                return content
+        row = self.conn.execute("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def flush(self) -> int:
+        """Hand the group's rows to SQLite and say how many bytes they are; the writer commits."""
+        self.conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", self._rows)
+        self.conn.executemany("INSERT INTO attachments VALUES (?,?,?)", self._attachments)
+        return sum(len(row[5]) for row in self._rows) + sum(len(row[2]) for row in self._attachments)

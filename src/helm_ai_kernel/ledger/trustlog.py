@@ -1,0 +1,39 @@
+"""The trust registry on disk: one canonical line per event, replayed and fully verified from genesis at every start."""
+
+import os
+from pathlib import Path
+
+from helm_ai_kernel.tcb.codes import Finding, Reason
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.registry import Registry
+
+BYTES_MAX = 16 << 20  # thousands of key events
+
+
+def load(path: Path) -> Registry:
+    """Raises `EvidenceError` where any event does not verify, `OutsideError` where there is no registry."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no registry at `{path}`", hint="helm-ai-kernel init") from None
+    if len(data) > BYTES_MAX or not data.endswith(b"\n"):
+        raise EvidenceError(Finding.REGISTRY_INVALID, "too large, empty or cut in the middle of an event", where=str(path))
+    return Registry.replay(data[:-1].split(b"\n"))
+
+
+def create(path: Path, registry: Registry) -> None:
+    """Write a new registry file, durable with its directory; refuses to overwrite one."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(b"".join(line + b"\n" for line in registry.lines))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """A new name is durable only when its directory is."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

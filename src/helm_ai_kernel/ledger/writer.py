@@ -1,0 +1,212 @@
+"""The single writer: takes what is queued, runs it as one transaction, commits with fsync, signs one checkpoint, and only then answers.
+
+While the disk answers fast the commit runs on the event loop (a thread would cost more than it saves); on a slow disk it
+runs in the writer's own thread. A commit that failed in a way that leaves the disk's state unknown ends the process: nothing
+that was signed in it may ever leave.
+"""
+
+import asyncio
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Clock
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+
+from .signer import CheckpointSigner
+from .store import translated
+from .transaction import Ink, Moment, Session, State, Transaction
+
+INLINE_US = 300.0  # a commit faster than this is cheaper on the loop than two thread switches
+WAL_BYTES_MAX = 4 << 20  # receipts and attachments written before the WAL is folded back into the file
+GROUP_MAX = 512  # jobs in one transaction: bounds the latency of the first of them
+EXIT_SEALED = 70  # the process's exit code when evidence can no longer be stored
+
+T = TypeVar("T")
+Job = Callable[[Transaction], T]
+
+
+@dataclass(slots=True)
+class _Queued:
+    job: Job[Any]
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: Exception | None = None
+
+
+def end_process(why: str) -> None:
+    """The default end: no cleanup, no second try, nothing more is answered."""
+    sys.stderr.write(f"error: the evidence store failed and the kernel ends: {why}\nhint: helm-ai-kernel fsck\n")
+    sys.stderr.flush()
+    os._exit(EXIT_SEALED)
+
+
+class Writer:
+    """Owns the connection, the log's state and the checkpoint signer. One event loop submits to it."""
+
+    def __init__(
+        self, conn: sqlite3.Connection, state: State, ink: Ink, signer: CheckpointSigner, end: Callable[[str], None]
+    ) -> None:
+        self.state = state
+        self.kernel: Session | None = None
+        self.sealed = ""
+        self._conn = conn
+        self._ink = ink
+        self._signer = signer
+        self._end = end
+        self._queue: list[_Queued] = []
+        self._busy = False
+        self._commit_us = 0.0
+        self._wal_bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def ink(self) -> Ink:
+        return self._ink
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest signed note; covers everything that was answered."""
+        return self._signer.last.note
+
+    async def submit(self, job: Job[T]) -> T:
+        """Run `job` in the next group; returns when its group is durable and under a checkpoint."""
+        if self.sealed:
+            raise OutsideError(Reason.ERR_SEALED, f"nothing is executed any more: {self.sealed}", hint="helm-ai-kernel fsck")
+        loop = asyncio.get_running_loop()
+        queued = _Queued(job, loop.create_future())
+        self._queue.append(queued)
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._drain, loop)
+        result: T = await queued.future
+        return result
+
+    def close(self, *, clean: bool) -> None:
+        """Store the last checkpoint, and whether every session was ended."""
+        if not self.sealed:
+            self._conn.execute("BEGIN IMMEDIATE")
+            self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
+            self._conn.execute("COMMIT")
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._conn.close()
+
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
+        if self._commit_us < INLINE_US:
+            self._write(group)
+            self._finish(loop, group)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "helm-ledger")
+        written = loop.run_in_executor(self._thread, self._write, group)
+        written.add_done_callback(lambda _: self._finish(loop, group))
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, group: list[_Queued]) -> None:
+        for queued in group:
+            if queued.future.done():
+                continue  # its caller went away; what it asked for is durable all the same
+            if queued.error is not None:
+                queued.future.set_exception(queued.error)
+            else:
+                queued.future.set_result(queued.result)
+        if self._queue:
+            loop.call_soon(self._drain, loop)
+        else:
+            self._busy = False
+
+    def _write(self, group: list[_Queued]) -> None:
+        """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""
+        tx = Transaction(self._conn, self.state, self._ink, _now(), self.kernel)
+        try:
+            self._conn.execute("BEGIN IMMEDIATE")
+            for queued in group:
+                _run(queued, tx)
+            self._wal_bytes += tx.flush()
+            policy, catalog = (None if d is None else hashes.raw(d) for d in (tx.policy, tx.catalog))
+            self._conn.execute(
+                "UPDATE log SET policy=?, catalog=?, frontier=?, checkpoint=?, clean=0", (policy, catalog, *self._stored())
+            )
+            started = time.perf_counter()
+            self._conn.execute("COMMIT")
+            self._commit_us += (1e6 * (time.perf_counter() - started) - self._commit_us) / 16
+        except sqlite3.DatabaseError as e:
+            self._failed(group, translated(e))
+            return
+        except Exception as e:  # a job broke its promise: our bug, and the group's state is not known any more
+            self._seal(group, f"{type(e).__name__}: {e}")
+            return
+        self.state = tx.state
+        try:
+            self._signer.extend(tx.frontier, [hashes.raw(receipt.leaf) for receipt in tx.receipts])
+        except Exception as e:  # no answer without a checkpoint that covers it
+            self._seal(group, f"{type(e).__name__}: {e}")
+        if self._wal_bytes > WAL_BYTES_MAX:
+            self._fold_wal(group)
+
+    def _fold_wal(self, group: list[_Queued]) -> None:
+        """After the commit, so that its failure cannot be taken for the commit's. A full disk only postpones it."""
+        try:
+            self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._wal_bytes = 0
+        except sqlite3.DatabaseError as e:
+            if translated(e).reason is not Reason.ERR_EVIDENCE_FULL:
+                self._seal(group, str(e))
+
+    def _stored(self) -> tuple[bytes, bytes]:
+        return self._signer.frontier.to_bytes(), self._signer.last.note
+
+    def _failed(self, group: list[_Queued], error: OutsideError) -> None:
+        """A full disk is refused and may pass; any other failure leaves unknown bytes behind and ends the process."""
+        if error.reason is Reason.ERR_EVIDENCE_FULL and self._conn.in_transaction:
+            try:
+                self._conn.execute("ROLLBACK")
+            except sqlite3.DatabaseError as e:
+                self._seal(group, str(e))
+                return
+            for queued in group:
+                queued.error = error
+            return
+        self._seal(group, error.detail)
+
+    def _seal(self, group: list[_Queued], why: str) -> None:
+        self.sealed = why
+        self._end(why)
+        for queued in group:
+            queued.error = OutsideError(Reason.ERR_SEALED, f"nothing is executed any more: {why}", hint="helm-ai-kernel fsck")
+
+
+def _run(queued: _Queued, tx: Transaction) -> None:
+    before = tx.index
+    try:
+        queued.result = queued.job(tx)
+    except (Refused, OutsideError, EvidenceError) as e:
+        if tx.index != before:
+            raise
+        queued.error = e
+
+
+def _now() -> Moment:
+    wall_ms = time.time_ns() // 1_000_000
+    at = datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Moment(at, Clock(wall_ms, _boot_id(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)))
+
+
+def _boot_id() -> str:
+    global _BOOT
+    if not _BOOT:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            _BOOT = file.read().strip().replace("-", "")
+    return _BOOT
+
+
+_BOOT = ""

@@ -1,0 +1,55 @@
+"""What a request becomes at the PEP: a `Call` that cannot be wrong any more, or the `Refusal` that it is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .codes import Reason
+from .digest import Digest
+from .ijson import Json
+
+
+class Effect(StrEnum):
+    """What a tool may do to the world; set by the person who pins it, never by the upstream."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+    NETWORK = "network"
+    PAYMENT = "payment"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An admitted call. `args` are the canonical bytes: what was hashed is what is decided is what is dispatched.
+
+    `view` is the parsed form of the same bytes, for the policy's eyes only; nothing dispatches it.
+    """
+
+    tool: str  # "server/tool"
+    pin: Digest
+    effect: Effect
+    args: bytes
+    view: dict[str, Json]
+    key: str | None = None  # the caller's idempotency key
+    key_required: bool = False
+    labels: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+    wall_ms: int = 30_000
+    output_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that is no call. Before the arguments are canonical only `raw` is known; afterwards `tool` and `args`."""
+
+    reason: Reason
+    sub: str
+    raw: bytes
+    tool: str | None = None
+    pin: Digest | None = None
+    args: bytes | None = None
+    effect: Effect | None = None
+    hint: str = ""
+
+
+Admitted = Call | Refusal
