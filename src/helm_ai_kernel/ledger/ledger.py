@@ -12,7 +12,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Status
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
@@ -55,6 +55,7 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key)
+                _check_keys(ink, log_key, state.origin)
             except BaseException:
                 conn.close()
                 raise
@@ -160,6 +161,18 @@ class Ledger:
         if self.writer.kernel is None:
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the log has not begun")
         return self.writer.kernel
+
+
+def _check_keys(ink: Ink, log_key: Signer, origin: str) -> None:
+    """What this process signs, a verifier will accept: both keys are registered, for this purpose and this log."""
+    for signer, purpose in ((ink.execution, Purpose.EXECUTION), (log_key, Purpose.LOG)):
+        entry = ink.registry.keys.get(signer.public.id)
+        if entry is None or entry.key.purpose is not purpose or entry.log != origin:
+            raise OutsideError(
+                Reason.ERR_SIGNER_UNAVAILABLE,
+                f"the `{purpose}` key is not the one that the registry names for `{origin}`",
+                hint="restore keys/ and store/ from the same backup",
+            )
 
 
 def _load(conn: sqlite3.Connection, log_key: Signer) -> tuple[State, CheckpointSigner, bool]:

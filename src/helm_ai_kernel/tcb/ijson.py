@@ -6,6 +6,7 @@ same value. `docs/spec/json.md` is the specification.
 
 import re
 from itertools import accumulate
+from math import isfinite
 from typing import Any, NoReturn, TypeAlias
 
 import jiter
@@ -20,6 +21,10 @@ DEPTH_MAX = 64  # deeper than any tool's arguments; far below what any recursive
 BYTES_MAX = 1 << 20  # a call is a few hundred bytes; doors that need more say so
 NUMBER_CHARS_MAX = 512  # without padding zeros, nothing inside the number rule is longer than 350
 INTEGER_MAX = 2**53 - 1  # beyond it readers that use doubles disagree (RFC 7493 §2.2)
+
+# A number with a point or an exponent in so few characters has at most 15 digits, and every normal double keeps those (DBL_DIG).
+_SURE_CHARS = 16
+_SURE_ABOVE = 1e-300
 
 HINTS = {
     "bom": "send the document without a byte order mark",
@@ -123,12 +128,11 @@ def _settled(node: Any, any_number: bool) -> Any:
 def _exact(text: str) -> int | float:
     """The number rule: accept iff Decimal(text) == Decimal(repr(float(text))) and, if integral, within ±(2^53-1)."""
     number = _rounded(text)
-    if type(number) is float:
-        if repr(number) == text and not number.is_integer():
-            return number
-        if number.is_integer():
-            raise not_ijson("number_range", "an integer beyond 2^53-1")
-    elif number == 0 and text.startswith("-"):
+    if type(number) is float and number.is_integer():
+        raise not_ijson("number_range", "an integer beyond 2^53-1")
+    if len(text) <= _SURE_CHARS and abs(number) > _SURE_ABOVE:
+        return number
+    if number == 0 and text.startswith("-"):
         raise not_ijson("number_precision", "`-0` is not a number here")
     if _decimal(text) != _decimal(repr(number)):
         raise not_ijson("number_precision", "a number that a double does not hold")
@@ -140,9 +144,11 @@ def _rounded(text: str) -> int | float:
     if len(text) > NUMBER_CHARS_MAX:
         raise not_ijson("number_precision", f"a number of more than {NUMBER_CHARS_MAX} characters")
     number = float(text)
-    if number in (float("inf"), float("-inf")):
+    if number.is_integer():
+        return int(number) if -INTEGER_MAX <= number <= INTEGER_MAX else number
+    if not isfinite(number):
         raise not_ijson("number_range", "a number beyond the range of a double")
-    return int(number) if number.is_integer() and -INTEGER_MAX <= number <= INTEGER_MAX else number
+    return number
 
 
 def _decimal(text: str) -> tuple[str, int]:
@@ -160,17 +166,30 @@ def _decimal(text: str) -> tuple[str, int]:
 
 def _explain(data: bytes, message: str) -> NoReturn:
     """Our word for what jiter said. Its text may quote a key, so only the place is passed on."""
-    place = message.rpartition(" at ")[2]
-    if message.startswith("Detected duplicate key"):
-        raise not_ijson("dup_key", f"a key occurs twice at {place}")
-    if "surrogate" in message or "end of hex escape" in message:
-        raise not_ijson("surrogate", f"half of a surrogate pair at {place}")
-    if "number out of range" in message:
-        raise not_ijson("number_range", f"an integer of more than 4,300 digits at {place}")
-    if b"\0" in data[:4]:
+    if b"\0" in (data[:1], data[1:2]):  # RFC 4627 §3
         raise not_ijson("encoding", "utf-16 or utf-32")
-    try:
-        jiter.from_json(data, allow_inf_nan=True, cache_mode="none", float_mode="lossless-float")
-    except ValueError:
-        raise not_ijson("syntax", f"not json at {place}") from None
-    raise not_ijson("number_range", "NaN and Infinity are not json numbers")
+    sub = _word(message)
+    if sub == "syntax":
+        try:
+            jiter.from_json(data, allow_inf_nan=True, cache_mode="none", catch_duplicate_keys=True, float_mode="lossless-float")
+            sub = "number_range"  # nothing but NaN or Infinity was wrong with it
+        except ValueError as error:
+            message = str(error)
+            sub = _word(message)
+    raise not_ijson(sub, f"{_WORDS[sub]} at {message.rpartition(' at ')[2]}")
+
+
+_WORDS = {
+    "dup_key": "a key for the second time",
+    "surrogate": "half of a surrogate pair",
+    "number_range": "NaN, Infinity or an integer of more than 4,300 digits",
+    "syntax": "not json",
+}
+
+
+def _word(message: str) -> str:
+    if message.startswith("Detected duplicate key"):
+        return "dup_key"
+    if "surrogate" in message or "end of hex escape" in message:
+        return "surrogate"
+    return "number_range" if message.startswith("number out of range") else "syntax"

@@ -72,17 +72,18 @@ def _refused(message: str) -> Refused:
 
 def _laid_out(node: object, left: int) -> object:
     """`node` with its floats already written and its keys in UTF-16 order (RFC 8785 §3.2.3); says what is foreign in it."""
+    if type(node) in _PLAIN:
+        return node
     if type(node) is float:
         return orjson.Fragment(es6(node))
     if type(node) is not dict and type(node) is not list:
-        if type(node) in _PLAIN:
-            return node
         raise not_ijson("type", f"`{type(node).__name__}` has no canonical form")
     if not left:
         raise not_ijson("depth", f"nested deeper than {DEPTH_MAX}")
     if type(node) is list:
         return [_laid_out(item, left - 1) for item in node]
-    return {key: _laid_out(node[key], left - 1) for key in sorted(node, key=_utf16)}
+    keys = node if len(node) == 1 else sorted(node, key=_utf16)
+    return {key: _laid_out(node[key], left - 1) for key in keys}
 
 
 def _utf16(key: object) -> bytes:

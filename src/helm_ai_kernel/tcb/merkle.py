@@ -86,8 +86,8 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     if not 0 <= index < size:
         raise _fail(Finding.INCLUSION_FAIL, f"there is no leaf {index} in a tree of size {size}")
     inner, border = _shape(index, size)
-    if len(proof) != inner + border or not _are_hashes(proof):
-        raise _fail(Finding.INCLUSION_FAIL, f"the proof does not have {inner + border} hashes")
+    if len(proof) != inner + border or not _are_hashes([leaf, *proof]):
+        raise _fail(Finding.INCLUSION_FAIL, f"the proof is not a leaf hash and {inner + border} hashes more")
     if _chain(leaf, proof, index, inner) != expected:
         raise _fail(Finding.INCLUSION_FAIL, f"the proof of leaf {index} leads to another root")
 
@@ -157,9 +157,9 @@ def _chain(start: bytes, path: Sequence[bytes], index: int, inner: int) -> bytes
     return result
 
 
-def _are_hashes(proof: Sequence[bytes]) -> bool:
+def _are_hashes(items: Sequence[bytes]) -> bool:
     """Otherwise bytes could move from one hash of a proof to its neighbour."""
-    return all(len(item) == HASH_BYTES for item in proof)
+    return all(len(item) == HASH_BYTES for item in items)
 
 
 def _fail(finding: Finding, detail: str) -> EvidenceError:

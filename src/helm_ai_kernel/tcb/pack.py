@@ -1,25 +1,22 @@
 """The evidence pack: one file with everything that a verifier needs, and one byte string for one content.
 
-The container is a ustar file whose every byte follows from the names and contents of its entries. Reading never extracts:
-each header is built again from what was read and compared, so that links, paths that climb, devices, extensions, trailing
-data and second versions of an entry have no form here (`docs/spec/pack.md`).
+A whole pack holds what its receipts name, or the admission that it is withheld, and nothing else: two honest exports of one
+log at one size differ only in the attachments that they hold (`docs/spec/pack.md`).
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from . import fields
+from . import container, fields
 from .checkpoint import Checkpoint
 from .codes import Finding
-from .digest import PREFIX, Digest, digest
-from .digest import text as digest_text
-from .envelope import Record
+from .digest import PREFIX, Digest, digest, text
 from .errors import EvidenceError
+from .flows import statement_of
 from .ijson import Json, parse_evidence
 from .jcs import canonical
-from .receipt import Kind, Receipt
-from .statement import Statement
+from .receipt import Receipt
 
 PACK_BYTES_MAX = 1 << 31  # a pack is read into memory whole; beyond two million receipts export a part
 MANIFEST_BYTES_MAX = 1 << 28  # 150 bytes for each entry, and no pack within the bound has more than 1.8 million
@@ -31,16 +28,12 @@ CHECKPOINT = "checkpoint.txt"
 TRUST = "trust.jsonl"
 FIXED = frozenset({MANIFEST, RECEIPTS, CHECKPOINT, TRUST})
 
-_BLOCK = 512
-_END = bytes(2 * _BLOCK)
 _HEX = "[0-9a-f]{64}"
-_PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"  # of a policy file's name: no dots in front, no spaces, nothing that a shell reads
 _NAME = re.compile(
-    rf"(?:manifest\.json|receipts\.jsonl|checkpoint\.txt|trust\.jsonl|attachments/{_HEX}|catalog/{_HEX}\.json"
-    rf"|policy/{_HEX}/{_PART}(?:/{_PART}){{0,3}})\Z"
+    rf"manifest\.json|receipts\.jsonl|checkpoint\.txt|trust\.jsonl|attachments/{_HEX}|catalog/{_HEX}\.json|policy/{_HEX}/.+"
 )
-_NAME_BYTES = 100  # ustar: a longer name is split at a `/` over two fields
-_SIZE = re.compile(rb"[0-7]{11}\x00\Z")
+_POLICY = frozenset({"v", "catalog", "files", "protected"})
+_ATTACHMENTS = ("args_hash", "raw_hash", "key", "output_hash")  # fields that are names of attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +82,23 @@ class Manifest:
 
 @dataclass(slots=True)
 class Mentions:
-    """What receipts name and a whole pack therefore holds: attachments (unless withheld), policies and catalogues."""
+    """What receipts name: attachments, policies, catalogues."""
 
-    attachments: set[Digest]
-    policies: set[Digest]
-    catalogs: set[Digest]
-
-    @classmethod
-    def none(cls) -> "Mentions":
-        return cls(set(), set(), set())
+    attachments: set[Digest] = field(default_factory=set)
+    policies: set[Digest] = field(default_factory=set)
+    catalogs: set[Digest] = field(default_factory=set)
 
     def add(self, receipt: Receipt) -> None:
         body = receipt.body
-        for name in ("args_hash", "raw_hash", "key", "output_hash"):
-            if name in body:
-                self.attachments.add(Digest(str(body[name])))
+        self.attachments.update(Digest(str(body[name])) for name in _ATTACHMENTS if name in body)
         if body.get("policy") is not None:
             self.policies.add(Digest(str(body["policy"])))
         if body.get("catalog") is not None:
             self.catalogs.add(Digest(str(body["catalog"])))
-        if receipt.kind is Kind.STATEMENT:
-            statement = Statement.from_record(Record.from_json(body["statement"]))
-            if statement.policy is not None and statement.catalog is not None:
-                self.policies.add(statement.policy.after)
-                self.catalogs.add(statement.catalog.after)
+        statement = statement_of(receipt)
+        if statement is not None and statement.policy is not None and statement.catalog is not None:
+            self.policies.add(statement.policy.after)
+            self.catalogs.add(statement.catalog.after)
 
 
 def build(
@@ -123,22 +109,40 @@ def build(
     catalogs: Mapping[Digest, bytes],
     attachments: Mapping[Digest, bytes],
 ) -> bytes:
-    """The pack of a whole log. `policies` are the files of each policy, its `manifest.json` among them; what of
-    `attachments` no receipt names is left out, and what receipts name and is not given is withheld.
+    """The pack of a whole log. `policies` are the files of each policy, its `manifest.json` among them.
+
+    What no receipt names is left out; an attachment that a receipt names and is not given is withheld. Raises `EvidenceError`
+    for lines that are no receipts.
     """
-    mentions = Mentions.none()
+    mentions = Mentions()
     for line in lines:
         mentions.add(Receipt.from_bytes(line))
     files = {RECEIPTS: joined(lines), CHECKPOINT: checkpoint, TRUST: joined(trust)}
-    files |= {f"policy/{name.removeprefix(PREFIX)}/{file}": data for name, held in policies.items() for file, data in held.items()}
-    files |= {f"catalog/{name.removeprefix(PREFIX)}.json": document for name, document in catalogs.items()}
+    wanted = set(mentions.catalogs)
+    for policy in mentions.policies & policies.keys():
+        files |= {f"policy/{_hexes(policy)}/{name}": data for name, data in policies[policy].items()}
+        wanted.add(_bound(policies[policy].get(MANIFEST, b"")))
+    files |= {f"catalog/{_hexes(name)}.json": catalogs[name] for name in wanted & catalogs.keys()}
     given = mentions.attachments & attachments.keys()
-    files |= {f"attachments/{name.removeprefix(PREFIX)}": attachments[name] for name in given}
+    files |= {f"attachments/{_hexes(name)}": attachments[name] for name in given}
     head = Checkpoint.from_bytes(checkpoint)
     listed = {name: digest(data) for name, data in files.items()}
     withheld = tuple(sorted(mentions.attachments - given))
-    manifest = Manifest(head.origin, head.size, digest_text(head.root), listed, withheld)
-    return write({**files, MANIFEST: manifest.to_bytes()})
+    manifest = Manifest(head.origin, head.size, text(head.root), listed, withheld)
+    return container.write({**files, MANIFEST: manifest.to_bytes()})
+
+
+def read(data: bytes) -> dict[str, bytes]:
+    """V1: the entries of a pack; raises `EvidenceError(PACK_MALFORMED)`."""
+    if len(data) > PACK_BYTES_MAX:
+        raise fields.wrong(f"the pack is larger than {PACK_BYTES_MAX} bytes")
+    files = container.read(data)
+    for name in files:
+        if not _NAME.fullmatch(name):
+            raise fields.wrong(f"no pack has an entry `{name}`")
+    if not files.keys() >= FIXED:
+        raise fields.wrong(f"entry `{min(FIXED - files.keys())}` is missing")
+    return files
 
 
 def joined(lines: Iterable[bytes]) -> bytes:
@@ -155,71 +159,87 @@ def lines(data: bytes) -> list[bytes]:
     return data[:-1].split(b"\n")
 
 
-def write(files: Mapping[str, bytes]) -> bytes:
-    """The container; raises `ValueError` for names that no pack has (ours to get right)."""
-    parts: list[bytes] = []
-    for name in sorted(files):
-        if not _NAME.match(name):
-            raise ValueError(f"no pack has an entry `{name}`")
-        parts += (header(name, len(files[name])), files[name], bytes(-len(files[name]) % _BLOCK))
-    return b"".join((*parts, _END))
+class Contents:
+    """The entries of a pack beyond the four that each has. `bound` are the whole policies and the catalogue that each names."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.bound: dict[Digest, Digest] = {}
+        self._files = files
+        self._policies: dict[Digest, set[str]] = {}
+        self._catalogs: set[Digest] = set()
+        self._attachments: set[Digest] = set()
+        for path in files:
+            folder, _, rest = path.partition("/")
+            hexes, _, name = rest.partition("/")
+            if folder == "policy":
+                self._policies.setdefault(Digest(PREFIX + hexes), set()).add(name)
+            elif folder == "catalog":
+                self._catalogs.add(Digest(PREFIX + hexes.removesuffix(".json")))
+            elif folder == "attachments":
+                self._attachments.add(Digest(PREFIX + hexes))
+
+    def own_faults(self) -> Iterator[EvidenceError]:
+        """Everything whose name is its digest has that digest; every policy is whole."""
+        for name in sorted(self._attachments):
+            if digest(self._files[f"attachments/{_hexes(name)}"]) != name:
+                yield EvidenceError(
+                    Finding.REDACTION_MISMATCH, "the content is not what the name says", where=f"attachment {name}"
+                )
+        for name in sorted(self._catalogs):
+            if digest(self._files[f"catalog/{_hexes(name)}.json"]) != name:
+                yield _mismatch("the content is not what the name says", f"catalogue {name}")
+        for policy, names in sorted(self._policies.items()):
+            try:
+                self.bound[policy] = self._whole(policy, names)
+            except EvidenceError as error:
+                newer = error.finding is Finding.UNSUPPORTED
+                yield EvidenceError(error.finding if newer else Finding.MANIFEST_MISMATCH, error.detail, where=f"policy {policy}")
+
+    def faults(self, mentions: Mentions, withheld: tuple[Digest, ...]) -> Iterator[EvidenceError]:
+        """What receipts name is here or withheld, and nothing else is. Ask after `own_faults`."""
+        catalogs = mentions.catalogs | set(self.bound.values())
+        for kind, here, named in (
+            ("policy", self._policies.keys(), mentions.policies),
+            ("catalogue", self._catalogs, catalogs),
+        ):
+            for name in sorted(here ^ named):
+                yield _mismatch(
+                    "a receipt names it and it is not here" if name in named else "no receipt names it", f"{kind} {name}"
+                )
+        for name in sorted(self._attachments - mentions.attachments):
+            yield EvidenceError(Finding.REDACTION_MISMATCH, "no receipt names it", where=f"attachment {name}")
+        absent = tuple(sorted(mentions.attachments - self._attachments))
+        if absent != withheld:
+            detail = f"`withheld` lists {len(withheld)} attachments, and not exactly the {len(absent)} that are named and absent"
+            yield EvidenceError(Finding.REDACTION_MISMATCH, detail, where="manifest")
+
+    def _whole(self, policy: Digest, names: set[str]) -> Digest:
+        folder = f"policy/{_hexes(policy)}/"
+        manifest = self._files.get(folder + MANIFEST, b"")
+        if digest(manifest) != policy:
+            raise fields.wrong("its manifest is missing, or has another digest")
+        catalog = _bound(manifest)
+        listed = fields.typed(fields.exact(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX), _POLICY), "files", dict)
+        if listed.keys() != names - {MANIFEST}:
+            raise fields.wrong("its files are not those that its manifest lists")
+        for name in listed:
+            if digest(self._files[folder + name]) != fields.digest(listed, name):
+                raise fields.wrong(f"file `{name}` has another digest than its manifest says")
+        return catalog
 
 
-def read(data: bytes) -> dict[str, bytes]:
-    """V1: the entries by name; raises `EvidenceError(PACK_MALFORMED)` unless `write` gives these bytes for what is returned."""
-    if len(data) > PACK_BYTES_MAX:
-        raise fields.wrong(f"the pack is larger than {PACK_BYTES_MAX} bytes")
-    files: dict[str, bytes] = {}
-    at, last = 0, ""
-    while data[at : at + _BLOCK] != bytes(_BLOCK):
-        name, size = _entry(data[at : at + _BLOCK])
-        if name <= last:
-            raise fields.wrong("entries are not sorted, or one occurs twice")
-        at, last = at + _BLOCK, name
-        padded = size + -size % _BLOCK
-        if len(data) - at < padded or data[at + size : at + padded].strip(b"\0"):
-            raise fields.wrong(f"entry `{name}` is cut off, or not padded with zeros")
-        files[name] = data[at : at + size]
-        at += padded
-    if data[at:] != _END:
-        raise fields.wrong("the end is not two empty blocks and nothing more")
-    _check_names(files)
-    return files
+def _bound(manifest: bytes) -> Digest:
+    """The catalogue that a policy's manifest names."""
+    body = fields.exact(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX), _POLICY)
+    if fields.count(body, "v") != 1:
+        raise EvidenceError(Finding.UNSUPPORTED, "this verifier reads policies of version 1 only")
+    fields.strings(body, "protected")
+    return fields.digest(body, "catalog")
 
 
-def header(name: str, size: int) -> bytes:
-    """The one header that an entry can have: POSIX ustar, regular file, mode 0644, no owner, no time."""
-    short, prefix = name, ""
-    while len(short) > _NAME_BYTES:
-        part, _, short = short.partition("/")
-        prefix = f"{prefix}/{part}" if prefix else part
-    fixed = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
-    tail = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + prefix.encode().ljust(155, b"\0") + bytes(12)
-    start = short.encode().ljust(_NAME_BYTES, b"\0") + fixed
-    checksum = sum(start) + 8 * ord(" ") + sum(tail)
-    return start + b"%06o\0 " % checksum + tail
+def _hexes(name: Digest) -> str:
+    return name.removeprefix(PREFIX)
 
 
-def _entry(block: bytes) -> tuple[str, int]:
-    """Name and size, read by position; every other byte is then compared with the header that these two determine."""
-    size_field = block[124:136]
-    name, prefix = block[:100].rstrip(b"\0"), block[345:500].rstrip(b"\0")
-    full = (prefix + b"/" + name if prefix else name).decode("ascii", "replace")
-    if len(block) != _BLOCK or not _SIZE.match(size_field) or not _NAME.match(full):
-        raise fields.wrong("an entry that no pack has: another name, kind or size than the format allows")
-    size = int(size_field[:11], 8)
-    if header(full, size) != block:
-        raise fields.wrong(f"the header of entry `{full}` is not the one that its name and size have")
-    return full, size
-
-
-def _check_names(files: Mapping[str, bytes]) -> None:
-    if not files.keys() >= FIXED:
-        raise fields.wrong(f"entry `{min(FIXED - files.keys())}` is missing")
-    folded = {name.casefold() for name in files}
-    if len(folded) != len(files):
-        raise fields.wrong("two names differ only in case")
-    for name in folded:
-        parts = name.split("/")
-        if any("/".join(parts[:n]) in folded for n in range(1, len(parts))):
-            raise fields.wrong(f"entry `{name}` lies in another entry, which is a file")
+def _mismatch(detail: str, where: str) -> EvidenceError:
+    return EvidenceError(Finding.MANIFEST_MISMATCH, detail, where=where)

@@ -16,16 +16,14 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 
+from .span import members
+
 LINE_BYTES_MAX = 8 << 20  # several times the largest usual output; what a server that never ends its line can make us hold
-PENDING_MAX = 1024  # requests without an answer; a server that is further behind is not working
 ABANDONED_MAX = 4096  # requests given up whose late answer is still recognised
 METHOD_CHARS_MAX = 128  # of a server's method name in an event
 NOT_FOUND = -32601  # JSON-RPC 2.0 §5.1
-_BLANK = b" \t\r"  # JSON's white space but the newline, which ends a line
 
-_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},:]')  # a whole string, or a mark outside strings; possessive: linear
 _OUR_ID = re.compile(rb"[1-9][0-9]{0,17}")
-_QUOTE, _OPEN, _CLOSE = ord('"'), frozenset(b"[{"), frozenset(b"]}")
 
 
 class State(StrEnum):
@@ -90,13 +88,14 @@ Event: TypeAlias = Result | Failure | Asked | Notified | Dropped | Ended | Broke
 
 
 class Peer:
-    """One connection. `receive` gives the same events for the same bytes, however they are cut."""
+    """One connection. The same bytes give the same events, however they are cut."""
 
     def __init__(self, *, line_bytes_max: int = LINE_BYTES_MAX) -> None:
         self.state = State.OPEN
         self._line_bytes_max = line_bytes_max
         self._buffer = bytearray()
         self._searched = 0  # bytes of the buffer that are known to hold no newline
+        self._ended = False
         self._next = 1
         self._pending: set[int] = set()
         self._abandoned: dict[int, None] = {}  # in order of giving up
@@ -106,13 +105,15 @@ class Peer:
         """A fresh id and the line to send; `params` goes in as it is. Raises `OutsideError` when no request can be made."""
         if self.state is not State.OPEN:
             raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the connection is in state `{self.state}`")
-        if len(self._pending) >= PENDING_MAX:
-            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"{PENDING_MAX} requests are without an answer")
         line = b'{"jsonrpc":"2.0","id":%d,"method":%s,"params":%s}\n' % (self._next, canonical(method), _one_line(params))
         number = self._next
         self._next += 1
         self._pending.add(number)
         return number, line
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
 
     def abandon(self, number: int) -> None:
         """Nobody waits for this answer any more; should it come, it is late, and it is not a surprise."""
@@ -125,83 +126,78 @@ class Peer:
             del self._abandoned[oldest]
             self._forgotten = max(self._forgotten, oldest)
 
-    def receive(self, data: bytes) -> list[Event]:
-        """What these bytes complete; `b""` is the end of the stream. After `Broken` or `Ended` there is nothing more."""
+    def feed(self, data: bytes) -> None:
+        """Bytes as they came; `b""` is the end of the stream."""
+        if self.state is State.OPEN:
+            self._buffer += data
+            self._ended = self._ended or not data
+
+    def next_event(self) -> Event | None:
+        """The next event that the bytes so far complete. After `Broken` or `Ended` there is none."""
         if self.state is not State.OPEN:
-            return []
-        if not data:
-            return [self._end()]
-        self._buffer += data
-        events: list[Event] = []
-        while self.state is State.OPEN:
-            cut = self._buffer.find(b"\n", self._searched)
-            if (len(self._buffer) if cut < 0 else cut) > self._line_bytes_max:
-                events.append(self._break("line_bytes", bytes(self._buffer[: self._line_bytes_max])))
-                break
-            if cut < 0:
-                self._searched = len(self._buffer)
-                break
-            line = bytes(self._buffer[:cut])
-            del self._buffer[: cut + 1]
-            self._searched = 0
-            events.append(self._line(line))
-        return events
+            return None
+        cut = self._buffer.find(b"\n", self._searched)
+        self._searched = len(self._buffer) if cut < 0 else 0
+        if (len(self._buffer) if cut < 0 else cut) > self._line_bytes_max:
+            return self.fail("line_bytes", bytes(self._buffer[: self._line_bytes_max]))
+        if cut < 0:
+            return self._end() if self._ended else None
+        line = bytes(self._buffer[:cut])
+        del self._buffer[: cut + 1]
+        return self._line(line)
 
-    def fail(self, sub: str, rest: bytes = b"") -> Broken:
-        """The layer above could not read what an answer means: the same sticky end."""
-        return self._break(sub, rest)
-
-    def _end(self) -> Event:
-        if self._buffer:
-            return self._break("cut_off", bytes(self._buffer))
-        self.state = State.CLOSED
-        return Ended()
-
-    def _break(self, sub: str, rest: bytes) -> Broken:
+    def fail(self, sub: str, rest: bytes) -> Broken:
+        """The sticky end; also for the layer above, when it cannot read what an answer means."""
         self.state = State.ERROR
         self._buffer.clear()
         return Broken(sub, rest)
+
+    def _end(self) -> Event:
+        if self._buffer:
+            return self.fail("cut_off", bytes(self._buffer))
+        self.state = State.CLOSED
+        return Ended()
 
     def _line(self, line: bytes) -> Event:
         try:
             value = parse(line, bytes_max=self._line_bytes_max, any_number=True)
         except Refused as refused:
-            return self._break(f"json {refused.sub}", line)
+            return self.fail(f"json {refused.sub}", line)
         if type(value) is list:
-            return self._break("batch", line)  # removed in revision 2025-06-18
+            return self.fail("batch", line)  # removed in revision 2025-06-18
         if type(value) is not dict:
-            return self._break("shape", line)
+            return self.fail("shape", line)
         raw = members(line)
         if value.get("jsonrpc") != "2.0":
-            return self._break("version", line)
+            return self.fail("version", line)
         keys = value.keys() - {"jsonrpc"}
         if "method" in keys:
             return self._call(value, keys, raw, line)
         if {"result", "error"} <= keys:
-            return self._break("result_and_error", line)
+            return self.fail("result_and_error", line)
         if keys == {"id", "result"}:
             return self._answer(line, raw)
         code = _code(value.get("error"))
         if code is not None and keys in ({"id", "error"}, {"error"}):  # since 2025-11-25 an error may come without an id
             return self._answer(line, raw, code)
-        return self._break("shape", line)
+        return self.fail("shape", line)
 
     def _call(self, value: dict[str, Json], keys: set[str], raw: Mapping[str, bytes], line: bytes) -> Event:
         method = value["method"]
         if type(method) is not str or not keys <= {"id", "method", "params"}:
-            return self._break("shape", line)
+            return self.fail("shape", line)
         if type(value.get("params", {})) not in (dict, list):
-            return self._break("shape", line)
+            return self.fail("shape", line)
         if "id" not in keys:
             return Notified(method[:METHOD_CHARS_MAX])
         if type(value["id"]) not in (int, str):
-            return self._break("id", line)
+            return self.fail("id", line)
         return Asked(raw["id"], method[:METHOD_CHARS_MAX])
 
     def _answer(self, line: bytes, raw: Mapping[str, bytes], code: int | None = None) -> Event:
         number, found = self._claim(raw.get("id", b""))
         if found is _Found.TWICE:
-            return self._break("id_conflict", line)
+            return self.fail("id_conflict", line)
         if found is _Found.NOTHING:
             return Dropped(raw.get("id", b""))
         late = found is _Found.LATE
@@ -231,7 +227,7 @@ def _code(error: Json) -> int | None:
     if type(error) is not dict or not error.keys() <= {"code", "message", "data"} or type(error.get("message")) is not str:
         return None
     code = error.get("code")
-    return code if type(code) is int else None
+    return code if type(code) is int and abs(code) < 1 << 31 else None
 
 
 def notification(method: str, params: bytes | None = None) -> bytes:
@@ -247,39 +243,6 @@ def answer(number: bytes, result: bytes) -> bytes:
 
 def refuse(number: bytes, code: int, message: str) -> bytes:
     return b'{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%s}}\n' % (number, code, canonical(message))
-
-
-def members(text: bytes) -> dict[str, bytes]:
-    """The members of an object, each value as it stands in `text`, which `ijson.parse` has accepted."""
-    pieces = _pieces(text)
-    if pieces == [b""]:
-        return {}
-    return {str(parse(key, bytes_max=len(key))): value for key, value in zip(pieces[::2], pieces[1::2], strict=True)}
-
-
-def elements(text: bytes) -> list[bytes]:
-    """The elements of an array, each as it stands in `text`, which `ijson.parse` has accepted."""
-    pieces = _pieces(text)
-    return [] if pieces == [b""] else pieces
-
-
-def _pieces(text: bytes) -> list[bytes]:
-    """What stands between the marks of the outermost level."""
-    pieces: list[bytes] = []
-    depth = start = 0
-    for mark in _MARK.finditer(text):
-        place = mark.start()
-        sign = text[place]
-        if sign in _OPEN:
-            depth += 1
-            if depth == 1:
-                start = place + 1
-        elif sign != _QUOTE:
-            if depth == 1:
-                pieces.append(text[start:place].strip(_BLANK))
-                start = place + 1
-            depth -= sign in _CLOSE
-    return pieces
 
 
 def _one_line(text: bytes) -> bytes:

@@ -16,10 +16,12 @@ from helm_ai_kernel.tcb.jcs import canonical
 
 from . import jsonrpc
 from .jsonrpc import LINE_BYTES_MAX, Asked, Broken, Dropped, Ended, Failure, Notified, Peer, Result
+from .span import elements, members
 
 REVISION = "2025-11-25"  # the one we offer
 REVISIONS = frozenset({REVISION, "2025-06-18", "2025-03-26", "2024-11-05"})  # list and call are the same in all of them
 KEY_META = "ai.helm/idempotency-key"
+PENDING_MAX = 1024  # calls without an answer; a server that is further behind is not working
 PAGES_MAX = 64  # of a tool list: a server may otherwise send pages for ever
 TOOLS_MAX = 4096
 LIST_BYTES_MAX = 16 << 20  # all pages together
@@ -107,6 +109,8 @@ class Client:
         """The id of the call and the line to send. `args` are canonical bytes and go out as they are."""
         if self.state not in (State.READY, State.LISTING):
             raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the connection is in state `{self.state}`")
+        if self._peer.pending >= PENDING_MAX:
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"{PENDING_MAX} calls are without an answer")
         meta = b"" if key is None else b',"_meta":' + canonical({KEY_META: key})
         return self._peer.request("tools/call", b'{"name":%s,"arguments":%s%s}' % (canonical(name), args, meta))
 
@@ -118,9 +122,8 @@ class Client:
     def receive(self, data: bytes) -> list[Event]:
         """What these bytes complete; `b""` is the end of the stream. After `Broken` or `Ended` there is nothing more."""
         events: list[Event] = []
-        for event in self._peer.receive(data):
-            if self.state in (State.CLOSED, State.ERROR):
-                break
+        self._peer.feed(data)
+        while (event := self._peer.next_event()) is not None:
             events.extend(self._events(event))
         return events
 
@@ -154,8 +157,8 @@ class Client:
         page = parse(raw, bytes_max=len(raw), any_number=True)
         if type(page) is not dict or type(page.get("tools")) is not list:
             return self._broken("tool_list", raw)
-        members = jsonrpc.members(raw)
-        self._tools += jsonrpc.elements(members["tools"])
+        parts = members(raw)
+        self._tools += elements(parts["tools"])
         self._pages += 1
         self._list_bytes += len(raw)
         cursor = page.get("nextCursor")  # null is taken for its absence: several servers write it
@@ -164,7 +167,7 @@ class Client:
         if len(self._tools) > TOOLS_MAX or self._list_bytes > LIST_BYTES_MAX or (cursor is not None and self._pages == PAGES_MAX):
             return self._broken("tool_list_size", raw)
         if cursor is not None:
-            return [Send(self._ask("tools/list", b'{"cursor":%s}' % members["nextCursor"]))]
+            return [Send(self._ask("tools/list", b'{"cursor":%s}' % parts["nextCursor"]))]
         self._step(Step.LISTED)
         return [Listed(tuple(self._tools))]
 

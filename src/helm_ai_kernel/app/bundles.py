@@ -1,0 +1,40 @@
+"""Policy bundles between their three places: files that a person edits, documents in the store, and the value that decides."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from helm_ai_kernel.guardian.bundle import FILE_BYTES_MAX, MANIFEST_BYTES_MAX, Bundle
+from helm_ai_kernel.guardian.policy import Policy
+from helm_ai_kernel.ledger.statements import Document
+from helm_ai_kernel.pep.catalog import Catalog
+from helm_ai_kernel.tcb import fields
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.ijson import parse_evidence
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """`*.cedar` and `overlays/*.cedar` as a person left them; `tests/` is not part of a policy."""
+    files = {}
+    for path in sorted(folder.glob("*.cedar")) + sorted(folder.glob("overlays/*.cedar")):
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise Refused(Reason.ERR_POLICY_ERROR, f"`{path}` is larger than {FILE_BYTES_MAX} bytes", hint="split the file")
+        files[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return files
+
+
+def stored_policy(document: Callable[[Digest], bytes], policy: Digest, catalog: Catalog) -> Policy:
+    """The policy in force, from its manifest and files in the store, checked against their digests."""
+    manifest = document(policy)
+    listed = fields.typed(
+        fields.exact(parse_evidence(manifest, bytes_max=MANIFEST_BYTES_MAX), {"v", "catalog", "files", "protected"}), "files", dict
+    )
+    files = {name: document(fields.digest(listed, name)) for name in listed}
+    return Policy.from_bundle(Bundle.from_bytes(manifest, files), catalog)
+
+
+def documents(policy: Policy, catalog: Catalog) -> dict[Digest, Document]:
+    """Everything that a pack needs to decide again under this policy."""
+    files = {digest(content): Document("file", content) for content in policy.files.values()}
+    return {**files, policy.digest: Document("policy", policy.manifest), catalog.digest: Document("catalog", catalog.document)}

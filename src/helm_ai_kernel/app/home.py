@@ -1,0 +1,123 @@
+"""A new kernel: keys by purpose, the genesis of its trust registry, an empty log, and a policy that allows nothing.
+
+The home is built beside its place and renamed into it, so that an interrupted `init` leaves nothing that looks like a kernel.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.guardian.bundle import STARTER, STARTER_NAME
+from helm_ai_kernel.ledger import ledger, trustlog
+from helm_ai_kernel.tcb import registry as trust
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import Digest, is_digest
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.keys import Purpose, Signer
+from helm_ai_kernel.tcb.registry import Registry
+
+from .config import TEMPLATE, Paths
+
+OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What `init` made."""
+
+    genesis: Digest
+    origin: str
+    root: str  # key ids
+    approval: str
+
+
+def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | None = None) -> Made:
+    """Make a kernel at `paths.home`. `approval`: a person's key that an ssh-agent holds, instead of a new file.
+
+    `passphrase` is asked for people's key files, which are reused where they exist. Raises `OutsideError` where a home exists.
+    """
+    if paths.home.exists() and any(paths.home.iterdir()):
+        raise OutsideError(
+            Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{paths.home}` is not empty", hint="choose another --home; init overwrites nothing"
+        )
+    paths.people_keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root = _person(paths.people_keys / "root", Purpose.ROOT, passphrase)
+    person = approval or _person(paths.people_keys / "approval", Purpose.APPROVAL, passphrase)
+    partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True, mode=0o700)
+    try:
+        made = _fill(Paths(partial, paths.people), root, person, paths)
+        trustlog.sync_directory(partial)
+        if paths.home.exists():
+            paths.home.rmdir()
+        os.rename(partial, paths.home)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    trustlog.sync_directory(paths.home.parent)
+    remember(paths.trust, made.genesis)
+    return made
+
+
+def trusted(path: Path) -> list[Digest]:
+    """The genesis digests in the local trust file; none where there is no such file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    value = parse(data)
+    listed = value.get("genesis") if isinstance(value, dict) and value.get("v") == 1 else None
+    if not isinstance(listed, list) or not all(is_digest(item) for item in listed):
+        raise OutsideError(Reason.ERR_STORE_CORRUPT, f"`{path}` is not a trust file", hint="write it again from what you know")
+    return [Digest(str(item)) for item in listed]
+
+
+def remember(path: Path, genesis: Digest) -> None:
+    """Add a genesis digest to the local trust file, atomically."""
+    listed = sorted({*trusted(path), genesis})
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
+        json.dump({"v": 1, "genesis": listed}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(partial, path)
+    trustlog.sync_directory(path.parent)
+
+
+def now() -> str:
+    """RFC 3339 in UTC with milliseconds, as every record has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _person(path: Path, purpose: Purpose, passphrase: Callable[[], bytes]) -> Signer:
+    if not path.exists():
+        keyfile.write_person(path, os.urandom(32), purpose, passphrase(), comment=f"{OWNER} {purpose.value}")
+    return keyfile.read_person(path, purpose, passphrase())
+
+
+def _fill(new: Paths, root: Signer, approval: Signer, final: Paths) -> Made:
+    """`new` is where the home is built, `final` where it will be."""
+    for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
+        folder.mkdir(parents=True, mode=0o700)
+    at = now()
+    line = trust.genesis([(root, OWNER)], threshold=1, at=at, nonce=os.urandom(16).hex())
+    registry = Registry.replay([line])
+    origin = f"{registry.deployment}/{os.urandom(8).hex()}"
+    machine = {}
+    for purpose in (Purpose.EXECUTION, Purpose.LOG):
+        keyfile.write_machine(new.keys / purpose.value, os.urandom(32), purpose, origin)
+        machine[purpose] = keyfile.read_machine(new.keys / purpose.value, purpose, origin)
+    registry = registry.fold(trust.add(registry, approval, OWNER, None, at=at, roots=[root]))
+    for purpose, key in machine.items():
+        registry = registry.fold(trust.add(registry, key, f"kernel-{purpose.value}", origin, at=at, roots=[root]))
+    trustlog.create(new.store / ledger.TRUST, registry)
+    ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG])
+    (new.policy / STARTER_NAME).write_bytes(STARTER)
+    new.config.write_text(TEMPLATE.replace("{approval}", str(final.people_keys / "approval")), encoding="utf-8")
+    return Made(registry.genesis, origin, root.public.id, approval.public.id)

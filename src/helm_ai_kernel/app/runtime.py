@@ -1,0 +1,205 @@
+"""The kernel in one event loop: ledger, boundary and connectors put together, and the calls that are under way.
+
+A call runs in a task of its own: a caller that hangs up erases neither the intent nor its outcome.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+from helm_ai_kernel import __version__
+from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
+from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.executor.boundary import Boundary
+from helm_ai_kernel.executor.execute import execute
+from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
+from helm_ai_kernel.executor.recover import recover
+from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger.ledger import TRUST, Ledger
+from helm_ai_kernel.ledger.statements import Document
+from helm_ai_kernel.ledger.transaction import Ink, Session
+from helm_ai_kernel.ledger.writer import end_process
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog
+from helm_ai_kernel.tcb.call import Admitted, Call
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Outcome, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.keys import Purpose
+from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.statement import Statement
+
+from .bundles import stored_policy
+from .config import Config
+
+
+class Runtime:
+    """Open it inside the loop that will use it. One process per home: the ledger holds the lock."""
+
+    def __init__(self, config: Config, ledger: Ledger, connectors: Mapping[str, Connector]) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.recovered = 0
+        self._given = dict(connectors)  # servers whose hands the embedding program brings: Python functions
+        self._spawned: dict[str, Connector] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
+        self.boundary = Boundary(EMPTY, None)
+
+    @classmethod
+    async def open(
+        cls, config: Config, *, connectors: Mapping[str, Connector] | None = None, client: str = "", end: Callable[[str], None] = end_process
+    ) -> "Runtime":
+        """Take the lock, verify registry and tail, close what a crash left open, load what is in force."""
+        folder = config.paths.store
+        registry = trustlog.load(folder / TRUST)
+        execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
+        log = keyfile.read_machine(config.paths.keys / "log", Purpose.LOG)
+        ink = Ink(execution, registry, __version__)
+        ledger = Ledger.open(folder, ink=ink, log_key=log, budgets=config.budgets, end=end)
+        runtime = cls(config, ledger, connectors or {})
+        try:
+            clean = await ledger.begin(client or "helm-ai-kernel " + __version__)
+            runtime.recovered = await recover(ledger, clean=clean)
+            runtime.reload()
+        except BaseException:
+            ledger.abandon()
+            raise
+        return runtime
+
+    def reload(self) -> None:
+        """Put into force what the log says is in force."""
+        state = self.ledger.writer.state
+        catalog = EMPTY if state.catalog is None else Catalog.from_bytes(self.ledger.document(state.catalog))
+        policy = None if state.policy is None else stored_policy(self.ledger.document, state.policy, catalog)
+        self.boundary = Boundary(catalog, policy)
+
+    async def call(self, raw: bytes, *, principal: str, door: str) -> Answer:
+        """Execute one request to its end, even when the caller is cancelled meanwhile."""
+        session = await self.session(principal, door)
+        task = asyncio.create_task(execute(raw, self.boundary, SessionHost(self, session)))
+        self.keep(task)
+        return await asyncio.shield(task)
+
+    def keep(self, task: "asyncio.Task[Any]") -> None:
+        """A task that `close` waits for."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def session(self, principal: str, door: str) -> Session:
+        """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
+        pending = self._sessions.get((principal, door))
+        if pending is None:
+            pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
+        return await asyncio.shield(pending)
+
+    async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
+        """Let a person's statement take effect, and act on it from the next call on."""
+        receipt = await self.ledger.enact(statement, documents)
+        before = self.boundary.catalog
+        self.reload()
+        for server in {name.split("/")[0] for name in (*before.tools, *self.boundary.catalog.tools)} & self._spawned.keys():
+            await self._spawned.pop(server).close()
+        return receipt
+
+    def connector(self, server: str) -> Connector | None:
+        """The hands of a pinned server; processes start with the first call that needs them."""
+        if server in self._given:
+            return self._given[server]
+        if server not in self._spawned:
+            source = self.boundary.catalog.sources.get(server, {})
+            if source.get("kind") != "mcp-stdio":
+                return None
+            mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
+            pins = {tool.name.split("/", 1)[1]: tool.pin for tool in mine}
+            self._spawned[server] = McpStdioConnector(
+                _strings(source["command"]), named=_strings(source["env"]), pins=pins, on_late=record_late
+            )
+        return self._spawned[server]
+
+    async def close(self) -> None:
+        """Wait for the calls under way (each has its deadline), then end every session."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connector in (*self._spawned.values(), *self._given.values()):
+            await connector.close()
+        await self.ledger.close()
+
+
+class SessionHost:
+    """The executor's `Host`, bound to one session."""
+
+    def __init__(self, runtime: Runtime, session: Session) -> None:
+        self._runtime = runtime
+        self._ledger = runtime.ledger
+        self._session = session
+
+    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
+        return await self._ledger.commit(self._session, admitted, decide)
+
+    async def dispatch(self, call: Call, intent: Receipt) -> Reply:
+        server, name = call.tool.split("/", 1)
+        connector = self._runtime.connector(server)
+        if connector is None:
+            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
+        _UNDER_WAY.set((self, call, intent, asyncio.current_task()))
+        started = time.monotonic()
+        try:
+            return await connector.call(name, call.args, key=call.key, wall_ms=call.wall_ms, output_bytes=call.output_bytes)
+        except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
+            return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=type(e).__name__[:64])
+
+    def keep(self, task: "asyncio.Task[None]") -> None:
+        self._runtime.keep(task)
+
+    async def late(self, call: Call, intent: Receipt, reply: Reply, task: "asyncio.Task[Answer] | None") -> None:
+        """Record what came after the deadline, once the UNKNOWN that it comes after is durable."""
+        if task is not None:
+            await asyncio.wait({task})
+        judged = self._runtime.boundary.judge(call, reply)
+        await self._ledger.late(self._session, intent, replace(judged, status=Status.LATE))
+
+    async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
+        return await self._ledger.settle(self._session, intent, outcome)
+
+    async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
+        output_salt = None
+        if decision.repeats is not None:
+            outcome, output_salt, output = self._ledger.first_outcome(decision)
+        elif outcome is not None and output is not None:
+            kept = self._ledger.attachment(outcome.index, store.OUTPUT)
+            output_salt = None if kept is None else kept[0]
+        args = self._ledger.attachment(decision.index, store.ARGS)
+        return Answer(
+            verdict=decision.verdict or Verdict.DENY,
+            reason=decision.reason if outcome is None else _final(decision, outcome),
+            decision=decision,
+            outcome=outcome,
+            output=output,
+            output_salt=output_salt,
+            args_salt=None if args is None else args[0],
+            checkpoint=self._ledger.checkpoint,
+            hint=decision.hint,
+        )
+
+
+_UNDER_WAY: ContextVar[tuple[SessionHost, Call, Receipt, "asyncio.Task[Answer] | None"]] = ContextVar("under_way")
+
+
+def record_late(reply: Reply) -> None:
+    """What connectors call, in the context of the call that it answers."""
+    host, call, intent, task = _UNDER_WAY.get()
+    host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
+
+
+def _final(decision: Receipt, outcome: Receipt) -> Reason:
+    """The reason a caller acts on: the outcome's when there is something to say, else the decision's."""
+    return decision.reason if outcome.reason is Reason.OK else outcome.reason
+
+
+def _strings(value: object) -> Sequence[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+

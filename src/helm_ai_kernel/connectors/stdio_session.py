@@ -1,0 +1,192 @@
+"""One life of one MCP server, from its start to its end, with any number of calls in flight. What failed is not revived."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from helm_ai_kernel import __version__
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.wire import mcp
+from helm_ai_kernel.wire.jsonrpc import Broken, Ended, Failure, Result
+
+from .process import Process
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection ended with a call in flight. `rest`: what could not be read, if only this call can be meant."""
+
+    sub: str
+    rest: bytes = b""
+
+
+Ending: TypeAlias = Result | Failure | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a server listed: the definitions that have one meaning, their digests, and those that were refused, by name."""
+
+    definitions: dict[str, dict[str, Json]] = field(default_factory=dict)
+    pins: dict[str, Digest] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, listed: Sequence[bytes]) -> "Tools":
+        """One bad definition does not take the others with it; a name that occurs twice is nobody's."""
+        tools = cls()
+        for index, raw in enumerate(listed):
+            name = _name(raw)
+            try:
+                value = parse(raw, bytes_max=len(raw))
+                if type(value) is not dict or not name:
+                    name = f"#{index}"
+                    raise Refused(Reason.ERR_UPSTREAM_SHAPE, "a tool definition without a name", sub="tool_definition")
+                if name in tools.definitions or name in tools.refused:
+                    raise Refused(Reason.ERR_MCP_SCHEMA_DRIFT, f"`{name}` is listed twice", sub="listed_twice")
+                tools.pins[name] = digest(canonical(value))
+                tools.definitions[name] = value
+            except Refused as refused:
+                tools.pins.pop(name, None)
+                tools.definitions.pop(name, None)
+                tools.refused[name] = refused
+        return tools
+
+
+def _name(raw: bytes) -> str:
+    value = parse(raw, bytes_max=len(raw), any_number=True)
+    name = value.get("name") if type(value) is dict else None
+    return name if type(name) is str else ""
+
+
+class Session:
+    """`usable` from a good `start` until anything goes wrong; `stale` while the list may not be what the server now offers."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._client = mcp.Client(name="helm-ai-kernel", version=__version__)
+        self._process = Process(self._on_data)
+        self._calls: dict[int, asyncio.Future[Ending]] = {}
+        self._given_up: set[int] = set()
+        self._lost: Lost | None = None
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._listed: asyncio.Future[None] = loop.create_future()
+        self.tools = Tools()
+        self.stale = True
+
+    @property
+    def usable(self) -> bool:
+        return self._lost is None and self._process.alive and self._client.state in (mcp.State.READY, mcp.State.LISTING)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stderr_tail(self) -> bytes:
+        return self._process.stderr_tail
+
+    async def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, step_s: float) -> None:
+        """Process and handshake; raises `OutsideError(ERR_CONNECTOR_FAILED)`."""
+        await self._process.start(argv, env=env, cwd=cwd)
+        self._write(self._client.initialize())
+        await asyncio.wait({self._ready}, timeout=step_s)
+        self._check(self._ready, "did not finish the handshake")
+
+    async def list_tools(self, *, step_s: float) -> None:
+        """The whole list, again. A server that is busy with a call may take as long as that call."""
+        self.stale = False  # a change that is announced from here on makes it stale again
+        self._listed = asyncio.get_running_loop().create_future()
+        self._write(self._client.list_tools())
+        await asyncio.wait({self._listed}, timeout=step_s)
+        while not self._listed.done() and self._open():
+            await asyncio.wait({self._listed}, timeout=step_s)
+        self._check(self._listed, "did not list its tools")
+
+    def call(self, name: str, args: bytes, key: str | None) -> tuple[int, asyncio.Future[Ending]]:
+        """Raises `OutsideError` or `Refused` exactly when no byte of the call has left."""
+        number, line = self._client.call(name, args, key)
+        if not self._process.write(line):
+            self._client.cancel(number)
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, "the call could not be written: the server is gone or does not read")
+        future: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._calls[number] = future
+        return number, future
+
+    def give_up(self, number: int) -> None:
+        """Tells the server so. The future still takes the answer, should it come."""
+        if number in self._calls:
+            self._given_up.add(number)
+            self._process.write(self._client.cancel(number))
+
+    async def stop(self) -> None:
+        self._lose(Lost("closed"), kill=False)
+        await self._process.stop()
+
+    def _on_data(self, data: bytes) -> None:
+        for event in self._client.receive(data):
+            match event:
+                case mcp.Send(line):
+                    self._write(line)
+                case Result() | Failure():
+                    self._given_up.discard(event.id)
+                    _settle(self._calls.pop(event.id, None), event)
+                case mcp.Ready():
+                    _settle(self._ready, None)
+                case mcp.Listed(listed):
+                    self.tools = Tools.read(listed)
+                    _settle(self._listed, None)
+                case mcp.ListChanged():
+                    self.stale = True
+                case Ended():
+                    self._lose(Lost("process_lost"))
+                case Broken(sub, rest):
+                    self._lose(Lost(sub, rest))
+
+    def _write(self, line: bytes) -> None:
+        if not self._process.write(line):
+            self._lose(Lost("process_lost"))
+
+    def _lose(self, lost: Lost, *, kill: bool = True) -> None:
+        """The end of this life. Every call in flight learns it; nobody learns it twice."""
+        if self._lost is not None:
+            return
+        self._lost = lost
+        if kill:
+            self._process.kill()
+        own = lost if len(self._open()) == 1 else Lost(lost.sub)
+        for number, future in self._calls.items():
+            if number in self._given_up:
+                future.cancel()  # it has its UNKNOWN; there will be no late answer
+            else:
+                _settle(future, own)
+        self._calls.clear()
+        _settle(self._ready, None)
+        _settle(self._listed, None)
+
+    def _open(self) -> set[int]:
+        return self._calls.keys() - self._given_up
+
+    def _check(self, done: asyncio.Future[None], what: str) -> None:
+        if self._lost is not None:
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the server {what}: {self._lost.sub}", hint=self._last_words())
+        if not done.done():
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the server {what} in time", hint=self._last_words())
+
+    def _last_words(self) -> str:
+        """The last line of its stderr, for a person: printable characters only."""
+        lines = self._process.stderr_tail.decode("utf-8", "replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return "the server's last words: `" + "".join(c if c.isprintable() else "?" for c in last)[-200:] + "`" if last else ""
+
+
+def _settle(future: asyncio.Future[T] | None, value: T) -> None:
+    if future is not None and not future.done():
+        future.set_result(value)

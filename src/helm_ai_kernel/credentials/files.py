@@ -1,0 +1,62 @@
+"""Secret files on disk: made once, for their owner only, and read only while that is still so."""
+
+import os
+import stat
+from pathlib import Path
+
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError
+
+BYTES_MAX = 16 << 10  # an encrypted Ed25519 key file has about 500 bytes
+
+
+def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Durable when it returns. An existing file is never overwritten, and no link is followed."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)  # whatever the umask says
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        raise unavailable(f"`{path}` exists already", "choose another file: a key is never overwritten") from None
+    except OSError as error:
+        raise unavailable(f"`{path}` could not be written: {_cause(error)}", "check the directory and its space") from None
+
+
+def read(path: Path) -> bytes:
+    """A regular file of ours that nobody else can read or change."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # not to hang at a pipe
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise unavailable(f"`{path}` is not a file", "give the file that holds the key")
+            if status.st_uid != os.geteuid():
+                raise unavailable(f"`{path}` belongs to another user", f"chown {os.geteuid()} {path}")
+            if status.st_mode & 0o077:
+                raise unavailable(f"`{path}` is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}")
+            data = file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise unavailable(f"`{path}` could not be read: {_cause(error)}", "check the path and its permissions") from None
+    if len(data) > BYTES_MAX:
+        raise unavailable(f"`{path}` is too large for a key", "give the file that holds the key")
+    return data
+
+
+def unavailable(detail: str, hint: str = "") -> OutsideError:
+    return OutsideError(Reason.ERR_SIGNER_UNAVAILABLE, detail, hint=hint)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _cause(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

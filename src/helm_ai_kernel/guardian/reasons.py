@@ -1,0 +1,276 @@
+"""One page per reason code: what it means, whether a retry can help, what a caller may do, what the owner may do.
+
+`helm-ai-kernel explain CODE` prints a page, hints end with its first aid, and `docs/spec/reasons.md` is made from all of them.
+A code without a page fails the tests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from helm_ai_kernel.tcb.codes import Reason
+
+
+class Retry(StrEnum):
+    """Can sending it again help?"""
+
+    NOT_NEEDED = "there is nothing to retry"
+    SAME_ANSWER = "a retry of the same call gets the same answer until the owner changes something"
+    CHANGED = "a retry helps only with a changed request"
+    LATER = "a retry of the same call may succeed later"
+    NEW_KEY = "a retry helps only with another idempotency key"
+    LOOK_FIRST = "do not retry before someone has looked at what happened"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    meaning: str
+    retry: Retry
+    caller: str
+    owner: str
+
+
+def page(reason: Reason) -> Page:
+    return PAGES[reason]
+
+
+def hint(reason: Reason) -> str:
+    """One line for the caller: can a retry help, and what would show more."""
+    return _HINTS[reason]
+
+
+def text(reason: Reason) -> str:
+    """The page as `explain` prints it; Markdown."""
+    shown = PAGES[reason]
+    return (
+        f"## {reason}\n\n{shown.meaning}\n\n"
+        f"- Retry: {shown.retry}.\n- The caller can: {shown.caller}.\n- The owner can: {shown.owner}.\n"
+    )
+
+
+def document() -> str:
+    """All pages, in the order of the enum: the text of `docs/spec/reasons.md`."""
+    return _OPENING + "\n" + "\n".join(text(reason) for reason in Reason)
+
+
+_OPENING = """\
+# Reasons
+
+Every decision and every outcome carries one of these codes. `helm-ai-kernel explain CODE` prints its page. The codes are stable:
+clients may branch on them. A `sub` beside the code, where there is one, is a short machine-readable word and never a value of
+the caller's.
+"""
+
+_NOTHING = "do nothing: this is the good case"
+_TELL = "tell its user which tool was refused and why; use a tool that is allowed"
+_FIX_STORE = "run `helm-ai-kernel fsck`, and repair the disk or restore a backup"
+
+PAGES: Mapping[Reason, Page] = MappingProxyType({
+    Reason.OK: Page(
+        "The call is allowed, or its outcome is as it should be.",
+        Retry.NOT_NEEDED,
+        _NOTHING,
+        _NOTHING,
+    ),
+    Reason.REPEATED: Page(
+        "The idempotency key was used before, for the same arguments: the call is answered with the first one's outcome,"
+        " and nothing was dispatched again.",
+        Retry.NOT_NEEDED,
+        "use the answer as if it were the first",
+        _NOTHING,
+    ),
+    Reason.ERR_TOOL_NOT_ALLOWED: Page(
+        "No rule permits this call, or the tool is not in the catalogue: what is not permitted is denied.",
+        Retry.SAME_ANSWER,
+        _TELL,
+        "pin the tool if it is not pinned (`helm-ai-kernel tools pin`), write a `permit` for it, and `helm-ai-kernel"
+        " policy apply`",
+    ),
+    Reason.ERR_POLICY_DENY: Page(
+        "A rule of the policy forbids this call. `rules` names the rules; the hint shows what the first of them says. A"
+        " `forbid` beats every `permit`.",
+        Retry.CHANGED,
+        "stay within what the rule says, or use another tool",
+        "change the rule, then `helm-ai-kernel policy apply`",
+    ),
+    Reason.ERR_POLICY_ERROR: Page(
+        "The policy could not be evaluated, and an evaluation that fails is never an allow. `sub` says where: `rule ID`"
+        " failed (an overflow, for example), `unheld args.NAME` is a value that a rule reads and Cedar cannot hold (a"
+        " number of more than four places, a null), `reserved_key` is a key of the arguments that begins with `__`,"
+        " `engine` is the engine itself. When a policy is checked or applied it means that the policy is wrong, and the"
+        " message names file, rule and cause.",
+        Retry.CHANGED,
+        "send arguments without such a value or key",
+        "rewrite the rule, then `helm-ai-kernel policy check`",
+    ),
+    Reason.ERR_POLICY_NOT_READY: Page(
+        "No policy is in force, or another one than the policy that this process has loaded, or the configuration cannot"
+        " be read. Until both agree nothing is allowed.",
+        Retry.LATER,
+        "wait and try again; then tell its user",
+        "sign a policy into force: `helm-ai-kernel policy apply`",
+    ),
+    Reason.ERR_JSON_NOT_IJSON: Page(
+        "The bytes are not strict JSON of our profile, so two readers could see two different calls. `sub` says why:"
+        " `dup_key`, `encoding`, `surrogate`, `number_range`, `number_precision`, `depth`, `size`, `bom` or `syntax`.",
+        Retry.CHANGED,
+        "send one strict JSON document: no duplicate keys, whole numbers within 2^53-1, larger ones as strings",
+        "nothing: the profile is not configurable",
+    ),
+    Reason.ERR_UPSTREAM_SHAPE: Page(
+        "The message is JSON, but not of the form that its protocol has: a field is missing, unknown, or of another type.",
+        Retry.CHANGED,
+        "send the form that the door documents",
+        "look whether client and upstream speak the protocol that they claim",
+    ),
+    Reason.ERR_SCHEMA_VIOLATION: Page(
+        "The arguments do not satisfy the tool's pinned schema. `sub` names the keyword and its place in the schema.",
+        Retry.CHANGED,
+        "correct the arguments after the tool's schema",
+        "compare the pin with what the upstream says now: `helm-ai-kernel tools inspect`",
+    ),
+    Reason.ERR_SCHEMA_UNSAFE: Page(
+        "A tool's schema cannot be pinned: it holds something that is ignored, fetched from elsewhere or unbounded (an"
+        " unknown keyword, a remote `$ref`, a recursive expansion).",
+        Retry.SAME_ANSWER,
+        "nothing: this is met when a tool is pinned",
+        "have the upstream's author correct the schema",
+    ),
+    Reason.ERR_SCHEMA_BUDGET: Page(
+        "Checking a schema, or a value against it, would take more than its bound.",
+        Retry.CHANGED,
+        "send smaller arguments",
+        "have the upstream's author simplify the schema",
+    ),
+    Reason.ERR_MCP_SCHEMA_DRIFT: Page(
+        "The upstream defines the tool differently from its pin. The tool is held until a person has looked at the"
+        " difference.",
+        Retry.SAME_ANSWER,
+        _TELL,
+        "compare (`helm-ai-kernel tools inspect`), then pin the tool again",
+    ),
+    Reason.ERR_CONNECTOR_CONTRACT_DRIFT: Page(
+        "The tool ran, but its output breaks the pinned contract. The output is withheld and the tool is held.",
+        Retry.LOOK_FIRST,
+        "assume that the effect has happened; tell its user",
+        "look at the outcome's receipt, then release the tool (`helm-ai-kernel tools release`) or pin it again",
+    ),
+    Reason.ERR_CONNECTOR_FAILED: Page(
+        "The tool was not run, and the connector proves it: the upstream could not be started or refused before it acted.",
+        Retry.LATER,
+        "try again with the same idempotency key",
+        "look whether the upstream is installed and starts",
+    ),
+    Reason.ERR_APPROVAL_REQUIRED: Page(
+        "A person must approve this call; `rules` names the rules that ask for it. Nothing was dispatched. This version"
+        " has no way to approve a call, so it stays refused until the rules are changed.",
+        Retry.SAME_ANSWER,
+        "tell its user that a person must approve; go on with what needs no approval",
+        'decide whether the rule should ask: `@require("approval")` in the policy, or the effect class `destructive` of'
+        " the pin",
+    ),
+    Reason.ERR_APPROVAL_KEY_ROLE: Page(
+        "The statement is signed by a key that may not sign this: only `approval` and `root` keys change what is in"
+        " force.",
+        Retry.CHANGED,
+        "nothing: statements are signed by people",
+        "sign with a registered `approval` key",
+    ),
+    Reason.ERR_APPROVAL_SIGNATURE: Page(
+        "The statement's signature does not verify against the trust registry.",
+        Retry.CHANGED,
+        "nothing: statements are signed by people",
+        "sign again, with a key that the registry lists",
+    ),
+    Reason.ERR_APPROVAL_CONSUMED: Page(
+        "The statement was used before; each one works once.",
+        Retry.CHANGED,
+        "nothing: statements are signed by people",
+        "sign a new statement",
+    ),
+    Reason.ERR_APPROVAL_INTENT_MISMATCH: Page(
+        "The statement was signed for something else than what it meets: another log, another policy or catalogue in"
+        " force, another hold.",
+        Retry.CHANGED,
+        "nothing: statements are signed by people",
+        "look at what is in force now, and sign again",
+    ),
+    Reason.ERR_IDEMPOTENCY_MISMATCH: Page(
+        "The idempotency key was used before, for other arguments. A key names one call.",
+        Retry.NEW_KEY,
+        "use a fresh key for each new call",
+        "nothing: the client is at fault",
+    ),
+    Reason.ERR_IDEMPOTENCY_IN_FLIGHT: Page(
+        "The first call with this idempotency key has no outcome yet. It is not dispatched a second time.",
+        Retry.LATER,
+        "wait, then send the same call with the same key: it is answered with the first one's outcome",
+        "nothing: the first call ends by its deadline",
+    ),
+    Reason.ERR_IDEMPOTENCY_KEY_REQUIRED: Page(
+        "The pin says that calls of this tool carry an idempotency key, and this one has none.",
+        Retry.CHANGED,
+        "send a fresh `idempotency_key` with each new call, and the same one with a retry",
+        "pin the tool without `require_key` if its effect may happen twice",
+    ),
+    Reason.ERR_OUTCOME_UNKNOWN: Page(
+        "The call was dispatched and no outcome is known: it may have been applied (a timeout, a lost process, a crash of"
+        " the kernel). With the same idempotency key it is never dispatched again.",
+        Retry.LOOK_FIRST,
+        "tell its user that the effect may or may not have happened",
+        "look in the upstream whether it was applied; only then call again, with another key",
+    ),
+    Reason.ERR_BUDGET_EXHAUSTED: Page(
+        "A budget that covers this call has no call left; `sub` names it.",
+        Retry.LATER,
+        "wait for the next day or session, as the budget counts",
+        "raise `calls` of that budget in `helm.toml`",
+    ),
+    Reason.ERR_TOOL_HALTED: Page(
+        "The tool is held: it broke its contract or its definition changed, and no person has released it.",
+        Retry.SAME_ANSWER,
+        _TELL,
+        "look at the receipt that the hold names, then `helm-ai-kernel tools release` or `helm-ai-kernel tools pin`",
+    ),
+    Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
+        "Evidence cannot be stored or read. What cannot be recorded is not executed.",
+        Retry.LATER,
+        "wait and try again",
+        _FIX_STORE,
+    ),
+    Reason.ERR_EVIDENCE_FULL: Page(
+        "The disk of the store is full. What cannot be recorded is not executed.",
+        Retry.LATER,
+        "wait and try again",
+        "free space on the disk of the store",
+    ),
+    Reason.ERR_SIGNER_UNAVAILABLE: Page(
+        "A key that must sign does not answer. What cannot be signed is not executed.",
+        Retry.LATER,
+        "wait and try again",
+        "make the key available again (its file, its agent)",
+    ),
+    Reason.ERR_STORE_CORRUPT: Page(
+        "The store contradicts its own signatures or is damaged. Nothing is executed on top of it.",
+        Retry.SAME_ANSWER,
+        "tell its user",
+        _FIX_STORE,
+    ),
+    Reason.ERR_STORE_LOCKED: Page(
+        "Another process holds the store; a log has one writer.",
+        Retry.LATER,
+        "wait and try again",
+        "use the kernel that is running, or stop it",
+    ),
+    Reason.ERR_SEALED: Page(
+        "The kernel has stopped executing because a write of evidence failed in a way that cannot be undone.",
+        Retry.SAME_ANSWER,
+        "tell its user",
+        "run `helm-ai-kernel fsck`, then start the kernel again",
+    ),
+})  # fmt: skip
+
+_HINTS: Mapping[Reason, str] = MappingProxyType({
+    reason: f"{shown.retry}; `helm-ai-kernel explain {reason}`" for reason, shown in PAGES.items()
+})  # fmt: skip

@@ -1,0 +1,107 @@
+"""Rebuild everything on disk from the receipts and compare: the receipts are the truth, every other table is derived from them."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from helm_ai_kernel.tcb import checklist
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
+
+from . import store, trustlog
+from .ledger import DATABASE, LOCK, TRUST
+from .reader import Reader
+from .signer import CheckpointSigner
+
+
+class Damage(NamedTuple):
+    """One thing on disk that is not what the receipts say."""
+
+    where: str
+    detail: str
+
+
+def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
+    """How many receipts were read, and what is wrong; an empty list is a clean store. Takes the lock, changes nothing."""
+    lock = store.Lock(folder / LOCK)
+    try:
+        with Reader(folder) as reader:
+            return reader.size, list(_damage(folder, reader, log_key))
+    except (EvidenceError, OutsideError) as e:
+        return 0, [Damage("store", str(e))]
+    finally:
+        lock.release()
+
+
+def _damage(folder: Path, reader: Reader, log_key: Signer) -> Iterator[Damage]:
+    conn = store.connect(folder / DATABASE, read_only=True)
+    try:
+        for (line,) in conn.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                yield Damage("sqlite", str(line))
+        receipts = list(reader.receipts())
+        yield from _tree(conn, receipts, log_key)
+        yield from _tables(conn, receipts)
+    finally:
+        conn.close()
+    yield from _evidence(folder, reader)
+
+
+def _tree(conn: sqlite3.Connection, receipts: list[Receipt], log_key: Signer) -> Iterator[Damage]:
+    """Stored leaves, the stored frontier, and the checkpoint that was signed for it."""
+    origin, peaks, note = conn.execute("SELECT origin, frontier, checkpoint FROM log").fetchone()
+    signed = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note)).frontier
+    frontier = Frontier()
+    matches = signed == frontier
+    for (leaf,), receipt in zip(conn.execute("SELECT leaf FROM receipts ORDER BY idx"), receipts, strict=True):
+        if hashes.text(bytes(leaf)) != receipt.leaf or receipt.index != frontier.size:
+            yield Damage(f"receipt {receipt.index}", "the stored leaf hash or index is not that of the line")
+        frontier = frontier.append(hashes.raw(receipt.leaf))
+        matches = matches or signed == frontier
+    if not matches:
+        yield Damage("log", f"the signed tree of size {signed.size} is not that of the receipts")
+
+
+def _tables(conn: sqlite3.Connection, receipts: list[Receipt]) -> Iterator[Damage]:
+    """Open intents, claims' states and holds, derived again from the receipts."""
+    intents: dict[bytes, int] = {}
+    outcomes: dict[bytes, Status | None] = {}
+    holds: dict[str, bytes] = {}
+    for receipt in receipts:
+        if receipt.is_intent:
+            intents[hashes.raw(receipt.leaf)] = receipt.index
+        elif receipt.kind is Kind.OUTCOME and receipt.status is not Status.LATE:
+            outcomes[bytes.fromhex(str(receipt.body["decision"])[len(hashes.PREFIX) :])] = receipt.status
+        elif receipt.kind is Kind.HOLD:
+            holds[str(receipt.body["tool"])] = hashes.raw(receipt.leaf)
+        elif receipt.kind is Kind.STATEMENT:
+            body = receipt.body["statement"]
+            inner = body.get("body") if isinstance(body, dict) else None
+            if isinstance(inner, dict) and inner.get("kind") == "release":
+                holds.pop(str(inner["tool"]), None)
+    opened = {leaf: index for leaf, index in intents.items() if leaf not in outcomes}
+    if dict(conn.execute("SELECT leaf, idx FROM intents").fetchall()) != opened:
+        yield Damage("intents", "the table of open intents is not what the receipts say")
+    if dict(conn.execute("SELECT tool, leaf FROM holds").fetchall()) != holds:
+        yield Damage("holds", "the table of held tools is not what the receipts say")
+    for leaf, state in conn.execute("SELECT leaf, state FROM claims"):
+        status = outcomes.get(bytes(leaf))
+        expected = "open" if status is None else "unknown" if status is Status.UNKNOWN else "done"
+        if bytes(leaf) not in intents or state != expected:
+            yield Damage("claims", f"a claim says `{state}`, its receipts say `{expected}`")
+
+
+def _evidence(folder: Path, reader: Reader) -> Iterator[Damage]:
+    """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
+    genesis = trustlog.load(folder / TRUST).genesis
+    report = checklist.verify(reader.export(), genesis=genesis, known_head=None)
+    for finding in report.findings:
+        if finding.code != "OPEN_INTENT":
+            yield Damage(finding.where, f"{finding.code}: {finding.detail}")
+
+

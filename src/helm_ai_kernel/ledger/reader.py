@@ -1,0 +1,115 @@
+"""Reading the store without writing to it: beside a running kernel, or after one. Nothing here is trusted by a verifier."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.receipt import Receipt
+
+from . import store, trustlog
+from .ledger import DATABASE, TRUST
+
+
+class Reader:
+    """One consistent view of a store, as of the moment it was opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._conn = store.connect(folder / DATABASE, read_only=True)
+        with store.outside():
+            self._conn.execute("BEGIN")
+            row = self._conn.execute("SELECT origin, policy, catalog, checkpoint FROM log").fetchone()
+        self.origin: str = row[0]
+        self.policy, self.catalog = (None if raw is None else hashes.text(bytes(raw)) for raw in row[1:3])
+        self.checkpoint = bytes(row[3])  # the newest one that is stored; a running kernel is one group ahead
+
+    def close(self) -> None:
+        self._conn.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        return int(self._conn.execute("SELECT coalesce(max(idx), -1) + 1 FROM receipts").fetchone()[0])
+
+    def receipts(self, *, start: int = 0, session: str = "", newest: int = 0) -> Iterator[Receipt]:
+        """In log order; of one session, or only the `newest` so many."""
+        start = max(start, self.size - newest) if newest else start
+        sql = "SELECT idx, line FROM receipts WHERE idx >= ? ORDER BY idx"
+        values: tuple[object, ...] = (start,)
+        if session:
+            sql, values = "SELECT idx, line FROM receipts WHERE session = ? ORDER BY seq", (bytes.fromhex(session),)
+        for index, line in self._rows(sql, values):
+            yield Receipt.from_bytes(bytes(line), index)
+
+    def find(self, name: str) -> Receipt:
+        """By index, by leaf hash, or by the first digits of a leaf hash; raises `OutsideError` where that is not one receipt."""
+        if name.isdecimal() and len(name) < 16:
+            rows = self._rows("SELECT idx, line FROM receipts WHERE idx = ?", (int(name),))
+        else:
+            digits = name.removeprefix(hashes.PREFIX).lower()
+            rows = self._rows("SELECT idx, line FROM receipts WHERE hex(leaf) LIKE ? LIMIT 2", (digits.replace("%", "") + "%",))
+        found = [Receipt.from_bytes(bytes(line), index) for index, line in rows]
+        if len(found) != 1:
+            how = "no receipt" if not found else "more than one receipt"
+            hint = "helm-ai-kernel receipts list"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"{how} is named `{name}`", hint=hint)
+        return found[0]
+
+    def attachment(self, index: int, slot: int) -> bytes | None:
+        """Salt and content."""
+        row = next(iter(self._rows("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot))), None)
+        return None if row is None else bytes(row[0])
+
+    def holds(self) -> dict[str, Digest]:
+        """The tools that are held, each with the leaf hash of its hold."""
+        return {row[0]: hashes.text(bytes(row[1])) for row in self._rows("SELECT tool, leaf FROM holds ORDER BY tool", ())}
+
+    def document(self, digest: Digest) -> bytes:
+        row = next(iter(self._rows("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),))), None)
+        if row is None:
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the document `{digest}` is missing", hint="helm-ai-kernel fsck")
+        return bytes(row[0])
+
+    def policy_files(self, digest: Digest) -> dict[str, bytes]:
+        """The files of a policy, its `manifest.json` among them."""
+        manifest = self.document(digest)
+        body = parse(manifest)
+        files = body.get("files") if isinstance(body, dict) else None
+        if not isinstance(files, dict):
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the policy `{digest}` is damaged", hint="helm-ai-kernel fsck")
+        return {"manifest.json": manifest, **{name: self.document(Digest(str(files[name]))) for name in files}}
+
+    def export(self) -> bytes:
+        """The evidence pack of the log up to the stored checkpoint (`docs/spec/pack.md`)."""
+        size = Checkpoint.from_bytes(self.checkpoint).size
+        lines = [bytes(row[0]) for row in self._rows("SELECT line FROM receipts WHERE idx < ? ORDER BY idx", (size,))]
+        named = pack.Mentions()
+        for line in lines:
+            named.add(Receipt.from_bytes(line))
+        rows = self._rows("SELECT content FROM attachments WHERE idx < ?", (size,))
+        attachments = {hashes.digest(bytes(row[0])): bytes(row[0]) for row in rows}
+        policies = {digest: self.policy_files(digest) for digest in named.policies}
+        catalogs = {digest: self.document(digest) for digest in named.catalogs}
+        trust = trustlog.load(self._folder / TRUST).lines
+        return pack.build(lines, self.checkpoint, trust, policies, catalogs, attachments)
+
+    def jsonl(self) -> Iterator[bytes]:
+        """Every receipt as it was signed, one line each."""
+        for row in self._rows("SELECT line FROM receipts ORDER BY idx", ()):
+            yield bytes(row[0]) + b"\n"
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> Iterator[sqlite3.Row]:
+        with store.outside():
+            yield from self._conn.execute(sql, values)

@@ -1,0 +1,172 @@
+"""The ProofGraph: what led to what. It is derived from receipts each time; there is no second store to disagree with the first.
+
+An edge points from a cause to what it caused. Session edges are the chain; causal edges are what a receipt names: its parents,
+the decision of an outcome, the first call of a repeat, the cause of a hold, the hold that a statement releases.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .codes import Finding, Reason
+from .decision import Verdict
+from .digest import Digest
+from .errors import EvidenceError
+from .findings import visible
+from .ijson import Json
+from .receipt import Kind, Receipt
+
+
+class Link(StrEnum):
+    SESSION = "session"
+    OUTCOME = "outcome"  # decision -> what became of it
+    REPEAT = "repeat"  # first ALLOW -> the call that is answered with its outcome
+    HOLD = "hold"  # what made the kernel stop a tool -> the hold
+    HELD = "held"  # hold -> the decision that met it
+    RELEASE = "release"  # hold -> the statement that ended it
+    CAUSE = "cause"  # any other parent
+
+
+class Edge(NamedTuple):
+    cause: Digest
+    effect: Digest
+    link: Link
+
+
+def causes(receipt: Receipt) -> dict[Digest, Link]:
+    """The earlier receipts that `receipt` names, each with the most telling link; without the session edge."""
+    found = dict.fromkeys(receipt.parents, Link.CAUSE)
+    body = receipt.body
+    for holder, name, link in (
+        (body, "decision", Link.OUTCOME),
+        (body, "repeats", Link.REPEAT),
+        (body, "cause", Link.HOLD),
+        (body.get("facts"), "hold", Link.HELD),
+    ):
+        if isinstance(holder, Mapping) and name in holder:
+            found[Digest(str(holder[name]))] = link
+    if receipt.kind is Kind.STATEMENT:
+        statement = _inner(receipt)
+        if "hold" in statement:
+            found[Digest(str(statement["hold"]))] = Link.RELEASE
+    return found
+
+
+def check_causes(receipt: Receipt, index_of: Mapping[Digest, int]) -> None:
+    """Every cause is a leaf of the log and comes before; raises `EvidenceError`. So a log that passes has no cycle."""
+    for cause in causes(receipt):
+        index = index_of.get(cause)
+        if index is None:
+            raise EvidenceError(Finding.DAG_DANGLING, f"names `{cause}`, which is not here")
+        if index == receipt.index:
+            raise EvidenceError(Finding.DAG_CYCLE, "names itself as its cause")
+        if index > receipt.index:
+            raise EvidenceError(Finding.CHAIN_ORDER, f"names `{cause}`, which comes after it, at {index}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProofGraph:
+    """`receipts` in log order, by leaf."""
+
+    receipts: Mapping[Digest, Receipt]
+    edges: tuple[Edge, ...]
+
+    @classmethod
+    def of(cls, receipts: Iterable[Receipt]) -> "ProofGraph":
+        nodes = {receipt.leaf: receipt for receipt in receipts}
+        edges = tuple(edge for receipt in nodes.values() for edge in _edges(receipt))
+        return cls(MappingProxyType(nodes), edges)
+
+    def dangling(self) -> tuple[Edge, ...]:
+        """Edges from something that is not here."""
+        return tuple(edge for edge in self.edges if edge.cause not in self.receipts)
+
+    def cyclic(self) -> tuple[Digest, ...]:
+        """What lies on a cycle or behind one: empty for everything that a kernel can have written. Iterative, linear."""
+        inside = [edge for edge in self.edges if edge.cause in self.receipts]
+        waiting = Counter(edge.effect for edge in inside)
+        effects: dict[Digest, list[Digest]] = {}
+        for edge in inside:
+            effects.setdefault(edge.cause, []).append(edge.effect)
+        ready = [leaf for leaf in self.receipts if not waiting[leaf]]
+        for leaf in ready:  # grows while it is walked
+            for effect in effects.get(leaf, ()):
+                waiting[effect] -= 1
+                if not waiting[effect]:
+                    ready.append(effect)
+        done = set(ready)
+        return tuple(leaf for leaf in self.receipts if leaf not in done)
+
+    def check(self) -> None:
+        """Raises `EvidenceError(DAG_DANGLING or DAG_CYCLE)`."""
+        for edge in self.dangling():
+            raise EvidenceError(Finding.DAG_DANGLING, f"`{edge.effect}` names `{edge.cause}`, which is not here")
+        for leaf in self.cyclic():
+            raise EvidenceError(Finding.DAG_CYCLE, f"`{leaf}` is among its own causes, or behind one that is")
+
+
+def draw(graph: ProofGraph, session: str | None = None) -> Iterator[str]:
+    """One session (its id or the beginning of it), or all, as lines for a terminal. Text from receipts is escaped."""
+    sessions: dict[str, list[Receipt]] = {}
+    for receipt in graph.receipts.values():
+        if session is None or receipt.session.startswith(session):
+            sessions.setdefault(receipt.session, []).append(receipt)
+    named: dict[Digest, list[Edge]] = {}
+    for edge in graph.edges:
+        if edge.link is not Link.SESSION:
+            named.setdefault(edge.effect, []).append(edge)
+    for name, receipts in sessions.items():
+        yield f"session {name}"
+        for receipt in receipts:
+            yield f"  #{receipt.index:<6} {_label(receipt)}{_behind(graph, named.get(receipt.leaf, []))}"
+
+
+def _edges(receipt: Receipt) -> Iterator[Edge]:
+    if receipt.seq:
+        yield Edge(receipt.prev, receipt.leaf, Link.SESSION)
+    for cause, link in causes(receipt).items():
+        yield Edge(cause, receipt.leaf, link)
+
+
+def _behind(graph: ProofGraph, edges: list[Edge]) -> str:
+    """`  <- outcome #3`: the causes by their place in the log."""
+    out = ""
+    for edge in edges:
+        cause = graph.receipts.get(edge.cause)
+        out += f"  <- {edge.link.value} {f'#{cause.index}' if cause is not None else edge.cause}"
+    return out
+
+
+def _label(receipt: Receipt) -> str:
+    body = receipt.body
+    if receipt.kind is Kind.DECISION:
+        verdict = str(body.get("verdict"))
+        why = "" if verdict == Verdict.ALLOW and receipt.reason is Reason.OK else f" {receipt.reason.value}"
+        return f"{verdict} {_text(body.get('tool', 'unreadable request'))}{why}"
+    if receipt.kind is Kind.OUTCOME:
+        why = f" {receipt.reason.value}" if "reason" in body else ""
+        return f"outcome {body.get('status')}{why} after {body.get('ms')} ms"
+    if receipt.kind is Kind.HOLD:
+        return f"hold {_text(body.get('tool'))} {receipt.reason.value}"
+    if receipt.kind is Kind.STATEMENT:
+        inner = _inner(receipt)
+        return f"statement {_text(inner.get('kind'))}" + (f" {_text(inner['tool'])}" if "tool" in inner else "")
+    if receipt.kind is Kind.RECOVERY:
+        return f"recovery at size {body.get('size')}, {body.get('open')} open"
+    if body.get("event") == "end":
+        return f"end {_text(body.get('reason'))}"
+    return f"start {_text(body.get('principal'))} at {_text(body.get('door'))}"
+
+
+def _inner(receipt: Receipt) -> Mapping[str, Json]:
+    """The body of the statement inside its receipt."""
+    record = receipt.body.get("statement")
+    body = record.get("body") if isinstance(record, dict) else None
+    return body if isinstance(body, dict) else {}
+
+
+def _text(value: Json) -> str:
+    return visible(str(value))

@@ -1,0 +1,90 @@
+"""The world that the flow vectors speak of: one server `desk`, its pinned tools, a policy for them, and its replies."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from helm_ai_kernel.executor.boundary import Boundary
+from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.guardian.budget import Budget, Per
+from helm_ai_kernel.guardian.policy import Policy
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.jcs import canonical
+
+FLOWS = Path(__file__).resolve().parents[2] / "vectors" / "flows"
+PROTECTED = ("/srv/helm",)
+NOTHING = Boundary(EMPTY, None)  # before anybody activated anything
+
+POLICY = b"""\
+@id("desk-tools") permit (principal, action, resource == Server::"desk");
+@id("desk-forbidden") forbid (principal, action == Action::"desk/forbidden", resource);
+"""
+
+
+@cache
+def vectors() -> tuple[dict[str, Any], ...]:
+    return tuple(json.loads(path.read_bytes()) for path in sorted(FLOWS.glob("*.json")))
+
+
+def tool(name: str, effect: str, *, require_key: bool = False) -> dict[str, Json]:
+    text: Json = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    raw: dict[str, Json] = {"name": name, "description": f"{name} a text", "inputSchema": text, "outputSchema": {"type": "string"}}
+    return {
+        "name": name,
+        "raw": raw,
+        "pin": hashes.digest(canonical(raw)),
+        "effect": effect,
+        "labels": [],
+        "limits": {"wall_ms": 1000, "output_bytes": 4096},
+        "destinations": [],
+        "require_key": require_key,
+        "closed": True,
+    }
+
+
+@cache
+def boundary(rules: bytes = POLICY) -> Boundary:
+    tools = [tool("echo", "read"), tool("forbidden", "read"), tool("keyed", "write", require_key=True), tool("wipe", "destructive")]
+    server: dict[str, Json] = {"v": 1, "server": "desk", "source": {"kind": "python"}, "tools": list[Json](tools)}
+    catalog = Catalog.from_bytes(canonical({"v": 1, "servers": [server]}))
+    return Boundary(catalog, Policy.from_files({"main.cedar": rules}, catalog, PROTECTED))
+
+
+def request(given: Mapping[str, Any]) -> bytes:
+    """The bytes that a caller sends for what a vector gives."""
+    if "request" in given:
+        return str(given["request"]).encode()
+    body = {"tool": given["tool"], "arguments": given.get("arguments", {})}
+    return json.dumps(body | ({"idempotency_key": given["key"]} if "key" in given else {})).encode()
+
+
+def budgets(given: Mapping[str, Any]) -> tuple[Budget, ...]:
+    return tuple(Budget(name, calls, Per.DAY) for name, calls in given.get("budget", {}).items())
+
+
+@dataclass
+class Desk:
+    """The far side of the connector. `effects` are the dispatched arguments: what was done, whatever was answered."""
+
+    reply: str = '"done"'  # "failed", "unknown", or the JSON that comes back
+    effects: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def do(self, name: str, args: bytes) -> Reply:
+        self.effects.append((name, args))
+        if self.reply == "failed":
+            return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_CONNECTOR_FAILED)
+        if self.reply == "unknown":
+            return Reply(ReplyKind.UNKNOWN, 3)
+        return Reply(ReplyKind.OUTPUT, 3, output=self.reply.encode())
+
+    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+        return self.do(name, args)
+
+    async def close(self) -> None:
+        pass

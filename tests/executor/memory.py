@@ -1,0 +1,308 @@
+"""A kernel's log and host in memory: real receipts, signatures, checkpoints and packs; no disk, no clock, no chance.
+
+Each step of the host gives control away once before it does anything, so that whoever drives the coroutine by hand can drop it
+there (a crash) or let another one go first (a race). The facts are read, decided on and written in one uninterrupted piece.
+"""
+
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from executor.desk import Desk
+from helm_ai_kernel.executor.boundary import Boundary
+from helm_ai_kernel.executor.host import Answer, Decide, Reply
+from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.tcb import checkpoint, merkle, pack, registry, statement
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Decision, Facts, Outcome, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.statement import StatementKind
+
+AT = "2026-11-20T09:00:00.000Z"
+BOOT = "b0" * 16
+T = TypeVar("T")
+
+ROOT, APPROVAL, EXECUTION, LOG = (
+    SecretKey.from_seed(bytes([n]) * 32, purpose)
+    for n, purpose in enumerate((Purpose.ROOT, Purpose.APPROVAL, Purpose.EXECUTION, Purpose.LOG), 1)
+)
+
+
+def trust(log: str = "11" * 16) -> tuple[registry.Registry, str]:
+    """A registry with one key for each purpose, and the origin of the log that the machine's keys are for."""
+    known = registry.Registry.replay([registry.genesis([(ROOT, "ann")], threshold=1, at=AT, nonce="00" * 16)])
+    origin = f"{known.deployment}/{log}"
+    for key, principal, of in ((APPROVAL, "ann", None), (EXECUTION, "kernel", origin), (LOG, "kernel", origin)):
+        known = known.fold(registry.add(known, key, principal, of, at=AT, roots=[ROOT]))
+    return known, origin
+
+
+@types.coroutine
+def step(name: str) -> Generator[str, None, None]:
+    yield name
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Drive to the end, without an event loop."""
+    while True:
+        try:
+            work.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+@dataclass(frozen=True)
+class Session:
+    id: str
+    principal: str
+    door: str
+
+
+@dataclass
+class Held:
+    """An idempotency key and the ALLOW that claimed it."""
+
+    decision: Receipt
+    args: bytes
+    outcome: Receipt | None = None
+    state: ClaimState = ClaimState.OPEN
+
+
+@dataclass
+class Intent:
+    receipt: Receipt
+    tool: str
+    claim: Held | None
+    windows: dict[str, str]
+
+
+@dataclass
+class MemoryLog:
+    """The log of one kernel, over any number of its processes."""
+
+    budgets: tuple[Budget, ...] = ()
+    receipts: list[Receipt] = field(default_factory=list)
+    attachments: dict[Digest, bytes] = field(default_factory=dict)  # salt and content
+    claims: dict[tuple[str, str, str], Held] = field(default_factory=dict)
+    intents: dict[Digest, Intent] = field(default_factory=dict)
+    holds: dict[str, Digest] = field(default_factory=dict)
+    used: dict[tuple[str, str], int] = field(default_factory=dict)
+    in_force: list[Boundary] = field(default_factory=list)
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.registry, self.origin = trust()
+        self._heads: dict[str, Receipt] = {}
+        self._count = 0
+        self.begin()
+
+    @property
+    def policy(self) -> Digest | None:
+        return self.in_force[-1].policy.digest if self.in_force and self.in_force[-1].policy else None
+
+    @property
+    def catalog(self) -> Digest | None:
+        return self.in_force[-1].catalog.digest if self.in_force else None
+
+    def begin(self) -> bool:
+        """A process starts; whether the one before it ended its sessions."""
+        clean = not self.sessions
+        self.sessions.clear()
+        self.kernel = self.session("kernel", "kernel")
+        return clean
+
+    def session(self, principal: str, door: str) -> Session:
+        session = Session(self._fresh("session")[:16].hex(), principal, door)
+        self.sessions[session.id] = session
+        start: dict[str, Json] = {"event": "start", "principal": principal, "door": door, "client": None}
+        self.append(session, Kind.SESSION, {**start, "policy": self.policy, "catalog": self.catalog})
+        return session
+
+    def end(self) -> None:
+        for session in sorted(self.sessions.values(), key=lambda session: session is self.kernel):
+            count = self._heads[session.id].seq + 1
+            self.append(session, Kind.SESSION, {"event": "end", "count": count, "reason": "closed"})
+        self.sessions.clear()
+
+    def activate(self, boundary: Boundary) -> Receipt:
+        """A person pins the catalogue and activates the policy of `boundary`."""
+        content: dict[str, Json] = {"policy": {"from": self.policy}, "catalog": {"from": self.catalog}}
+        self.in_force.append(boundary)
+        content["policy"] |= {"to": self.policy}  # type: ignore[operator]
+        content["catalog"] |= {"to": self.catalog}  # type: ignore[operator]
+        nonce = self._fresh("nonce")[:16].hex()
+        signed = statement.sign(StatementKind.PIN, content, log=self.origin, at=AT, nonce=nonce, signers=[APPROVAL])
+        return self.append(self.kernel, Kind.STATEMENT, {"statement": signed.record.to_json()})
+
+    def append(self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = ()) -> Receipt:
+        head = self._heads.get(session.id)
+        body: dict[str, Json] = {
+            "v": 1,
+            "kind": kind.value,
+            "log": self.origin,
+            "session": session.id,
+            "seq": 0 if head is None else head.seq + 1,
+            "prev": self.registry.head if head is None else head.leaf,
+            "at": AT,
+            "parents": list(parents),
+            "trust": {"size": self.registry.size, "head": self.registry.head},
+            "build": {"version": "memory"},
+            **content,
+        }
+        receipt = Receipt.from_bytes(seal(body, [EXECUTION]).line, len(self.receipts))
+        self.receipts.append(receipt)
+        self._heads[session.id] = receipt
+        return receipt
+
+    def keep(self, content: bytes) -> Digest:
+        salt = self._fresh("salt")
+        name = hashes.attachment_name(salt, content)
+        self.attachments[name] = salt + content
+        return name
+
+    def decide(self, session: Session, admitted: Admitted, rule: Decide) -> Receipt:
+        facts, claim, windows = self._facts(session, admitted)
+        decision = rule(admitted, facts)
+        content: dict[str, Json] = {"verdict": decision.verdict.value, "reason": decision.reason.value, "effect_by": "kernel"}
+        content |= {"facts": facts.to_json(), "policy": facts.policy} | ({"sub": decision.sub} if decision.sub else {})
+        if isinstance(admitted, Refusal) and (admitted.args is None or admitted.tool is None):
+            return self.append(session, Kind.DECISION, content | {"raw_hash": self.keep(admitted.raw)})
+        content |= {"tool": admitted.tool, "pin": admitted.pin, "effect": admitted.effect and admitted.effect.value}
+        content |= {"rules": list(decision.rules), "repeats": decision.repeats}
+        known = claim.decision.body if claim is not None else {}
+        if isinstance(admitted, Call) and admitted.key is not None:
+            content["key"] = known.get("key") or self.keep(admitted.key.encode())
+        again = decision.repeats is not None
+        content["args_hash"] = known["args_hash"] if again else self.keep(admitted.args or b"")
+        intent = isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and not again
+        if intent:
+            content |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": dict(decision.reserve)}  # type: ignore[union-attr]
+        content = {name: value for name, value in content.items() if value not in (None, [], {}) or name == "policy"}
+        receipt = self.append(session, Kind.DECISION, content, (decision.repeats,) if decision.repeats else ())
+        if intent and isinstance(admitted, Call):
+            self._open(session, admitted, receipt, {name: windows[name] for name in decision.reserve})
+        return receipt
+
+    def settle(self, session: Session, decision: Digest, outcome: Outcome) -> Receipt:
+        intent = self.intents.pop(decision)
+        failed = outcome.status is Status.FAILED
+        for item in intent.windows.items():
+            self.used[item] -= failed
+        content: dict[str, Json] = {"decision": decision, "status": outcome.status.value, "ms": outcome.ms}
+        content |= {"contract": outcome.contract and outcome.contract.value, "sub": outcome.sub}
+        content |= {"reason": None if outcome.reason is Reason.OK else outcome.reason.value}
+        content |= {"spent": dict.fromkeys(intent.windows, int(not failed)), "tool_error": outcome.tool_error or None}
+        content |= {"truncated": outcome.truncated or None}
+        content["output_hash"] = None if outcome.output is None else self.keep(outcome.output)
+        said = {name: value for name, value in content.items() if value not in (None, "", {})}
+        receipt = self.append(session, Kind.OUTCOME, said, (decision,))
+        if intent.claim is not None:
+            intent.claim.outcome = receipt
+            intent.claim.state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
+        if outcome.reason is Reason.ERR_CONNECTOR_CONTRACT_DRIFT and intent.tool not in self.holds:
+            said = {"tool": intent.tool, "cause": receipt.leaf, "reason": outcome.reason.value}
+            self.holds[intent.tool] = self.append(self.kernel, Kind.HOLD, said, (receipt.leaf,)).leaf
+        return receipt
+
+    def checkpoint(self) -> bytes:
+        leaves = [hashes.raw(receipt.leaf) for receipt in self.receipts]
+        return checkpoint.sign(self.origin, len(leaves), merkle.root(leaves), LOG).note
+
+    def pack(self) -> bytes:
+        policies = {p.digest: {**p.files, "manifest.json": p.manifest} for p in (b.policy for b in self.in_force) if p}
+        catalogs = {b.catalog.digest: b.catalog.document for b in self.in_force}
+        held = [receipt.line for receipt in self.receipts]
+        return pack.build(held, self.checkpoint(), self.registry.lines, policies, catalogs, self.attachments)
+
+    def open_intents(self) -> Iterable[Digest]:
+        return list(self.intents)
+
+    async def recovered(self, open_count: int) -> None:
+        await step("recovered")
+        root = hashes.text(merkle.root([hashes.raw(receipt.leaf) for receipt in self.receipts]))
+        self.append(self.kernel, Kind.RECOVERY, {"size": len(self.receipts), "root": root, "open": open_count})
+
+    async def conclude(self, decision: Digest, outcome: Outcome) -> None:
+        await step("conclude")
+        self.settle(self.kernel, decision, outcome)
+
+    def summary(self, since: int = 0) -> list[str]:
+        return [summary(receipt) for receipt in self.receipts[since:]]
+
+    def _facts(self, session: Session, admitted: Admitted) -> tuple[Facts, Held | None, dict[str, str]]:
+        clock = Clock(1_800_000_000_000 + len(self.receipts), BOOT, 1000 + len(self.receipts))
+        if isinstance(admitted, Refusal):
+            return Facts(session.principal, session.door, self.policy, clock), None, {}
+        held = None if admitted.key is None else self.claims.get((session.principal, admitted.tool, admitted.key))
+        claim = None if held is None else Claim(held.decision.leaf, held.state, held.args == admitted.args)
+        covering = [budget for budget in self.budgets if budget.covers(session.principal, admitted.tool)]
+        windows = {budget.name: budget.window(session.id, clock.wall_ms) for budget in covering}
+        left = {budget.name: budget.left(self.used.get((budget.name, windows[budget.name]), 0)) for budget in covering}
+        hold = self.holds.get(admitted.tool)
+        return Facts(session.principal, session.door, self.policy, clock, hold, claim, left), held, windows
+
+    def _open(self, session: Session, call: Call, receipt: Receipt, windows: dict[str, str]) -> None:
+        for item in windows.items():
+            self.used[item] = self.used.get(item, 0) + 1
+        claim = None if call.key is None else Held(receipt, call.args)
+        if claim is not None and call.key is not None:
+            self.claims[session.principal, call.tool, call.key] = claim
+        self.intents[receipt.leaf] = Intent(receipt, call.tool, claim, windows)
+
+    def _fresh(self, what: str) -> bytes:
+        """32 bytes that occur once; the same in every run."""
+        self._count += 1
+        return hashes.sha256(f"{what} {self._count}".encode())
+
+
+@dataclass
+class MemoryHost:
+    """One session's view of the log and of the desk."""
+
+    log: MemoryLog
+    session: Session
+    desk: Desk
+
+    async def commit(self, admitted: Admitted, decide: Callable[[Admitted, Facts], Decision]) -> Receipt:
+        await step("commit")
+        return self.log.decide(self.session, admitted, decide)
+
+    async def dispatch(self, call: Call, intent: Receipt) -> Reply:
+        await step("dispatch")
+        return await self.desk.call(call.tool.partition("/")[2], call.args, key=call.key, wall_ms=call.wall_ms, output_bytes=4096)
+
+    async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
+        await step("settle")
+        return self.log.settle(self.session, intent.leaf, outcome)
+
+    async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
+        await step("answer")
+        if decision.repeats is not None:
+            outcome = next(held.outcome for held in self.log.claims.values() if held.decision.leaf == decision.repeats)
+            output = self._content(outcome, "output_hash") if outcome is not None and outcome.status is Status.OK else None
+        salt = self._content(outcome, "output_hash", salt=True) if output is not None else None
+        args = self._content(decision, "args_hash", salt=True)
+        assert decision.verdict is not None
+        return Answer(decision.verdict, decision.reason, decision, outcome, output, salt, args, self.log.checkpoint(), decision.hint)
+
+    def _content(self, receipt: Receipt | None, name: str, *, salt: bool = False) -> bytes | None:
+        if receipt is None or name not in receipt.body:
+            return None
+        held = self.log.attachments[Digest(str(receipt.body[name]))]
+        return held[:32] if salt else held[32:]
+
+
+def summary(receipt: Receipt) -> str:
+    """A receipt as `docs/spec/flows.md` writes it."""
+    body = receipt.body
+    said = [body.get("verdict"), body.get("status"), body.get("event")]
+    reason = body.get("reason") if receipt.kind in (Kind.DECISION, Kind.OUTCOME, Kind.HOLD) else None
+    return " ".join([receipt.kind.value, *(str(word) for word in (*said, reason) if word is not None)])

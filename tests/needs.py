@@ -1,0 +1,30 @@
+"""What a test needs from the machine: there, or a skip that says the exact command that installs it.
+
+Where `CI=true` such a skip is a failure (`tests/conftest.py`): `.ci/run` installs everything that is named here but `ORACLES`.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+UPSTREAM = ROOT / ".envs/upstream/bin/mcp-server-time"
+
+APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
+ORACLES = {"node": "nodejs"}  # a second opinion, too heavy to install for every check
+
+
+def needs(tool: str) -> str:
+    """The path of the program `tool`, one of `APT` or `ORACLES`; skips where it is absent."""
+    found = shutil.which(tool)
+    if found is None:
+        pytest.skip(f"`{tool}` is not installed: apt-get install {(APT | ORACLES)[tool]}")
+    return found
+
+
+def upstream() -> Path:
+    """The MCP server that the demo governs, in an environment of its own; skips where that is absent."""
+    if not UPSTREAM.exists():
+        pytest.skip(f"`{UPSTREAM.relative_to(ROOT)}` is not there: make .envs/upstream/ready")
+    return UPSTREAM

@@ -1,0 +1,331 @@
+"""Real logs and packs from fixed seeds, written with `tcb` alone: the same call gives the same bytes on every machine.
+
+`Log` is a kernel without decisions: its methods write what a flow writes, right or wrong, as they are told. `change` edits a
+body before it is signed (an insider with the real keys), `edited` a line after it (everybody else).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from helm_ai_kernel.tcb import checkpoint, container, pack
+from helm_ai_kernel.tcb import registry as trust_registry
+from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Clock, Contract, Facts, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
+from helm_ai_kernel.tcb.digest import text as digest_text
+from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from helm_ai_kernel.tcb.merkle import leaf_hash, root
+from helm_ai_kernel.tcb.pack import Manifest
+from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.statement import Change, StatementKind
+from helm_ai_kernel.tcb.statement import sign as sign_statement
+
+AT = "2026-01-02T03:04:05.678Z"
+WALL_MS = 1_767_323_045_678
+TOOL = "demo/add"
+Body = dict[str, Json]
+Edit = Callable[[Body], object]
+
+
+def seed(name: str) -> bytes:
+    """32 bytes that everybody can compute, and that are therefore worth nothing as a secret."""
+    return sha256(b"helm test seed: " + name.encode())
+
+
+def key(name: str, purpose: Purpose) -> SecretKey:
+    return SecretKey.from_seed(seed(name), purpose)
+
+
+def unchanged(_: Body) -> None:
+    return None
+
+
+@dataclass
+class Deployment:
+    """A registry with a root, an approver, and the two machine keys of one log."""
+
+    name: str = "demo"
+    registry: trust_registry.Registry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = key(f"{self.name} root", Purpose.ROOT)
+        self.approval = key(f"{self.name} approval", Purpose.APPROVAL)
+        self.execution = key(f"{self.name} execution", Purpose.EXECUTION)
+        self.log = key(f"{self.name} log", Purpose.LOG)
+        first = trust_registry.genesis([(self.root, "olga")], threshold=1, at=AT, nonce=seed(f"{self.name} nonce").hex()[:32])
+        self.registry = trust_registry.Registry.replay([first])
+        self.origin = f"{self.registry.deployment}/{seed(f'{self.name} origin').hex()[:16]}"
+        self.enrol(self.approval, "olga")
+        self.enrol(self.execution, "kernel", self.origin)
+        self.enrol(self.log, "kernel", self.origin)
+
+    def enrol(self, secret: SecretKey, principal: str, log: str | None = None) -> None:
+        """Add a key to the registry, signed by the root and by the key itself."""
+        line = trust_registry.add(self.registry, secret, principal, log, at=AT, roots=[self.root])
+        self.registry = self.registry.fold(line)
+
+
+class Log:
+    """One log, as its single writer would write it."""
+
+    def __init__(self, deployment: Deployment | None = None) -> None:
+        self.deployment = deployment or Deployment()
+        self.lines: list[bytes] = []
+        self.heads: dict[str, tuple[int, Digest]] = {}
+        self.policy: Digest | None = None
+        self.catalog: Digest | None = None
+        self.policies: dict[Digest, dict[str, bytes]] = {}
+        self.catalogs: dict[Digest, bytes] = {}
+        self.attachments: dict[Digest, bytes] = {}
+        self.receipts: list[Receipt] = []
+        self.kernel = ""
+        self._drawn = 0
+
+    # what every receipt is written with
+
+    def fresh(self, what: str) -> bytes:
+        """The next 32 "random" bytes."""
+        self._drawn += 1
+        return seed(f"{self.deployment.name} {what} {self._drawn}")
+
+    def attach(self, content: bytes) -> Digest:
+        salt = self.fresh("salt")
+        name = attachment_name(salt, content)
+        self.attachments[name] = salt + content
+        return name
+
+    def append(
+        self, session: str, kind: Kind, content: Body, parents: Sequence[Digest] = (), *, change: Edit = unchanged,
+        signer: SecretKey | None = None,
+    ) -> Receipt:  # fmt: skip
+        trust = self.deployment.registry
+        seq, prev = self.heads.get(session, (-1, trust.head))
+        body: Body = {"v": 1, "kind": kind.value, "log": self.deployment.origin, "session": session, "seq": seq + 1, "prev": prev}
+        body |= {"at": AT, "parents": list(parents), "trust": {"size": trust.size, "head": trust.head}, "build": {"version": "0"}}
+        body |= content
+        change(body)
+        receipt = Receipt.from_record(seal(body, [signer or self.deployment.execution]), len(self.lines))
+        self.lines.append(receipt.line)
+        self.receipts.append(receipt)
+        self.heads[session] = (receipt.seq, receipt.leaf)
+        return receipt
+
+    # sessions
+
+    def start(self, principal: str = "agent", door: str = "mcp-stdio", *, change: Edit = unchanged) -> str:
+        session = self.fresh("session").hex()[:32]
+        content: Body = {"event": "start", "principal": principal, "door": door, "client": None}
+        self.append(session, Kind.SESSION, {**content, "policy": self.policy, "catalog": self.catalog}, change=change)
+        return session
+
+    def start_kernel(self) -> str:
+        self.kernel = self.start("kernel", "kernel")
+        return self.kernel
+
+    def end(self, session: str, *, change: Edit = unchanged) -> Receipt:
+        count = self.heads[session][0] + 1
+        return self.append(session, Kind.SESSION, {"event": "end", "count": count, "reason": "closed"}, change=change)
+
+    # statements
+
+    def state(
+        self, kind: StatementKind, content: Body, *, signer: SecretKey | None = None, nonce: str | None = None, log: str | None = None,
+    ) -> Receipt:  # fmt: skip
+        """A person's statement, and its receipt in the kernel's session."""
+        statement = sign_statement(
+            kind, content, log=log or self.deployment.origin, at=AT, nonce=nonce or self.fresh("nonce").hex()[:32],
+            signers=[signer or self.deployment.approval],
+        )  # fmt: skip
+        return self.append(self.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()})
+
+    def activate(
+        self, rules: bytes = b"permit(principal, action, resource);", *, tools: Sequence[str] = ("add", "sum"),
+        before: Change | None = None, signer: SecretKey | None = None, nonce: str | None = None, log: str | None = None,
+        kind: StatementKind | None = None, bound: Digest | None = None,
+    ) -> Receipt:  # fmt: skip
+        """A policy, and the catalogue that it is bound to, come into force."""
+        catalog = self.add_catalog(tools)
+        policy = self.add_policy({"rules.cedar": rules}, bound or catalog)
+        default = StatementKind.ACTIVATION if catalog == self.catalog else StatementKind.PIN
+        change = Change(self.policy, policy) if before is None else Change(before.before, policy)
+        content: Body = {"policy": change.to_json(), "catalog": Change(self.catalog, catalog).to_json()}
+        receipt = self.state(kind or default, content, signer=signer, nonce=nonce, log=log)
+        self.policy, self.catalog = policy, catalog
+        return receipt
+
+    def add_catalog(self, tools: Sequence[str]) -> Digest:
+        listed: list[Json] = [{"name": f"demo/{name}"} for name in tools]
+        document = canonical({"v": 1, "servers": [{"v": 1, "server": "demo", "source": {"kind": "python"}, "tools": listed}]})
+        self.catalogs[digest(document)] = document
+        return digest(document)
+
+    def add_policy(self, files: Mapping[str, bytes], catalog: Digest) -> Digest:
+        listed: dict[str, Json] = {name: digest(data) for name, data in files.items()}
+        manifest = canonical({"v": 1, "catalog": catalog, "files": listed, "protected": []})
+        self.policies[digest(manifest)] = {**files, pack.MANIFEST: manifest}
+        return digest(manifest)
+
+    # calls
+
+    def facts(self, **more: object) -> Json:
+        clock = Clock(WALL_MS, seed("boot").hex()[:32], 1000)
+        return Facts("", "", None, clock, **more).to_json()  # type: ignore[arg-type]
+
+    def decide(
+        self, session: str, verdict: Verdict, reason: Reason = Reason.OK, *, tool: str = TOOL, args: Digest | None = None,
+        more: Body | None = None, facts: Mapping[str, object] | None = None, parents: Sequence[Digest] = (),
+        change: Edit = unchanged, signer: SecretKey | None = None,
+    ) -> Receipt:  # fmt: skip
+        content: Body = {
+            "tool": tool,
+            "args_hash": args or self.attach(canonical({"a": 1, "b": len(self.lines)})),
+            "verdict": verdict.value,
+            "reason": reason.value,
+            "facts": self.facts(**(facts or {})),
+            "policy": self.policy,
+            "effect_by": EffectBy.KERNEL.value,
+            "pin": digest(tool.encode()),
+            "effect": Effect.READ.value,
+        }
+        return self.append(session, Kind.DECISION, {**content, **(more or {})}, parents, change=change, signer=signer)
+
+    def allow(self, session: str, *, tool: str = TOOL, more: Body | None = None, change: Edit = unchanged) -> Receipt:
+        content: Body = {"deadline_ms": WALL_MS + 30_000, "rules": ["allow-all"], **(more or {})}
+        return self.decide(session, Verdict.ALLOW, tool=tool, more=content, change=change)
+
+    def deny(self, session: str, reason: Reason = Reason.ERR_POLICY_DENY, **facts: object) -> Receipt:
+        return self.decide(session, Verdict.DENY, reason, facts=facts)
+
+    def escalate(self, session: str) -> Receipt:
+        return self.decide(session, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more={"rules": ["ask-a-person"]})
+
+    def deny_raw(self, session: str, request: bytes = b'{"tool":') -> Receipt:
+        content: Body = {"raw_hash": self.attach(request), "verdict": "DENY", "reason": Reason.ERR_JSON_NOT_IJSON.value}
+        content |= {"sub": "syntax", "facts": self.facts(), "policy": self.policy, "effect_by": EffectBy.KERNEL.value}
+        return self.append(session, Kind.DECISION, content)
+
+    def repeat(self, session: str, first: Receipt, *, change: Edit = unchanged) -> Receipt:
+        more: Body = {"repeats": first.leaf, "key": first.body["key"]}
+        args = Digest(str(first.body["args_hash"]))
+        return self.decide(session, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, parents=[first.leaf], change=change)
+
+    def settle(
+        self, session: str, intent: Digest, status: Status = Status.OK, *, more: Body | None = None, change: Edit = unchanged,
+        parents: Sequence[Digest] | None = None,
+    ) -> Receipt:  # fmt: skip
+        content: Body = {"decision": intent, "status": status.value, "ms": 7}
+        if status is Status.OK:
+            content |= {"output_hash": self.attach(b"3"), "contract": Contract.SCHEMA.value}
+        if status is Status.DRIFT:
+            content |= {"output_hash": self.attach(b'"three"'), "reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value}
+        if status is Status.UNKNOWN:
+            content |= {"reason": Reason.ERR_OUTCOME_UNKNOWN.value, "sub": "crash"}
+        named = [intent] if parents is None else parents
+        return self.append(session, Kind.OUTCOME, {**content, **(more or {})}, named, change=change)
+
+    def hold(self, cause: Digest, tool: str = TOOL) -> Receipt:
+        content: Body = {"tool": tool, "cause": cause, "reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value}
+        return self.append(self.kernel, Kind.HOLD, content, [cause])
+
+    def release(self, hold: Digest, tool: str = TOOL, **how: object) -> Receipt:
+        return self.state(StatementKind.RELEASE, {"tool": tool, "hold": hold}, **how)  # type: ignore[arg-type]
+
+    def recover(self, open_count: int, *, change: Edit = unchanged) -> Receipt:
+        """In the kernel session of the next start."""
+        content: Body = {"size": len(self.lines), "root": digest_text(self.root()), "open": open_count}
+        return self.append(self.kernel, Kind.RECOVERY, content, change=change)
+
+    # what leaves
+
+    def root(self, size: int | None = None) -> bytes:
+        return root([leaf_hash(line) for line in self.lines[:size]])
+
+    def checkpoint(self, size: int | None = None) -> bytes:
+        size = len(self.lines) if size is None else size
+        return checkpoint.sign(self.deployment.origin, size, self.root(size), self.deployment.log).note
+
+    def pack(self, withhold: bool = True) -> bytes:
+        """`withhold`: no attachments, as in an export for someone who may not see arguments."""
+        held = {} if withhold else self.attachments
+        trust = self.deployment.registry.lines
+        return pack.build(self.lines, self.checkpoint(), trust, self.policies, self.catalogs, held)
+
+    def files(self, withhold: bool = True) -> dict[str, bytes]:
+        return pack.read(self.pack(withhold))
+
+    @property
+    def genesis(self) -> Digest:
+        return self.deployment.registry.genesis
+
+
+def repack(files: Mapping[str, bytes], *, relist: bool = True, **changes: object) -> bytes:
+    """A pack of these entries. `relist`: the manifest says the digests of what is there; `changes` are fields of the manifest."""
+    manifest = Manifest.from_bytes(files[pack.MANIFEST])
+    if relist:
+        listed = {name: digest(data) for name, data in files.items() if name != pack.MANIFEST}
+        manifest = replace(manifest, files=listed)
+    return container.write({**files, pack.MANIFEST: replace(manifest, **changes).to_bytes()})  # type: ignore[arg-type]
+
+
+def relined(log: Log, lines: Sequence[bytes], note: bytes | None = None, **changes: object) -> bytes:
+    """The log's pack with other receipts. Without `note` the real log key signs the tree of these lines."""
+    files = log.files()
+    files[pack.RECEIPTS] = pack.joined(lines)
+    if note is None:
+        tree = root([leaf_hash(line) for line in lines])
+        note = checkpoint.sign(log.deployment.origin, len(lines), tree, log.deployment.log).note
+        changes = {"size": len(lines), "root": digest_text(tree), **changes}
+    files[pack.CHECKPOINT] = note
+    return repack(files, **changes)
+
+
+def edited(line: bytes, change: Edit) -> bytes:
+    """The line with another body under the old signature."""
+    value = parse(line)
+    assert isinstance(value, dict) and isinstance(value["body"], dict)
+    change(value["body"])
+    return canonical(value)
+
+
+def short() -> Log:
+    """The least that a kernel does: a start, a policy, one call with its outcome."""
+    log = Log()
+    log.start_kernel()
+    log.activate()
+    session = log.start()
+    log.settle(session, log.allow(session).leaf)
+    log.end(session)
+    return log
+
+
+def story(log: Log | None = None) -> Log:
+    """Every flow once, with a crash before the last outcome and the start after it."""
+    log = log or Log()
+    log.start_kernel()
+    log.activate()
+    agent = log.start()
+    first = log.allow(agent, more={"key": log.attach(b"key-1"), "reserved": {"calls": 1}})
+    log.settle(agent, first.leaf, more={"spent": {"calls": 1}})
+    log.repeat(agent, first)
+    log.deny_raw(agent)
+    log.deny(agent)
+    log.escalate(agent)
+    drifted = log.settle(agent, log.allow(agent).leaf, Status.DRIFT)
+    hold = log.hold(drifted.leaf)
+    log.deny(agent, Reason.ERR_TOOL_HALTED, hold=hold.leaf)
+    log.release(hold.leaf)
+    log.settle(agent, log.allow(agent).leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value})
+    log.activate(b"forbid(principal, action, resource);")
+    log.end(agent)
+    other = log.start()
+    crashed = log.allow(other)
+    log.start_kernel()
+    log.recover(1)
+    log.settle(log.kernel, crashed.leaf, Status.UNKNOWN)
+    return log
+
+
