@@ -133,7 +133,8 @@ class Log:
     # statements
 
     def state(
-        self, kind: StatementKind, content: Body, *, signer: SecretKey | None = None, nonce: str | None = None, log: str | None = None,
+        self, kind: StatementKind, content: Body, *, signer: SecretKey | None = None, nonce: str | None = None,
+        log: str | None = None,
     ) -> Receipt:  # fmt: skip
         """A person's statement, and its receipt in the kernel's session."""
         statement = sign_statement(
@@ -303,7 +304,7 @@ def short() -> Log:
 
 
 def story(log: Log | None = None) -> Log:
-    """Every flow once, with a crash before the last outcome and the start after it."""
+    """Every flow once, the last with a crash before its outcome and the start that follows."""
     log = log or Log()
     log.start_kernel()
     log.activate()
@@ -318,14 +319,8 @@ def story(log: Log | None = None) -> Log:
     hold = log.hold(drifted.leaf)
     log.deny(agent, Reason.ERR_TOOL_HALTED, hold=hold.leaf)
     log.release(hold.leaf)
-    log.settle(agent, log.allow(agent).leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value})
-    log.activate(b"forbid(principal, action, resource);")
-    log.end(agent)
-    other = log.start()
-    crashed = log.allow(other)
+    crashed = log.allow(agent)
     log.start_kernel()
     log.recover(1)
     log.settle(log.kernel, crashed.leaf, Status.UNKNOWN)
     return log
-
-

@@ -34,7 +34,12 @@ def vectors() -> tuple[dict[str, Any], ...]:
 
 def tool(name: str, effect: str, *, require_key: bool = False) -> dict[str, Json]:
     text: Json = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    raw: dict[str, Json] = {"name": name, "description": f"{name} a text", "inputSchema": text, "outputSchema": {"type": "string"}}
+    raw: dict[str, Json] = {
+        "name": name,
+        "description": f"{name} a text",
+        "inputSchema": text,
+        "outputSchema": {"type": "string"},
+    }
     return {
         "name": name,
         "raw": raw,
@@ -50,7 +55,12 @@ def tool(name: str, effect: str, *, require_key: bool = False) -> dict[str, Json
 
 @cache
 def boundary(rules: bytes = POLICY) -> Boundary:
-    tools = [tool("echo", "read"), tool("forbidden", "read"), tool("keyed", "write", require_key=True), tool("wipe", "destructive")]
+    tools = [
+        tool("echo", "read"),
+        tool("forbidden", "read"),
+        tool("keyed", "write", require_key=True),
+        tool("wipe", "destructive"),
+    ]
     server: dict[str, Json] = {"v": 1, "server": "desk", "source": {"kind": "python"}, "tools": list[Json](tools)}
     catalog = Catalog.from_bytes(canonical({"v": 1, "servers": [server]}))
     return Boundary(catalog, Policy.from_files({"main.cedar": rules}, catalog, PROTECTED))

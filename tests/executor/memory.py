@@ -7,6 +7,7 @@ there (a crash) or let another one go first (a race). The facts are read, decide
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from executor.desk import Desk
@@ -35,6 +36,7 @@ ROOT, APPROVAL, EXECUTION, LOG = (
 )
 
 
+@cache
 def trust(log: str = "11" * 16) -> tuple[registry.Registry, str]:
     """A registry with one key for each purpose, and the origin of the log that the machine's keys are for."""
     known = registry.Registry.replay([registry.genesis([(ROOT, "ann")], threshold=1, at=AT, nonce="00" * 16)])
@@ -291,7 +293,9 @@ class MemoryHost:
         salt = self._content(outcome, "output_hash", salt=True) if output is not None else None
         args = self._content(decision, "args_hash", salt=True)
         assert decision.verdict is not None
-        return Answer(decision.verdict, decision.reason, decision, outcome, output, salt, args, self.log.checkpoint(), decision.hint)
+        return Answer(
+            decision.verdict, decision.reason, decision, outcome, output, salt, args, self.log.checkpoint(), decision.hint
+        )
 
     def _content(self, receipt: Receipt | None, name: str, *, salt: bool = False) -> bytes | None:
         if receipt is None or name not in receipt.body:

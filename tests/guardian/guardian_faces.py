@@ -11,6 +11,7 @@ from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.jcs import canonical
 
 CLOCK = Clock(wall_ms=1_763_900_000_000, boot="0" * 32, boot_ms=5)
+A_CATALOG = digest(b"a catalogue")
 HOME = "/home/u/.local/share/helm-ai-kernel"
 
 
@@ -24,7 +25,7 @@ class Tool:
 @dataclass(frozen=True)
 class Catalog:
     tools: Mapping[str, Tool] = field(default_factory=dict)
-    digest: Digest = digest(b"a catalogue")
+    digest: Digest = A_CATALOG
 
 
 def catalog(*tools: Tool) -> Catalog:

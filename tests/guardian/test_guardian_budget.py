@@ -13,7 +13,14 @@ DAILY = Budget("daily", 10, Per.DAY, ("fs/*", "web/get"), ("ann",))
 
 def test_a_budget_covers_its_tools_and_principals_by_exact_name() -> None:
     assert DAILY.covers("ann", "fs/read") and DAILY.covers("ann", "web/get")
-    others = [("bob", "fs/read"), ("Ann", "fs/read"), ("ann", "web/post"), ("ann", "fsx/read"), ("ann", "FS/read"), ("ann", "f/fs/x")]
+    others = [
+        ("bob", "fs/read"),
+        ("Ann", "fs/read"),
+        ("ann", "web/post"),
+        ("ann", "fsx/read"),
+        ("ann", "FS/read"),
+        ("ann", "f/fs/x"),
+    ]
     assert not any(DAILY.covers(principal, tool) for principal, tool in others)
     everyone = Budget("all", 1)
     assert everyone.covers("anyone", "any/tool")

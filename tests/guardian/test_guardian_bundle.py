@@ -57,7 +57,9 @@ def test_the_manifest_is_what_the_digest_names_and_lists_the_builtin_rules() -> 
         (lambda m: m[:-1], {"main.cedar": b"x"}, Finding.PACK_MALFORMED),
     ],
 )
-def test_a_kept_bundle_that_is_not_what_its_manifest_says_is_no_evidence(manifest, files: dict[str, bytes], finding: Finding) -> None:
+def test_a_kept_bundle_that_is_not_what_its_manifest_says_is_no_evidence(
+    manifest, files: dict[str, bytes], finding: Finding
+) -> None:
     kept = Bundle.of({"main.cedar": b"x"}, CATALOG, ["/a"]).manifest
     with pytest.raises(EvidenceError) as error:
         Bundle.from_bytes(manifest(kept), files)

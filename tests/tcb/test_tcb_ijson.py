@@ -174,7 +174,8 @@ def test_an_integer_is_one_value_however_it_is_written(number: int, zeros: int) 
 
 
 @pytest.mark.parametrize(
-    "text", ["-0", "-0.0", "-0e5", "[-0]", "[1,-0]", '{"a":-0}', '{"a" : -0 }', "\n-0\n", "[\t-0.00]", "-0E-1"]
+    "text",
+    ["-0", "-0.0", "-0e5", "[-0]", "[1,-0]", '{"a":-0}', '{"a" : -0 }', "\n-0\n", "[\t-0]", "[1,\r-0]", "[-0.00]", "-0E-1"],
 )
 def test_minus_zero_is_refused_wherever_a_value_stands(text: str) -> None:
     assert sub_of(text.encode()) == "number_precision"

@@ -174,9 +174,7 @@ class Point:
 
 LOOP: list[Any] = []
 LOOP.append(LOOP)
-DEEP: Any = 1
-for _ in range(DEPTH_MAX):
-    DEEP = [DEEP]
+TOO_DEEP = json.loads("[" * (DEPTH_MAX + 1) + "]" * (DEPTH_MAX + 1))
 
 FOREIGN = [
     *[(value, "number_range") for value in (float("nan"), float("inf"), -float("inf"), 2**53, -(2**53), 2**64, 10**400)],
@@ -194,7 +192,8 @@ FOREIGN = [
         for value in (Text("a"), Whole(1), Mapped(a=1), Listed([1]), Named.A, Numbered.A, OrderedDict(a=1), {"a": 1}.keys())
     ],
     *[({key: 1}, "type") for key in (1, 1.5, None, True, b"a", (), Text("a"), Named.A)],
-    *[(value, "depth") for value in (LOOP, [DEEP])],
+    *[({key: 1, "😀": 1.5}, "type") for key in (1, None, b"a", Text("a"), Named.A)],
+    *[(value, "depth") for value in (LOOP, TOO_DEEP)],
 ]
 
 
@@ -206,8 +205,10 @@ def test_what_has_no_canonical_form_is_refused_wherever_it_hides(value: Any, sub
         assert (caught.value.reason, caught.value.sub) == (Reason.ERR_JSON_NOT_IJSON, sub)
 
 
-def test_a_value_as_deep_as_reading_allows_is_written() -> None:
-    assert parse(canonical(DEEP)) == DEEP
+@pytest.mark.parametrize("leaf", [1, 1.5])
+def test_a_value_as_deep_as_reading_allows_is_written(leaf: float) -> None:
+    deep = json.loads("[" * DEPTH_MAX + str(leaf) + "]" * DEPTH_MAX)
+    assert parse(canonical(deep)) == deep
 
 
 def test_the_specification_page_shows_what_the_kernel_writes() -> None:

@@ -28,7 +28,9 @@ def stored_policy(document: Callable[[Digest], bytes], policy: Digest, catalog: 
     """The policy in force, from its manifest and files in the store, checked against their digests."""
     manifest = document(policy)
     listed = fields.typed(
-        fields.exact(parse_evidence(manifest, bytes_max=MANIFEST_BYTES_MAX), {"v", "catalog", "files", "protected"}), "files", dict
+        fields.exact(parse_evidence(manifest, bytes_max=MANIFEST_BYTES_MAX), {"v", "catalog", "files", "protected"}),
+        "files",
+        dict,
     )
     files = {name: document(fields.digest(listed, name)) for name in listed}
     return Policy.from_bundle(Bundle.from_bytes(manifest, files), catalog)

@@ -12,7 +12,7 @@ from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 
-TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are not set here: they are signed (`policy apply`, `tools pin`).
+TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
 agent = "local"        # the principal of calls through the Python library
 

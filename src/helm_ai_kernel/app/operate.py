@@ -1,4 +1,4 @@
-"""What a person changes: pins, policy, releases. Each is prepared and checked here, signed with their key, and enacted by the ledger."""
+"""What a person changes: pins, policy, releases. Prepared and checked here, signed with their key, enacted by the ledger."""
 
 import json
 import os
@@ -89,7 +89,9 @@ def read_catalog(config: Config, server: str) -> dict[str, Any]:
         hint = f"helm-ai-kernel tools inspect {server}"
         raise Refused(Reason.ERR_TOOL_NOT_ALLOWED, f"no tools are proposed for `{server}`", hint=hint) from None
     except Refused as e:
-        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=f"helm-ai-kernel tools inspect {server}") from None
+        raise Refused(
+            Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=f"helm-ai-kernel tools inspect {server}"
+        ) from None
     if not isinstance(value, dict):
         raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not an object", hint=f"helm-ai-kernel tools inspect {server}")
     return value
@@ -104,7 +106,7 @@ async def _enact(
 
 
 async def ask(server: str, upstream: Upstream) -> dict[str, Any]:
-    """Start the server, take its list of tools as they stand, end it. Every tool is `destructive` until a person says otherwise."""
+    """Start the server, take its tools as they stand, end it. Every tool is `destructive` until a person says otherwise."""
     connector = McpStdioConnector(upstream.command, named=upstream.env)
     try:
         await connector.start()
@@ -114,7 +116,9 @@ async def ask(server: str, upstream: Upstream) -> dict[str, Any]:
         await connector.close()
     if refused:
         name, why = sorted(refused.items())[0]
-        raise Refused(why.reason, f"`{server}/{name}`: {why.detail}", hint="the server's definition is outside what can be pinned")
+        raise Refused(
+            why.reason, f"`{server}/{name}`: {why.detail}", hint="the server's definition is outside what can be pinned"
+        )
     return server_doc(server, {"kind": "mcp-stdio", "command": list(upstream.command), "env": list(upstream.env)}, entries)
 
 
@@ -125,7 +129,9 @@ def classify(server: dict[str, Any], effects: Sequence[str], accept_formats: Seq
         name, _, effect = text.rpartition("=")
         if effect not in tuple(Effect) or (name and name not in tools):
             known = ", ".join(tools) if name and name not in tools else ", ".join(Effect)
-            raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`--effect {text}` names no tool or no effect class", hint=f"one of: {known}")
+            raise Refused(
+                Reason.ERR_SCHEMA_UNSAFE, f"`--effect {text}` names no tool or no effect class", hint=f"one of: {known}"
+            )
         for tool in [tools[name]] if name else tools.values():
             tool["effect"] = effect
     for tool in tools.values():

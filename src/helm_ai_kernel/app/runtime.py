@@ -50,7 +50,12 @@ class Runtime:
 
     @classmethod
     async def open(
-        cls, config: Config, *, connectors: Mapping[str, Connector] | None = None, client: str = "", end: Callable[[str], None] = end_process
+        cls,
+        config: Config,
+        *,
+        connectors: Mapping[str, Connector] | None = None,
+        client: str = "",
+        end: Callable[[str], None] = end_process,
     ) -> "Runtime":
         """Take the lock, verify registry and tail, close what a crash left open, load what is in force."""
         folder = config.paths.store
@@ -201,5 +206,3 @@ def _final(decision: Receipt, outcome: Receipt) -> Reason:
 
 def _strings(value: object) -> Sequence[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
-
-

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from helm_ai_kernel.app import home
-from helm_ai_kernel.executor.replay import replay
+from helm_ai_kernel.executor.replay import ReplayReport, replay
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.digest import Digest
@@ -46,16 +46,25 @@ def _add_packs(commands: Commands) -> None:
     export.set_defaults(run=run_export)
     verify = command(packs, "verify", "verify a pack offline", "helm-ai-kernel pack verify evidence.tar", home=False)
     verify.add_argument("pack", type=Path)
-    verify.add_argument("--genesis", type=files.pinned, metavar="sha256:…", help="the registry's genesis digest, from outside (default: the local trust file)")
+    verify.add_argument(
+        "--genesis",
+        type=files.pinned,
+        metavar="sha256:…",
+        help="the registry's genesis digest, from outside (default: the local trust file)",
+    )
     verify.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint that you kept: the pack must extend it")
     verify.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
     verify.set_defaults(run=run_verify)
     inside = command(packs, "show", "what a pack holds; verifies nothing", "helm-ai-kernel pack show evidence.tar", home=False)
     inside.add_argument("pack", type=Path)
     inside.set_defaults(run=run_inside)
-    again = command(commands, "replay", "derive every decision of a pack again", "helm-ai-kernel replay evidence.tar --verify", home=False)
+    again = command(
+        commands, "replay", "derive every decision of a pack again", "helm-ai-kernel replay evidence.tar --verify", home=False
+    )
     again.add_argument("pack", type=Path)
-    again.add_argument("--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold")
+    again.add_argument(
+        "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
+    )
     again.add_argument("--genesis", type=files.pinned, metavar="sha256:…")
     again.set_defaults(run=run_replay)
 
@@ -71,7 +80,9 @@ def run_show(args: argparse.Namespace) -> int:
     with Reader(config(args).paths.store) as reader:
         receipt = reader.find(args.receipt)
         kept = {name: reader.attachment(receipt.index, slot) for slot, name in enumerate(("arguments", "key", "output"))}
-    beside = {name: visible(content[32:].decode("utf-8", "replace"), 2000) for name, content in kept.items() if content is not None}
+    beside = {
+        name: visible(content[32:].decode("utf-8", "replace"), 2000) for name, content in kept.items() if content is not None
+    }
     data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": beside}
     lines = [f"receipt {receipt.index}  {receipt.leaf}"]
     lines += [f"  {name:<12} {visible(str(receipt.body[name]), 200)}" for name in sorted(receipt.body)]
@@ -91,7 +102,10 @@ def run_graph(args: argparse.Namespace) -> int:
 def run_sessions(args: argparse.Namespace) -> int:
     with Reader(config(args).paths.store) as reader:
         rows = sessions(reader)
-    lines = [f"{row['session']}  {visible(row['principal'])} at {visible(row['door'])}, {row['receipts']} receipts, {row['state']}" for row in rows]
+    lines = [
+        f"{row['session']}  {visible(row['principal'])} at {visible(row['door'])}, {row['receipts']} receipts, {row['state']}"
+        for row in rows
+    ]
     emit(args, rows, lines)
     return 0
 
@@ -115,13 +129,13 @@ def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
     with Reader(settings.paths.store) as reader:
         if args.jsonl:
-            with open(args.out, "xb") if args.out else os.fdopen(os.dup(1), "wb") as out:
+            with open(args.out, "xb") if args.out else os.fdopen(os.dup(1), "wb") as stream:
                 for row in reader.jsonl():
-                    out.write(row)
+                    stream.write(row)
             return 0
         data = reader.export()
         name = f"{reader.origin.replace('/', '-')}-{reader.size}.tar"
-    out = args.out or settings.paths.packs / name
+    out: Path = args.out or settings.paths.packs / name
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     with open(partial, "xb") as file:
         file.write(data)
@@ -164,16 +178,35 @@ def run_replay(args: argparse.Namespace) -> int:
         report = files.check(args.pack, genesis=args.genesis or trusted_genesis(args.pack))
         if int(report.exit) not in (0, 12, 20):
             sys.stderr.write(report.to_text())
-            return complain("the pack does not verify, so nothing is decided again from it", "", f"helm-ai-kernel pack verify {args.pack}", int(report.exit))
+            return complain(
+                "the pack does not verify, so nothing is decided again from it",
+                "",
+                f"helm-ai-kernel pack verify {args.pack}",
+                int(report.exit),
+            )
     again = replay(pack.read(args.pack.read_bytes()))
-    emit(args, again.to_json(), again.to_text().splitlines())
+    emit(args, again.to_json(), _replayed(again))
     return int(again.exit)
+
+
+def _replayed(again: ReplayReport) -> list[str]:
+    lines = [f"receipt {d.index}: {d.field} is {d.recorded!r}, derived {d.derived!r}" for d in again.differs]
+    lines += [f"receipt {index}: cannot be derived, something it was made from is withheld" for index in again.not_replayable]
+    return [visible(text, 300) for text in lines] + [
+        f"{again.exit.name}: {again.decisions} decisions, {len(again.differs)} differ, {len(again.not_replayable)} not replayable"
+    ]
 
 
 def brief(receipt: Receipt) -> dict[str, Any]:
     """One row of a listing."""
     names = ("verdict", "reason", "status", "tool", "event", "principal", "door")
-    row = {"index": receipt.index, "leaf": receipt.leaf, "session": receipt.session, "seq": receipt.seq, "kind": receipt.kind.value}
+    row = {
+        "index": receipt.index,
+        "leaf": receipt.leaf,
+        "session": receipt.session,
+        "seq": receipt.seq,
+        "kind": receipt.kind.value,
+    }
     return row | {name: receipt.body[name] for name in names if name in receipt.body} | {"at": receipt.body["at"]}
 
 

@@ -16,9 +16,13 @@ from .output import Commands, agreed, command, complain, config, emit, group, si
 
 def add(commands: Commands) -> None:
     policy = group(commands, "policy", "rules: check them, put them into force")
-    check = command(policy, "check", "parse and type-check the policy files against the pinned tools", "helm-ai-kernel policy check")
+    check = command(
+        policy, "check", "parse and type-check the policy files against the pinned tools", "helm-ai-kernel policy check"
+    )
     check.set_defaults(run=run_check)
-    apply = command(policy, "apply", "put the policy files into force, signed with your approval key", "helm-ai-kernel policy apply")
+    apply = command(
+        policy, "apply", "put the policy files into force, signed with your approval key", "helm-ai-kernel policy apply"
+    )
     signing_options(apply)
     apply.set_defaults(run=run_apply)
 
@@ -49,7 +53,9 @@ async def _apply(args: argparse.Namespace) -> int:
             emit(args, {"policy": before.digest, "changed": False}, [f"{before.digest} is in force already"])
             return 0
         old: Mapping[str, bytes] = {} if before is None else before.files
-        changes = [f"  {_mark(name, old, proposal.policy.files)} {name}" for name in sorted(old.keys() | proposal.policy.files.keys())]
+        changes = [
+            f"  {_mark(name, old, proposal.policy.files)} {name}" for name in sorted(old.keys() | proposal.policy.files.keys())
+        ]
         if args.format == "text":
             print("\n".join(["policy files:", *changes]))
         key = signer(args, runtime.config, runtime.ledger.writer.ink.registry)

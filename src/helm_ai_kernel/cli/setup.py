@@ -1,23 +1,29 @@
 """`init`, `explain`, `fsck`."""
 
 import argparse
+import difflib
 
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import load
 from helm_ai_kernel.credentials import agent, keyfile
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.keys import Purpose
 
 from .output import Commands, command, complain, emit, passphrase, where
 
 
 def add(commands: Commands) -> None:
-    init = command(commands, "init", "make a kernel: keys, trust registry, empty log, a policy that allows nothing", "helm-ai-kernel init")
+    init = command(
+        commands, "init", "make a kernel: keys, trust registry, empty log, a policy that allows nothing", "helm-ai-kernel init"
+    )
     init.add_argument("--passphrase-file", help="first line protects your root and approval keys (default: ask)")
     init.add_argument("--ssh-agent", metavar="SHA256:…", help="use this Ed25519 key of your ssh-agent as the approval key")
     init.set_defaults(run=run_init)
-    explain = command(commands, "explain", "what a reason code means and what to do", "helm-ai-kernel explain ERR_POLICY_DENY", home=False)
+    explain = command(
+        commands, "explain", "what a reason code means and what to do", "helm-ai-kernel explain ERR_POLICY_DENY", home=False
+    )
     explain.add_argument("code", nargs="?", help="a reason code; without one, all of them")
     explain.set_defaults(run=run_explain)
     check = command(commands, "fsck", "rebuild everything on disk from the receipts and compare", "helm-ai-kernel fsck")
@@ -43,14 +49,26 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_explain(args: argparse.Namespace) -> int:
     if args.code is None:
-        pages = list(reasons.PAGES.values())
-        emit(args, [page.to_json() for page in pages], [f"{page.reason.value:<32} {page.meaning}" for page in pages])
+        rows = [_page(reason) for reason in Reason]
+        emit(args, rows, [f"{row['code']:<32} {row['meaning']}" for row in rows])
         return 0
-    page = reasons.PAGES.get(args.code.upper())
-    if page is None:
-        return complain(f"`{args.code}` is no reason code", "", "helm-ai-kernel explain", 2)
-    emit(args, page.to_json(), page.to_text().splitlines())
+    if args.code.upper() not in tuple(Reason):
+        near = difflib.get_close_matches(args.code.upper(), tuple(Reason), 1, 0.0)
+        return complain(f"`{args.code}` is no reason code", "", f"helm-ai-kernel explain {near[0]}", 2)
+    reason = Reason(args.code.upper())
+    emit(args, _page(reason), reasons.text(reason).splitlines())
     return 0
+
+
+def _page(reason: Reason) -> dict[str, str]:
+    page = reasons.page(reason)
+    return {
+        "code": reason.value,
+        "meaning": page.meaning,
+        "retry": page.retry.value,
+        "caller": page.caller,
+        "owner": page.owner,
+    }
 
 
 def run_fsck(args: argparse.Namespace) -> int:

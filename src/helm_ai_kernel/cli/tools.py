@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
     tools = group(commands, "tools", "the catalogue: what may be called, pinned by a person")
     listed = command(tools, "list", "the pinned tools and which of them are held", "helm-ai-kernel tools list")
     listed.set_defaults(run=run_list)
-    inspect = command(tools, "inspect", "ask a server for its tools and propose them for pinning", "helm-ai-kernel tools inspect time")
+    inspect = command(
+        tools, "inspect", "ask a server for its tools and propose them for pinning", "helm-ai-kernel tools inspect time"
+    )
     inspect.add_argument("server", help="a name under [upstream.NAME] in helm.toml, or of a Python program's proposal")
     inspect.set_defaults(run=run_inspect)
     pin = command(tools, "pin", "put a server's proposed tools into force, signed", "helm-ai-kernel tools pin time --effect read")
@@ -28,10 +30,14 @@ def add(commands: Commands) -> None:
         "--effect", action="append", default=[], metavar="[TOOL=]CLASS",
         help="read, write, destructive, network or payment; for all tools or one; unclassified tools are destructive",
     )  # fmt: skip
-    pin.add_argument("--accept-format", action="append", default=[], metavar="NAME", help="take an unknown `format` as an annotation")
+    pin.add_argument(
+        "--accept-format", action="append", default=[], metavar="NAME", help="take an unknown `format` as an annotation"
+    )
     signing_options(pin)
     pin.set_defaults(run=run_pin)
-    release = command(tools, "release", "let a held tool be called again, signed", "helm-ai-kernel tools release time/convert_time")
+    release = command(
+        tools, "release", "let a held tool be called again, signed", "helm-ai-kernel tools release time/convert_time"
+    )
     release.add_argument("tool", help="server/tool")
     signing_options(release)
     release.set_defaults(run=run_release)
@@ -58,7 +64,10 @@ def run_inspect(args: argparse.Namespace) -> int:
         operate.save_catalog(settings.paths, doc)
     lines = []
     for tool in doc["tools"]:
-        lines += [f"{args.server}/{tool['name']}  ({tool['effect']})", f"    {visible(str(tool['raw'].get('description', '')), 400)}"]
+        lines += [
+            f"{args.server}/{tool['name']}  ({tool['effect']})",
+            f"    {visible(str(tool['raw'].get('description', '')), 400)}",
+        ]
     lines.append(f"proposed in {settings.paths.catalog / (args.server + '.json')}; next: helm-ai-kernel tools pin {args.server}")
     emit(args, doc, lines)
     return 0
@@ -79,7 +88,11 @@ async def _pin(args: argparse.Namespace) -> int:
             emit(args, {"catalog": proposal.catalog.digest, "changed": False}, ["these pins are in force already"])
             return 0
         old, new = runtime.boundary.catalog.tools, proposal.catalog.tools
-        changes = [(_mark(old.get(name), new.get(name)), name) for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+        changes = [
+            (_mark(old.get(name), new.get(name)), name)
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
         if args.format == "text":
             for mark, name in changes:
                 tool = new.get(name) or old[name]

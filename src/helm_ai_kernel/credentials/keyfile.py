@@ -26,7 +26,7 @@ MACHINE = frozenset({Purpose.EXECUTION, Purpose.LOG})
 PEOPLE = frozenset({Purpose.ROOT, Purpose.APPROVAL, Purpose.RELEASE})
 KDF_ROUNDS = 24  # of bcrypt, as ssh-keygen writes them
 PASSPHRASE_BYTES_MIN = 8
-PASSPHRASE_BYTES_MAX = 72  # what bcrypt takes
+PASSPHRASE_BYTES_MAX = 72  # the most that `cryptography` takes for this format
 
 
 def write_machine(path: Path, seed: bytes, purpose: Purpose, log: str) -> PublicKey:

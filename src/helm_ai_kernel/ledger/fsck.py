@@ -1,4 +1,4 @@
-"""Rebuild everything on disk from the receipts and compare: the receipts are the truth, every other table is derived from them."""
+"""Rebuild everything on disk from the receipts and compare: they are the truth, every other table is derived from them."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -103,5 +103,3 @@ def _evidence(folder: Path, reader: Reader) -> Iterator[Damage]:
     for finding in report.findings:
         if finding.code != "OPEN_INTENT":
             yield Damage(finding.where, f"{finding.code}: {finding.detail}")
-
-

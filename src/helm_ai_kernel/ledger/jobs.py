@@ -6,6 +6,7 @@ A job refuses before it writes or not at all: a `Refused` leaves the group as it
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from helm_ai_kernel.guardian.budget import Budget
@@ -27,7 +28,8 @@ DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # 
 Decide = Callable[[Admitted, Facts], Decision]
 
 
-class Intent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Intent:
     """An ALLOW that waits for its outcome."""
 
     index: int
@@ -47,7 +49,7 @@ def end_session(tx: Transaction, session: Session, reason: str) -> Receipt:
 
 
 def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, budgets: Sequence[Budget]) -> Receipt:
-    """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt in one transaction."""
+    """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt at once."""
     read = _read(tx, session, admitted, budgets)
     decision = rule(admitted, read.facts)
     content: dict[str, Json] = {
@@ -159,9 +161,7 @@ def _used(tx: Transaction, name: str, window: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _decided(
-    tx: Transaction, session: Session, call: Call, read: Read, decision: Decision, content: dict[str, Json]
-) -> Receipt:
+def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision: Decision, content: dict[str, Json]) -> Receipt:
     """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
     if decision.repeats is not None:
         first = tx.attachment(read.first, ARGS) or b""
@@ -180,13 +180,19 @@ def _decided(
     receipt = tx.append(session, Kind.DECISION, content, hint=decision.hint)
     raw = hashes.raw(receipt.leaf)
     for name in decision.reserve:
-        tx.conn.execute(
-            "INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name])
-        )
+        tx.conn.execute("INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name]))
     if call.key is not None:
         tx.conn.execute(
             "INSERT INTO claims VALUES (?,?,?,?,?,?,?,NULL)",
-            (session.principal, call.tool, call.key, receipt.index, raw, hashes.raw(Digest(str(content["key"]))), ClaimState.OPEN.value),
+            (
+                session.principal,
+                call.tool,
+                call.key,
+                receipt.index,
+                raw,
+                hashes.raw(Digest(str(content["key"]))),
+                ClaimState.OPEN.value,
+            ),
         )
     tx.conn.execute(
         "INSERT INTO intents VALUES (?,?,?,?,?,?)",

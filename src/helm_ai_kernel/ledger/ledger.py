@@ -36,7 +36,9 @@ def create(folder: Path, *, origin: str, log_key: Signer) -> None:
 class Ledger:
     """`open` it inside the event loop that will use it; `close` ends every session and stores the last checkpoint."""
 
-    def __init__(self, writer: Writer, lock: store.Lock, read: sqlite3.Connection, clean: bool, budgets: Sequence[Budget]) -> None:
+    def __init__(
+        self, writer: Writer, lock: store.Lock, read: sqlite3.Connection, clean: bool, budgets: Sequence[Budget]
+    ) -> None:
         self.writer = writer
         self._lock = lock
         self._read = read  # sees only what is committed, whatever the writer is in the middle of
@@ -124,7 +126,9 @@ class Ledger:
             (store.OUTPUT, hashes.raw(Digest(str(repeat.repeats)))),
         ).fetchone()
         if row is None:
-            raise OutsideError(Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck")
+            raise OutsideError(
+                Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck"
+            )
         receipt = Receipt.from_bytes(bytes(row[1]), row[0])
         if row[2] is None or receipt.status is not Status.OK:
             return receipt, None, None
@@ -139,7 +143,9 @@ class Ledger:
     def document(self, digest: Digest) -> bytes:
         row = self._read.execute("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),)).fetchone()
         if row is None or hashes.digest(bytes(row[0])) != digest:
-            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the document `{digest}` is missing or damaged", hint="helm-ai-kernel fsck")
+            raise OutsideError(
+                Reason.ERR_STORE_CORRUPT, f"the document `{digest}` is missing or damaged", hint="helm-ai-kernel fsck"
+            )
         return bytes(row[0])
 
     async def close(self) -> None:
@@ -190,10 +196,10 @@ def _load(conn: sqlite3.Connection, log_key: Signer) -> tuple[State, CheckpointS
     stored = conn.execute("SELECT count(*), coalesce(max(idx), -1) FROM receipts").fetchone()
     if tuple(stored) != (frontier.size, frontier.size - 1):
         raise OutsideError(
-            Reason.ERR_STORE_CORRUPT, f"{stored[0]} receipts are stored, {frontier.size} were signed for", hint="helm-ai-kernel fsck"
+            Reason.ERR_STORE_CORRUPT,
+            f"{stored[0]} receipts are stored, {frontier.size} were signed for",
+            hint="helm-ai-kernel fsck",
         )
     signer.extend(frontier, leaves)
     digests = [None if raw is None else hashes.text(bytes(raw)) for raw in (policy, catalog)]
     return State(origin, frontier, {}, digests[0], digests[1]), signer, bool(clean)
-
-

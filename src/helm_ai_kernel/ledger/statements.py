@@ -1,4 +1,4 @@
-"""How a person's signed statement takes effect: checked against the registry and against what is in force, once, in one transaction."""
+"""How a person's signed statement takes effect: checked against the registry and what is in force, once, in one transaction."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
         if change is not None:
             _in_force(tx, name, change)
-    parents = ()
+    parents: tuple[Digest, ...] = ()
     if statement.tool is not None:
         hold = held(tx, statement.tool)
         if hold is None or hold != statement.hold:
@@ -65,7 +65,9 @@ def _check(tx: Transaction, statement: Statement) -> None:
 def _in_force(tx: Transaction, name: str, change: Change) -> None:
     now = tx.policy if name == "policy" else tx.catalog
     if change.before != now:
-        raise _mismatch(f"the {name} in force is `{now}`, the statement was signed for `{change.before}`", "look again, then sign again")
+        raise _mismatch(
+            f"the {name} in force is `{now}`, the statement was signed for `{change.before}`", "look again, then sign again"
+        )
 
 
 def _mismatch(detail: str, hint: str) -> Refused:

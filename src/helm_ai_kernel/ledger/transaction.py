@@ -99,7 +99,9 @@ class Transaction:
         """The log index of the next receipt."""
         return self.frontier.size
 
-    def append(self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = (), hint: str = "") -> Receipt:
+    def append(
+        self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = (), hint: str = ""
+    ) -> Receipt:
         """Sign and append one receipt; durable only when the group is."""
         trust = self.ink.trust
         head = self.heads.get(session.id)

@@ -15,7 +15,9 @@ def load(path: Path) -> Registry:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no registry at `{path}`", hint="helm-ai-kernel init") from None
+        raise OutsideError(
+            Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no registry at `{path}`", hint="helm-ai-kernel init"
+        ) from None
     if len(data) > BYTES_MAX or not data.endswith(b"\n"):
         raise EvidenceError(Finding.REGISTRY_INVALID, "too large, empty or cut in the middle of an event", where=str(path))
     return Registry.replay(data[:-1].split(b"\n"))

@@ -1,4 +1,4 @@
-"""The single writer: takes what is queued, runs it as one transaction, commits with fsync, signs one checkpoint, and only then answers.
+"""The single writer: takes what is queued, runs it as one transaction, commits with fsync, signs one checkpoint, then answers.
 
 While the disk answers fast the commit runs on the event loop (a thread would cost more than it saves); on a slow disk it
 runs in the writer's own thread. A commit that failed in a way that leaves the disk's state unknown ends the process: nothing
@@ -126,7 +126,7 @@ class Writer:
 
     def _write(self, group: list[_Queued]) -> None:
         """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""
-        tx = Transaction(self._conn, self.state, self._ink, _now(), self.kernel)
+        tx = Transaction(self._conn, self.state, self._ink, now(), self.kernel)
         try:
             self._conn.execute("BEGIN IMMEDIATE")
             for queued in group:
@@ -195,7 +195,8 @@ def _run(queued: _Queued, tx: Transaction) -> None:
         queued.error = e
 
 
-def _now() -> Moment:
+def now() -> Moment:
+    """The wall clock and the boot clock, read once for a group."""
     wall_ms = time.time_ns() // 1_000_000
     at = datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Moment(at, Clock(wall_ms, _boot_id(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)))

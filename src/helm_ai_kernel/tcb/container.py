@@ -51,7 +51,15 @@ def header(name: str, size: int) -> bytes:
     """The one header that an entry can have: POSIX ustar, regular file, mode 0644, no owner, no time."""
     short, prefix = _split(name)
     fixed = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
-    tail = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + prefix.encode().ljust(_PREFIX_BYTES, b"\0") + bytes(12)
+    tail = (
+        b"0"
+        + bytes(100)
+        + b"ustar\x0000"
+        + bytes(64)
+        + b"0000000\0" * 2
+        + prefix.encode().ljust(_PREFIX_BYTES, b"\0")
+        + bytes(12)
+    )
     start = short.encode().ljust(_NAME_BYTES, b"\0") + fixed
     checksum = sum(start) + 8 * ord(" ") + sum(tail)
     return start + b"%06o\0 " % checksum + tail

@@ -42,7 +42,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What `decide` reads besides the call. `principal` and `door` stand in the session's first receipt, the rest in the decision."""
+    """What `decide` reads besides the call. `principal` and `door` stand in the session's start, the rest in the decision."""
 
     principal: str
     door: str
@@ -53,9 +53,7 @@ class Facts:
     budget: Mapping[str, int] = field(default_factory=dict)  # calls left, of each budget that covers this call
 
     def to_json(self) -> dict[str, Json]:
-        out: dict[str, Json] = {
-            "clock": {"boot": self.clock.boot, "boot_ms": self.clock.boot_ms, "wall_ms": self.clock.wall_ms}
-        }
+        out: dict[str, Json] = {"clock": {"boot": self.clock.boot, "boot_ms": self.clock.boot_ms, "wall_ms": self.clock.wall_ms}}
         if self.hold is not None:
             out["hold"] = self.hold
         if self.claim is not None:

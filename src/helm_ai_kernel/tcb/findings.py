@@ -197,10 +197,12 @@ class Findings:
             axis = Axis.SIGNERS
         elif code in _COMPLETENESS:
             axis = Axis.COMPLETENESS
-        if code not in _UNKNOWN:
-            self.axes[axis] = Standing.FAILED
-        else:
+        if code in _UNKNOWN:
             self.leave_open(axis)
+            return
+        self.axes[axis] = Standing.FAILED
+        if axis is Axis.SIGNERS:
+            self.leave_open(Axis.INTEGRITY)  # what nobody we know signed may be whole, and proves nothing
 
 
 def visible(text: str, chars_max: int = 256) -> str:

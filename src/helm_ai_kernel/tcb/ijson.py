@@ -39,7 +39,8 @@ HINTS = {
     "type": "use only null, bool, int, float, str, list and dict",
 }
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear, also without a closing quote
+# The end of the input closes a string too, so that no quote is scanned twice: linear whatever comes in.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _MINUS_ZERO = re.compile(rb"-0(?![.eE])(?<![^\[:, \t\n\r]-0)")  # where a value may start, as far as three bytes can tell
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?\Z", re.ASCII)
 _STEPS = bytes(255 if byte in b"]}" else 1 for byte in range(256))  # as signed bytes: -1 and +1
@@ -171,7 +172,7 @@ def _explain(data: bytes, message: str) -> NoReturn:
     sub = _word(message)
     if sub == "syntax":
         try:
-            jiter.from_json(data, allow_inf_nan=True, cache_mode="none", catch_duplicate_keys=True, float_mode="lossless-float")
+            jiter.from_json(data, allow_inf_nan=True, cache_mode="none", float_mode="lossless-float")
             sub = "number_range"  # nothing but NaN or Infinity was wrong with it
         except ValueError as error:
             message = str(error)

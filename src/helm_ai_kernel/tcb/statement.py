@@ -1,4 +1,4 @@
-"""A person's signed statement: pins, policy activations and releases. Only what an `approval` or `root` key signed changes what is in force.
+"""A person's signed statement: pins, policy activations, releases. Only what an `approval` or `root` key signed changes things.
 
 Each names the log it is for, carries a nonce that the log takes once, and says what it changes *from*: a statement
 that was signed for another state of the kernel does nothing (`docs/spec/statement.md`).
@@ -75,7 +75,9 @@ def authorise(statement: Statement, registry: Registry, size: int) -> None:
     entries = [registry.key(key, at_size=size) for key, _ in statement.record.sigs]
     for entry in entries:
         if entry.key.purpose not in (Purpose.APPROVAL, Purpose.ROOT):
-            raise EvidenceError(Finding.KEY_ROLE, f"a statement is signed with an `approval` key, not one for `{entry.key.purpose}`")
+            raise EvidenceError(
+                Finding.KEY_ROLE, f"a statement is signed with an `approval` key, not one for `{entry.key.purpose}`"
+            )
     statement.record.verify(lambda key: registry.key(key, at_size=size).key)
 
 

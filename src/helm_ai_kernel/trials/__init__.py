@@ -1,0 +1,1 @@
+"""What uses the product from outside: the demo and the benchmarks."""

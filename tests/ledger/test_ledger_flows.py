@@ -1,0 +1,196 @@
+"""Every flow vector through the real ledger: what is on the disk afterwards, and what a start finds after a kill at every step."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executor.desk import Desk, boundary, budgets, request, vectors
+from executor.memory import MemoryHost, MemoryLog
+from executor.memory import run as driven
+from helm_ai_kernel.executor.execute import execute
+from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.guardian.budget import Budget, Per
+from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Verdict
+from ledger.home import Home, LedgerHost, check_whole, home, started
+
+ids = [vector["flow"] for vector in vectors()]
+
+
+async def world(here: Home, given: Mapping[str, Any]) -> LedgerHost:
+    """A ledger in the state that a vector begins in, reached by real calls."""
+    ledger = await started(here, boundary(), budgets=budgets(given))
+    host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+    if given.get("held"):
+        host.desk.reply = "7"
+        await execute(request(given), boundary(), host)
+    if given.get("before"):
+        await execute(request(given), boundary(), host)
+    host.desk = Desk(given.get("reply", '"done"'))
+    return host
+
+
+async def flow(here: Home, vector: Mapping[str, Any], images: Path) -> Answer:
+    """Make the call, and keep an image of the disk from before every step."""
+    host = await world(here, vector["given"])
+    start = len(here.receipts())
+    taken: list[tuple[str, int]] = []
+
+    async def before(step: str) -> None:
+        here.image(images / step)
+        taken.append((step, len(host.desk.effects)))
+
+    host.before = before
+    answer = await execute(request(vector["given"]), boundary(), host)
+    assert here.summary(start) == vector["receipts"]
+    assert len(host.desk.effects) == vector["effects"]
+    assert not list(host.ledger.open_intents())
+    assert taken == [(crash["before"], crash["effects"]) for crash in vector["crashes"]]
+    for crash in vector["crashes"]:
+        await killed(Home(images / crash["before"], here.registry, here.origin), start, crash)
+    await host.ledger.close()
+    return answer
+
+
+async def killed(image: Home, start: int, crash: Mapping[str, Any]) -> None:
+    assert image.summary(start) == crash["log"]
+    ledger = await started(image, boundary())
+    # a start without open intents says that it recovered, and nothing about this call
+    assert image.summary(start + len(crash["log"])) == (crash["recovered"] or ["session start", "recovery"])
+    assert not list(ledger.open_intents())
+    check_whole(image, ledger.checkpoint)
+    ledger.abandon()
+
+
+@pytest.mark.parametrize("vector", vectors(), ids=ids)
+def test_every_flow_and_every_kill_leave_what_the_vector_says(vector: Mapping[str, Any], tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+    (tmp_path / "images").mkdir()
+    answer = asyncio.run(flow(here, vector, tmp_path / "images"))
+    assert answer.verdict == vector["answer"]
+    ok = vector["receipts"][-1] in ("outcome OK", "decision ALLOW REPEATED")
+    assert answer.output == (b'"done"' if ok else None)
+    assert here.ended == []
+    check_whole(here)
+
+
+RETRIED = {
+    "commit": (Reason.OK, 1),
+    "dispatch": (Reason.ERR_OUTCOME_UNKNOWN, 0),
+    "settle": (Reason.ERR_OUTCOME_UNKNOWN, 0),
+    "answer": (Reason.REPEATED, 0),
+}
+
+
+def test_a_retry_after_a_kill_is_a_new_call_or_unknown_or_the_first_outcome(tmp_path: Path) -> None:
+    raw = request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k1"})
+    here = home(tmp_path / "home")
+
+    async def first() -> None:
+        host = await world(here, {})
+
+        async def before(step: str) -> None:
+            here.image(tmp_path / step)
+
+        host.before = before
+        await execute(raw, boundary(), host)
+        host.ledger.abandon()
+
+    async def retry(image: Home) -> tuple[Reason, int]:
+        host = await world(image, {})
+        answer = await execute(raw, boundary(), host)
+        assert (answer.output is None) == (answer.verdict is Verdict.DENY)
+        await host.ledger.close()
+        return answer.reason, len(host.desk.effects)
+
+    asyncio.run(first())
+    for step, expected in RETRIED.items():
+        assert asyncio.run(retry(Home(tmp_path / step, here.registry, here.origin))) == expected
+
+
+BUDGETS = (Budget("day", 3, Per.DAY, ("desk/echo",)), Budget("session", 5, Per.SESSION), Budget("total", 8, Per.TOTAL))
+CALLS = st.fixed_dictionaries(
+    {
+        "tool": st.sampled_from(
+            ["desk/echo", "desk/echo", "desk/keyed", "desk/keyed", "desk/wipe", "desk/forbidden", "desk/none"]
+        ),
+        "arguments": st.sampled_from([{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": 1}]),
+    },
+    optional={"key": st.sampled_from(["k", "l"])},
+)
+REPLIES = st.sampled_from(['"done"', '"done"', '"done"', "failed", "unknown", "7"])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(st.one_of(st.tuples(CALLS, REPLIES), st.sampled_from(["restart", "session"])), min_size=4, max_size=24))
+def test_ledger_and_memory_log_agree_on_any_sequence_of_calls(tmp_path: Path, events: list[Any]) -> None:
+    """Two stores that share no line of code give every call the same verdict, facts, reservation and outcome."""
+    here = home(Path(tempfile.mkdtemp(dir=tmp_path)))
+    log = MemoryLog(BUDGETS)
+
+    async def both() -> None:
+        log.activate(boundary())
+        ledger = await started(here, boundary(), budgets=BUDGETS)
+        real, pure = await sessions(ledger, log)
+        for event in events:
+            if event == "restart":
+                await ledger.close()
+                log.end()
+                ledger = await started(here, boundary(), budgets=BUDGETS)
+                log.begin()
+            if isinstance(event, str):
+                real, pure = await sessions(ledger, log)
+                continue
+            given, reply = event
+            real.desk.reply = pure.desk.reply = reply
+            answers = [await execute(request(given), boundary(), real), driven(execute(request(given), boundary(), pure))]
+            assert answers[0].reason == answers[1].reason and answers[0].output == answers[1].output
+        await ledger.close()
+
+    asyncio.run(both())
+    log.end()
+    assert [said(r.body) for r in check_whole(here)] == [said(r.body) for r in log.receipts]
+
+
+async def sessions(ledger: Ledger, log: MemoryLog) -> tuple[LedgerHost, MemoryHost]:
+    desk = Desk()
+    return LedgerHost(ledger, await ledger.session("agent", "python", None), desk), MemoryHost(
+        log, log.session("agent", "python"), Desk()
+    )
+
+
+VOLATILE = {
+    "at",
+    "build",
+    "prev",
+    "session",
+    "parents",
+    "decision",
+    "cause",
+    "facts",
+    "args_hash",
+    "raw_hash",
+    "output_hash",
+    "key",
+}
+VOLATILE |= {"deadline_ms", "repeats", "statement", "root", "client"}
+
+
+def said(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a receipt says apart from names, hashes and times; of the facts, those about the store."""
+    facts = body.get("facts", {})
+    claim = {name: value for name, value in facts.get("claim", {}).items() if name != "decision"}
+    there = sorted(body.keys() & VOLATILE)
+    return {name: value for name, value in body.items() if name not in VOLATILE} | {
+        "budget": facts.get("budget"),
+        "claim": claim,
+        "held": "hold" in facts,
+        "there": there,
+    }

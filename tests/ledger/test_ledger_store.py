@@ -1,0 +1,211 @@
+"""The store on the disk: one writer, nothing believed that was changed behind its back, and nothing answered that is not there."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from executor.desk import Desk, boundary, request
+from executor.memory import EXECUTION, trust
+from helm_ai_kernel.executor.execute import execute
+from helm_ai_kernel.ledger.ledger import DATABASE, Ledger
+from helm_ai_kernel.ledger.transaction import Ink
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from ledger.home import Home, LedgerHost, check_whole, home, started
+
+TESTS = Path(__file__).resolve().parent.parent
+SOURCE = TESTS.parent / "src"
+ECHO = request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k"})
+
+
+def used(folder: Path) -> Home:
+    """A home with a few calls in it, killed in the middle of its life: the last group is not under the stored checkpoint."""
+    here = home(folder / "first")
+
+    async def main() -> Home:
+        ledger = await started(here, boundary())
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+        for text in ("a", "b", "c"):
+            await execute(request({"tool": "desk/echo", "arguments": {"text": text}}), boundary(), host)
+        image = here.image(folder / "killed")
+        ledger.abandon()
+        return image
+
+    return asyncio.run(main())
+
+
+def reason(open: Callable[[], object]) -> Reason:
+    with pytest.raises(OutsideError) as error:
+        open()
+    assert error.value.detail and error.value.hint
+    return error.value.reason
+
+
+def test_a_second_opener_gets_err_store_locked_until_the_first_lets_go(tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        assert reason(here.open) is Reason.ERR_STORE_LOCKED
+        assert reason(here.open) is Reason.ERR_STORE_LOCKED, "a refused opener does not loosen the lock"
+        await ledger.close()
+        (await started(here, boundary())).abandon()
+
+    asyncio.run(main())
+
+
+def test_a_log_that_does_not_open_is_not_locked(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    here.spoil("UPDATE log SET checkpoint=?", b"no note")
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_killed_process_is_recovered_and_the_log_goes_on(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    count = len(here.receipts())
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        assert here.summary(count) == ["session start", "recovery"]
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+        assert (await execute(ECHO, boundary(), host)).reason is Reason.OK
+        await ledger.close()
+        check_whole(here, ledger.checkpoint)
+
+    asyncio.run(main())
+
+
+def test_open_intents_become_unknown_after_abandon_and_their_keys_are_never_dispatched_again(tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    class Dies(Desk):
+        async def call(self, *_: object, **__: object) -> object:  # type: ignore[override]
+            raise asyncio.CancelledError
+
+    async def dies() -> None:
+        ledger = await started(here, boundary())
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Dies())
+        with pytest.raises(asyncio.CancelledError):
+            await execute(ECHO, boundary(), host)
+        ledger.abandon()
+
+    async def lives() -> None:
+        ledger = await started(here, boundary())
+        assert here.summary()[-3:] == ["session start", "recovery", "outcome UNKNOWN ERR_OUTCOME_UNKNOWN"]
+        intent, outcome = (next(r for r in here.receipts() if r.is_intent), here.receipts()[-1])
+        assert outcome.parents == (intent.leaf,) and outcome.session != intent.session and outcome.body["sub"] == "crash"
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+        assert (await execute(ECHO, boundary(), host)).reason is Reason.ERR_OUTCOME_UNKNOWN
+        assert not host.desk.effects
+        await ledger.close()
+        check_whole(here, ledger.checkpoint)
+
+    asyncio.run(dies())
+    asyncio.run(lives())
+
+
+SPOILED = {
+    "a receipt line": "UPDATE receipts SET line=replace(line, 'ALLOW', 'DENY ') WHERE idx=(SELECT max(idx)-1 FROM receipts)",
+    "a receipt's leaf": "UPDATE receipts SET leaf=zeroblob(32) WHERE idx=(SELECT max(idx) FROM receipts)",
+    "a receipt that is gone": "DELETE FROM receipts WHERE idx=0",
+    "a receipt in the middle that is gone": "DELETE FROM receipts WHERE idx=3",
+    "a frontier of another tree": "UPDATE log SET frontier=substr(frontier, 1, length(frontier)-1) || x'00'",
+    "a frontier of another size": "UPDATE log SET frontier=x'0000000000000001' || zeroblob(32)",
+    "an empty tree": "UPDATE log SET frontier=zeroblob(8)",
+    "a checkpoint that nobody signed": "UPDATE log SET checkpoint=replace(checkpoint, 'helm', 'h3lm')",
+    "an empty checkpoint": "UPDATE log SET checkpoint=zeroblob(0)",
+    "another origin": "UPDATE log SET origin='helm.local/another/log'",
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_what_was_changed_behind_the_kernels_back_does_not_open(what: str, tmp_path: Path) -> None:
+    here = used(tmp_path)
+    here.spoil(SPOILED[what])
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_checkpoint_by_another_key_does_not_open(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    other = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
+    ink = Ink(EXECUTION, here.registry, "test")
+    assert reason(lambda: Ledger.open(here.folder, ink=ink, log_key=other)) is Reason.ERR_STORE_CORRUPT
+
+
+@pytest.mark.parametrize("pragma", ["application_id=1", "user_version=2", "journal_mode=DELETE"])
+def test_a_file_that_is_not_our_format_does_not_open(pragma: str, tmp_path: Path) -> None:
+    here = used(tmp_path)
+    with closing(sqlite3.connect(here.database)) as conn:
+        conn.execute(f"PRAGMA {pragma}")
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def test_bytes_that_are_no_database_do_not_open(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    for path in here.folder.glob(f"{DATABASE}-*"):
+        path.unlink()
+    here.database.write_bytes(b"\xff" * 8192)
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_link_a_pipe_or_nothing_in_place_of_the_database_is_refused(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    moved = here.database.rename(tmp_path / "elsewhere.db")
+    assert reason(here.open) is Reason.ERR_EVIDENCE_UNAVAILABLE
+    here.database.symlink_to(moved)
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+    here.database.unlink()
+    os.mkfifo(here.database)
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+    here.database.unlink()
+    here.database.mkdir()
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_new_log_never_overwrites_one(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    before = here.database.read_bytes()
+    with pytest.raises(FileExistsError):
+        home(here.folder)
+    assert here.database.read_bytes() == before
+
+
+def child(*args: str, prefix: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run `ledger/full_disk.py` in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(SOURCE)])}
+    script = str(TESTS / "ledger" / "full_disk.py")
+    command = [*prefix, sys.executable, script, *args]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def test_a_full_disk_refuses_before_any_effect_and_passes_when_there_is_space_again(tmp_path: Path) -> None:
+    probe = ("unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {tmp_path}")
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("no private mounts here: run as root, or allow user namespaces")
+    done = child("full", str(tmp_path), prefix=("unshare", "-rm"))
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+def test_a_write_that_fails_ends_the_process_before_it_answers(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE fails the write as a broken disk does: with an error that is not `full`."""
+    done = child("broken", str(tmp_path))
+    assert done.returncode == 70 and done.stdout == "", done.stderr
+    assert done.stderr.startswith("error: the evidence store failed and the kernel ends: ")
+    here = Home(tmp_path / "home", *trust())
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        check_whole(here, ledger.checkpoint)
+        assert not list(ledger.open_intents())
+        await ledger.close()
+
+    asyncio.run(main())

@@ -1,0 +1,278 @@
+"""The client's side of MCP: handshake, list, call, and what a server may not make us do."""
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.wire import mcp
+from helm_ai_kernel.wire.jsonrpc import Asked, Broken, Dropped, Ended, Failure, Notified, Result
+from helm_ai_kernel.wire.mcp import Client, ListChanged, Listed, Ready, Send, State, Step
+from helm_ai_kernel.wire.span import members
+
+WELCOME = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{}}}\n'
+
+
+def client(**options: int) -> Client:
+    return Client(name="c", version="1", **options)
+
+
+def ready(**options: int) -> Client:
+    made = client(**options)
+    made.initialize()
+    made.receive(WELCOME)
+    return made
+
+
+def page(number: int, tools: bytes, cursor: bytes = b"") -> bytes:
+    more = b',"nextCursor":' + cursor if cursor else b""
+    return b'{"jsonrpc":"2.0","id":%d,"result":{"tools":%s%s}}\n' % (number, tools, more)
+
+
+def test_the_handshake_offers_our_revision_and_no_capability() -> None:
+    made = client()
+    line = made.initialize()
+    assert line.endswith(b"\n")
+    assert json.loads(line) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}},
+    }
+    initialized = b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
+    assert made.receive(WELCOME) == [Send(initialized), Ready("2025-11-25")]
+    assert made.state is State.READY
+
+
+@pytest.mark.parametrize("revision", sorted(mcp.REVISIONS))
+def test_an_older_revision_with_the_same_tool_calls_is_accepted(revision: str) -> None:
+    made = client()
+    made.initialize()
+    assert made.receive(WELCOME.replace(b"2025-11-25", revision.encode()))[-1] == Ready(revision)
+
+
+@pytest.mark.parametrize("revision", [b'"2026-07-28"', b'"draft"', b'""', b"null", b"20251125", b'["2025-11-25"]'])
+def test_any_other_revision_is_an_error(revision: bytes) -> None:
+    made = client()
+    made.initialize()
+    raw = b'{"protocolVersion":' + revision + b"}"
+    assert made.receive(b'{"jsonrpc":"2.0","id":1,"result":' + raw + b"}\n") == [Broken("revision", raw)]
+    assert made.state is State.ERROR
+
+
+def test_a_refused_handshake_is_an_error() -> None:
+    made = client()
+    made.initialize()
+    raw = b'{"code":-32602,"message":"unsupported"}'
+    assert made.receive(b'{"jsonrpc":"2.0","id":1,"error":' + raw + b"}\n") == [Broken("initialize refused", raw)]
+
+
+def test_all_pages_of_the_list_are_read_and_the_cursor_goes_back_as_it_came() -> None:
+    made = ready()
+    assert json.loads(made.list_tools())["params"] == {}
+    (send,) = made.receive(page(2, b'[{"name":"a"}, {"name" : "b"}]', rb'"\u0041 \"x"'))
+    assert isinstance(send, Send)
+    assert members(members(send.data.strip())["params"]) == {"cursor": rb'"\u0041 \"x"'}
+    assert made.receive(page(3, b'[ {"name":"c","n":18446744073709551616} ]')) == [
+        Listed((b'{"name":"a"}', b'{"name" : "b"}', b'{"name":"c","n":18446744073709551616}'))
+    ]
+    assert made.state is State.READY
+
+
+def test_a_null_cursor_is_the_last_page() -> None:
+    made = ready()
+    made.list_tools()
+    assert made.receive(page(2, b"[]", b"null")) == [Listed(())]
+
+
+def test_a_list_without_end_is_given_up() -> None:
+    made = ready()
+    made.list_tools()
+    for number in range(2, mcp.PAGES_MAX + 1):
+        assert isinstance(made.receive(page(number, b"[]", b'"again"'))[0], Send)
+    (last,) = made.receive(page(mcp.PAGES_MAX + 1, b"[]", b'"again"'))
+    assert isinstance(last, Broken) and last.sub == "tool_list_size"
+
+
+def test_a_list_of_too_many_tools_is_given_up() -> None:
+    made = ready()
+    made.list_tools()
+    tools = b"[" + b",".join([b"{}"] * (mcp.TOOLS_MAX + 1)) + b"]"
+    (last,) = made.receive(page(2, tools))
+    assert isinstance(last, Broken) and last.sub == "tool_list_size"
+
+
+@pytest.mark.parametrize("result", [b"[]", b"{}", b'{"tools":{}}', b'{"tools":[],"nextCursor":1}', b"null"])
+def test_a_list_of_another_shape_is_an_error(result: bytes) -> None:
+    made = ready()
+    made.list_tools()
+    assert made.receive(b'{"jsonrpc":"2.0","id":2,"result":' + result + b"}\n") == [Broken("tool_list", result)]
+
+
+ARGS = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.text(max_size=5) | st.integers(0, 9), max_size=4
+)
+
+
+@given(ARGS, st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+def test_the_arguments_go_out_as_the_bytes_that_were_given(value: dict[str, Any], key: str | None) -> None:
+    try:
+        args = canonical(value)
+    except Refused:
+        return  # a lone surrogate has no bytes
+    number, line = ready().call('t"\n', args, key)
+    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    request = members(line[:-1])
+    assert request["id"] == str(number).encode() and request["method"] == b'"tools/call"'
+    params = members(request["params"])
+    assert params["arguments"] == args
+    assert parse(params["name"]) == 't"\n'
+    assert ("_meta" in params) == (key is not None)
+    if key is not None:
+        assert parse(params["_meta"]) == {"ai.helm/idempotency-key": key}
+
+
+@pytest.mark.parametrize("args", [rb'{"b":1, "a":1.50}', rb'{"\u0061":1e2}'])
+def test_the_arguments_are_never_written_again(args: bytes) -> None:
+    assert b'"arguments":' + args + b"}" in ready().call("t", args)[1]
+
+
+def test_arguments_with_a_line_break_never_become_a_second_message() -> None:
+    with pytest.raises(Refused):
+        ready().call("t", b'{}}\n{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}')
+
+
+def test_answers_to_calls_and_notices_are_events() -> None:
+    made = ready()
+    first, _ = made.call("a", b"{}")
+    second, _ = made.call("b", b"{}")
+    assert made.receive(
+        b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32602,"message":"x"}}\n' % second
+        + b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n'
+        + b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}\n'
+        + b'{"jsonrpc":"2.0","id":%d,"result":{"content":[ ]}}\n' % first
+        + b'{"jsonrpc":"2.0","id":"%d","result":{}}\n' % first
+    ) == [
+        Failure(second, -32602, b'{"code":-32602,"message":"x"}', late=False),
+        ListChanged(),
+        Notified("notifications/message"),
+        Result(first, b'{"content":[ ]}', late=False),
+        Dropped(b'"%d"' % first),
+    ]
+    assert made.receive(b"") == [Ended()]
+    assert made.state is State.CLOSED
+
+
+def test_a_cancelled_call_is_announced_and_its_answer_is_late() -> None:
+    made = ready()
+    number, _ = made.call("a", b"{}")
+    assert json.loads(made.cancel(number)) == {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": number, "reason": "deadline"},
+    }
+    assert made.receive(b'{"jsonrpc":"2.0","id":%d,"result":1}\n' % number) == [Result(number, b"1", late=True)]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["sampling/createMessage", "elicitation/create", "roots/list", "tools/call", "initialize", "Ping", "ping ", "x"],
+)
+def test_whatever_a_server_asks_of_us_is_not_found(method: str) -> None:
+    line = b'{"jsonrpc":"2.0","id":"q","method":%s}\n' % json.dumps(method).encode()
+    answer = b'{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"method not found"}}\n'
+    assert ready().receive(line) == [Send(answer), Asked(b'"q"', method)]
+
+
+def test_a_ping_is_answered_also_before_the_handshake() -> None:
+    line = b'{"jsonrpc":"2.0","id":0,"method":"ping"}\n'
+    assert client().receive(line) == [Send(b'{"jsonrpc":"2.0","id":0,"result":{}}\n'), Asked(b"0", "ping")]
+
+
+ACTIONS: dict[str, Callable[[Client], object]] = {
+    "initialize": lambda made: made.initialize(),
+    "list": lambda made: made.list_tools(),
+    "call": lambda made: made.call("t", b"{}"),
+}
+LEGAL = {("new", "initialize"), ("ready", "list"), ("ready", "call"), ("listing", "call")}
+
+
+def in_state(state: State) -> Client:
+    made = client() if state is State.NEW else ready()
+    if state is State.INITIALIZING:
+        made = client()
+        made.initialize()
+    elif state is State.LISTING:
+        made.list_tools()
+    elif state is State.CLOSED:
+        made.receive(b"")
+    elif state is State.ERROR:
+        made.receive(b"[]\n")
+    assert made.state is state
+    return made
+
+
+@pytest.mark.parametrize(("state", "action"), list(itertools.product(State, ACTIONS)))
+def test_every_action_is_possible_exactly_where_the_table_says_so(state: State, action: str) -> None:
+    made = in_state(state)
+    if (state.value, action) in LEGAL:
+        ACTIONS[action](made)
+    else:
+        with pytest.raises(OutsideError):
+            ACTIONS[action](made)
+        assert made.state is state
+
+
+def test_the_table_leads_out_of_every_living_state_and_out_of_no_dead_one() -> None:
+    for state in State:
+        steps = {step for start, step in mcp.NEXT if start is state}
+        assert steps >= {Step.END, Step.BREAK} if state not in (State.CLOSED, State.ERROR) else not steps
+
+
+def test_more_calls_without_an_answer_than_the_bound_are_refused() -> None:
+    made = ready()
+    for _ in range(mcp.PENDING_MAX):
+        made.call("t", b"{}")
+    with pytest.raises(OutsideError, match="without an answer"):
+        made.call("t", b"{}")
+
+
+SCRIPT = (
+    b'{"jsonrpc":"2.0","id":0,"method":"ping"}\n',
+    WELCOME,
+    page(2, b'[{"name":"a"}]', b'"c"'),
+    b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n',
+    page(3, '[{"name":"ü"}]'.encode()),
+    b'{"jsonrpc":"2.0","id":"1","result":{}}\n',
+    b'{"jsonrpc":"2.0","id":9,"method":"roots/list"}\r\n',
+    b"oops\n",
+    WELCOME,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(1, 700), max_size=12), st.integers(0, 8))
+def test_any_cutting_of_a_conversation_gives_the_same_events(cuts: list[int], skip: int) -> None:
+    handshake, rest = b"".join(SCRIPT[:2]), b"".join(part for index, part in enumerate(SCRIPT[2:]) if index != skip)
+    places = sorted({0, len(rest), *(cut for cut in cuts if cut < len(rest))})
+    pieces = [rest[a:b] for a, b in itertools.pairwise(places)]
+
+    def run(parts: list[bytes]) -> list[mcp.Event]:
+        made = client()
+        made.initialize()
+        out = made.receive(handshake)
+        made.list_tools()
+        for part in [*parts, b""]:
+            out += made.receive(part)
+        return out
+
+    whole = run([rest])
+    assert run(pieces) == whole
+    assert run([rest[i : i + 1] for i in range(len(rest))]) == whole
