@@ -6,13 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
-from needs import upstream
 
 from helm_ai_kernel.connectors import mcp_stdio, process
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
@@ -21,6 +20,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.jcs import canonical
+from needs import upstream
 
 SERVER = Path(__file__).parent / "servers" / "scripted.py"
 LONG_MS = 60_000  # never reached: a test that waits for it has failed
@@ -274,10 +274,10 @@ def test_a_tool_that_changed_after_its_pin_is_not_called(tmp_path: Path, behavio
 
 
 async def settled(made: Rig) -> Reply:
-    """A call after the notice that the script sends behind its first answer has been read: at the latest its own answer follows it."""
+    """A call after the notice that the script sends behind its first answer has been read."""
     while made.methods().count("tools/list") < 2:
         await made.connector.start()
-        await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(made.log.stat))})
+        await asyncio.to_thread(made.log.stat)
     return await made.call()
 
 
@@ -308,7 +308,7 @@ def test_a_list_that_changes_all_the_time_is_refused(tmp_path: Path) -> None:
 async def storm(made: Rig) -> None:
     while True:
         await made.connector.start()
-        await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(made.log.stat))})
+        await asyncio.to_thread(made.log.stat)
 
 
 def test_a_tool_without_a_pin_is_not_called(tmp_path: Path) -> None:
@@ -426,10 +426,8 @@ def test_a_death_before_the_call_was_written_is_failed(tmp_path: Path) -> None:
 def kill(pid: int) -> None:
     """And wait until it is dead, without taking its status from whoever owns it."""
     os.kill(pid, signal.SIGKILL)
-    try:
+    with suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    except ChildProcessError:
-        pass
 
 
 def test_a_dead_server_is_started_again_for_the_next_call(tmp_path: Path) -> None:

@@ -11,11 +11,8 @@ from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.host import Reply, ReplyKind
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.guardian.policy import Policy
-from helm_ai_kernel.pep.catalog import EMPTY, Catalog
-from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.jcs import canonical
 
 FLOWS = Path(__file__).resolve().parents[2] / "vectors" / "flows"
 PROTECTED = ("/srv/helm",)
@@ -32,37 +29,17 @@ def vectors() -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(path.read_bytes()) for path in sorted(FLOWS.glob("*.json")))
 
 
-def tool(name: str, effect: str, *, require_key: bool = False) -> dict[str, Json]:
-    text: Json = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    raw: dict[str, Json] = {
-        "name": name,
-        "description": f"{name} a text",
-        "inputSchema": text,
-        "outputSchema": {"type": "string"},
-    }
-    return {
-        "name": name,
-        "raw": raw,
-        "pin": hashes.digest(canonical(raw)),
-        "effect": effect,
-        "labels": [],
-        "limits": {"wall_ms": 1000, "output_bytes": 4096},
-        "destinations": [],
-        "require_key": require_key,
-        "closed": True,
-    }
+def tool(name: str, effect: str, *, require_key: bool = False) -> dict[str, Any]:
+    text = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    raw = {"name": name, "description": f"{name} a text", "inputSchema": text, "outputSchema": {"type": "string"}}
+    return entry(name, raw, effect=effect, require_key=require_key, wall_ms=1000, output_bytes=4096)
 
 
 @cache
 def boundary(rules: bytes = POLICY) -> Boundary:
-    tools = [
-        tool("echo", "read"),
-        tool("forbidden", "read"),
-        tool("keyed", "write", require_key=True),
-        tool("wipe", "destructive"),
-    ]
-    server: dict[str, Json] = {"v": 1, "server": "desk", "source": {"kind": "python"}, "tools": list[Json](tools)}
-    catalog = Catalog.from_bytes(canonical({"v": 1, "servers": [server]}))
+    tools = [tool("echo", "read"), tool("forbidden", "read"), tool("wipe", "destructive")]
+    tools.append(tool("keyed", "write", require_key=True))
+    catalog = EMPTY.with_server(server_doc("desk", {"kind": "python"}, tools))
     return Boundary(catalog, Policy.from_files({"main.cedar": rules}, catalog, PROTECTED))
 
 

@@ -36,7 +36,7 @@ def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
         (Finding.UNSUPPORTED, b'"kind":"pack"', b'"kind":"trust"'),
         (Finding.NON_CANONICAL, b'"v":1', b'"v":1.0'),
         (Finding.NON_CANONICAL, b'"pack"', b'"p\\u0061ck"'),
-        (Finding.PACK_MALFORMED, b'"v":1', b'"v":1,"x":1'),
+        (Finding.PACK_MALFORMED, b'"v":1', b'"u":1,"v":1'),
         (Finding.PACK_MALFORMED, b'"size":6', b'"size":-6'),
         (Finding.PACK_MALFORMED, b'"size":6', b'"size":"6"'),
         (Finding.PACK_MALFORMED, b'"size":6', b'"size":6,"size":6'),

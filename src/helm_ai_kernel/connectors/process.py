@@ -124,7 +124,7 @@ class Process(asyncio.SubprocessProtocol):
         self._end()
         if self._transport is not None:
             stdin = self._stdin()
-            if stdin is not None:
+            if stdin is not None and stdin.get_write_buffer_size() > 0:
                 stdin.abort()  # `close` would wait for a reader
             self._transport.close()
 

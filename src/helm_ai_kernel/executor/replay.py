@@ -18,7 +18,7 @@ from helm_ai_kernel.tcb.digest import PREFIX, Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.findings import Exit
-from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.pack import RECEIPTS, lines
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
@@ -68,7 +68,7 @@ class ReplayReport:
 
 
 def replay(files: Mapping[str, bytes]) -> ReplayReport:
-    """`files` are the entries of a pack; raises `EvidenceError` where its receipts are none. Checks neither signatures nor chain."""
+    """`files` are the entries of a pack; raises `EvidenceError` where its receipts are none. Checks no signature and no chain."""
     receipts = [Receipt.from_bytes(line, index) for index, line in enumerate(lines(files[RECEIPTS]))]
     log = _Log(_Evidence(files))
     for receipt in receipts:
@@ -198,9 +198,12 @@ class _Log:
             request["arguments"] = parse(self._attachment(body, "args_hash"), bytes_max=ARGS_BYTES_MAX)
             if "key" in body:
                 request["idempotency_key"] = self._attachment(body, "key").decode("utf-8", "surrogateescape")
-            return canonical(request)
+            raw = canonical(request)
         except Refused as refused:
             raise EvidenceError(Finding.REPLAY_DIFFERS, f"the arguments or the key are not JSON: {refused.detail}") from None
+        if len(raw) > BYTES_MAX:  # and the one that came in was not: nothing that says the same is admitted again
+            raise EvidenceError(Finding.NOT_REPLAYABLE, "its canonical form is longer than any request")
+        return raw
 
     def _attachment(self, body: Mapping[str, Json], name: str) -> bytes:
         return self.evidence.attachment(Digest(str(body[name])))

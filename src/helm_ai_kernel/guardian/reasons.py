@@ -45,7 +45,7 @@ def text(reason: Reason) -> str:
     shown = PAGES[reason]
     return (
         f"## {reason}\n\n{shown.meaning}\n\n"
-        f"- Retry: {shown.retry}.\n- The caller can: {shown.caller}.\n- The owner can: {shown.owner}.\n"
+        f"- Retry: {shown.retry}.\n- What the caller can do: {shown.caller}.\n- What the owner can do: {shown.owner}.\n"
     )
 
 
@@ -62,7 +62,7 @@ clients may branch on them. A `sub` beside the code, where there is one, is a sh
 the caller's.
 """
 
-_NOTHING = "do nothing: this is the good case"
+_NOTHING = "nothing: this is the good case"
 _TELL = "tell its user which tool was refused and why; use a tool that is allowed"
 _FIX_STORE = "run `helm-ai-kernel fsck`, and repair the disk or restore a backup"
 

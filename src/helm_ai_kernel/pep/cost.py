@@ -11,7 +11,8 @@ from itertools import accumulate
 
 from helm_ai_kernel.tcb.ijson import DEPTH_MAX, Json
 
-from .vet import Edge, Place, Pointer, Step, Vetted, at, refuse
+from .keyword import Edge
+from .vet import Place, Pointer, Step, Vetted, at, refuse
 
 BUDGET_NS = 1_000_000_000  # at worst a second for one call, by the bound; real calls take microseconds
 VISIT_NS = 50  # one subschema against one value, measured on scalars; a lookup in an enum of objects is more

@@ -1,6 +1,7 @@
 """The keywords and formats that a pinned schema may use, and what each means for the walk over it.
 
-A keyword that is not here is refused when a tool is pinned: a validator would ignore it, and what its author meant would not be enforced.
+A keyword that is not here is refused when a tool is pinned: a validator would ignore it, and nothing would enforce what its
+author meant.
 """
 
 from collections.abc import Mapping

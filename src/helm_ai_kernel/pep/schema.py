@@ -153,7 +153,7 @@ def _derive(vetted: Vetted, pointer: Pointer, closing: Iterable[Pointer], choose
 
 
 def _compile(schema: dict[str, Any], dialect: Dialect, closed: bool) -> jsonschema_rs.Validator:
-    """draft-07 cannot say what closing means; 2019-09 can, and reads alike what was vetted (arrays in `items`, `dependencies`)."""
+    """draft-07 cannot say what closing means. 2019-09 can, and reads what was vetted alike: arrays in `items`, `dependencies`."""
     kind: type[jsonschema_rs.Validator] = jsonschema_rs.Draft202012Validator
     if dialect is Dialect.DRAFT_07:
         kind = jsonschema_rs.Draft201909Validator if closed else jsonschema_rs.Draft7Validator

@@ -15,6 +15,7 @@ from .digest import Digest
 from .envelope import Record
 from .errors import EvidenceError
 from .ijson import Json
+from .statement import Statement
 
 SEQ_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 TEXT_MAX = 256  # principal, door, client, tool, sub: names, not documents
@@ -32,8 +33,8 @@ class Kind(StrEnum):
 
 class EffectBy(StrEnum):
     KERNEL = "kernel"  # we dispatch: an ALLOW is the intent and an outcome must follow
-    CLIENT = "client"  # the client acts; later doors
-    NONE = "none"  # a question, not a call; later doors
+    CLIENT = "client"  # the client acts; a later door's
+    NONE = "none"  # a question, not a call; a later door's
 
 
 _COMMON = frozenset({"v", "kind", "log", "session", "seq", "prev", "at", "parents", "trust", "signers", "build"})
@@ -58,6 +59,10 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "hold": (frozenset({"tool", "cause", "reason"}), frozenset()),
     "recovery": (frozenset({"size", "root", "open"}), frozenset()),
 }
+
+
+# status -> the one reason that it has (None: it says none); FAILED has its connector's, LATE what would have been said in time
+_REASONS = {Status.OK: None, Status.DRIFT: Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Status.UNKNOWN: Reason.ERR_OUTCOME_UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ class Receipt:
         _CHECKS[kind](body)
         trust = fields.exact(body["trust"], {"size", "head"})
         build = fields.exact(body["build"], {"version"}, {"insecure"})
-        fields.text(build, "version", bytes_max=64)
+        _filled(build, "version")
         if "insecure" in build and not _names(build, "insecure"):
             raise fields.wrong("an empty `insecure` is left out")
         fields.time(body, "at")
@@ -145,7 +150,7 @@ class Receipt:
             raise fields.wrong("field `seq` is beyond 2^53-1")
         return cls(
             kind=kind,
-            log=fields.text(body, "log", bytes_max=TEXT_MAX),
+            log=_filled(body, "log"),
             session=fields.hex32(body, "session"),
             seq=seq,
             prev=fields.digest(body, "prev"),
@@ -175,7 +180,7 @@ def _parents(body: Mapping[str, Json]) -> tuple[Digest, ...]:
 
 def _names(body: Mapping[str, Json], name: str) -> tuple[str, ...]:
     names = fields.strings(body, name)
-    if len(names) > LIST_MAX or list(names) != sorted(set(names)) or any(len(item) > TEXT_MAX for item in names):
+    if len(names) > LIST_MAX or list(names) != sorted(set(names)) or not all(0 < len(item) <= TEXT_MAX for item in names):
         raise fields.wrong(f"field `{name}` is not a short sorted list without repeats")
     return names
 
@@ -191,14 +196,14 @@ def _counts(body: Mapping[str, Json], name: str) -> None:
 def _session(body: Mapping[str, Json]) -> None:
     if body.get("event") == "end":
         fields.count(body, "count")
-        fields.text(body, "reason", bytes_max=TEXT_MAX)
+        _filled(body, "reason")
         return
     if body.get("event") != "start":
         raise fields.wrong("field `event` is neither `start` nor `end`")
-    fields.text(body, "principal", bytes_max=TEXT_MAX)
-    fields.text(body, "door", bytes_max=TEXT_MAX)
+    _filled(body, "principal")
+    _filled(body, "door")
     if body["client"] is not None:
-        fields.text(body, "client", bytes_max=TEXT_MAX)
+        _filled(body, "client")
     fields.digest_or_null(body, "policy")
     fields.digest_or_null(body, "catalog")
 
@@ -206,11 +211,15 @@ def _session(body: Mapping[str, Json]) -> None:
 def _decision(body: Mapping[str, Json]) -> None:
     verdict = fields.one_of(body, "verdict", Verdict)
     reason = fields.one_of(body, "reason", Reason)
-    fields.one_of(body, "effect_by", EffectBy)
+    if fields.one_of(body, "effect_by", EffectBy) is not EffectBy.KERNEL:  # no flow of this version judges what others do
+        raise EvidenceError(Finding.UNSUPPORTED, "an effect by others than the kernel is not known here")
     policy = fields.digest_or_null(body, "policy")
     Facts.from_json(body["facts"], principal="", door="", policy=policy)
     if "sub" in body:
         _filled(body, "sub")
+    allowed = verdict is Verdict.ALLOW
+    if allowed != (reason in (Reason.OK, Reason.REPEATED)):
+        raise fields.wrong("verdict and reason contradict each other")
     if "raw_hash" in body:
         fields.digest(body, "raw_hash")
         if verdict is not Verdict.DENY:
@@ -229,9 +238,6 @@ def _decision(body: Mapping[str, Json]) -> None:
         _counts(body, "reserved")
     if "deadline_ms" in body:
         fields.count(body, "deadline_ms")
-    allowed = verdict is Verdict.ALLOW
-    if allowed != (reason in (Reason.OK, Reason.REPEATED)):
-        raise fields.wrong("verdict and reason contradict each other")
     if allowed and not {"pin", "effect"} <= body.keys():
         raise fields.wrong("an ALLOW without pin or effect class")
     if (reason is Reason.REPEATED) != ("repeats" in body):
@@ -244,7 +250,7 @@ def _decision(body: Mapping[str, Json]) -> None:
 
 def _outcome(body: Mapping[str, Json]) -> None:
     fields.digest(body, "decision")
-    fields.one_of(body, "status", Status)
+    status = fields.one_of(body, "status", Status)
     fields.count(body, "ms")
     if "output_hash" in body:
         fields.digest(body, "output_hash")
@@ -259,18 +265,27 @@ def _outcome(body: Mapping[str, Json]) -> None:
     for name in ("tool_error", "truncated"):
         if name in body and body[name] is not True:
             raise fields.wrong(f"a false `{name}` is left out")
-    if body["status"] == Status.OK and not {"output_hash", "contract"} <= body.keys():
-        raise fields.wrong("an OK without output or contract")
+    if status in (Status.OK, Status.DRIFT) and "output_hash" not in body:
+        raise fields.wrong("an OK or a DRIFT without output")
+    if status is Status.OK and "contract" not in body:
+        raise fields.wrong("an OK without contract")
+    if "contract" in body and (status not in (Status.OK, Status.LATE) or "output_hash" not in body):
+        raise fields.wrong("a contract that no released output kept")
+    if "tool_error" in body and "contract" not in body:
+        raise fields.wrong("a tool's error in an output that kept no contract")
+    if status in _REASONS and body.get("reason") != _REASONS[status]:
+        raise fields.wrong("status and reason contradict each other")
 
 
 def _statement(body: Mapping[str, Json]) -> None:
-    Record.from_json(body["statement"])
+    Statement.from_record(Record.from_json(body["statement"]))
 
 
 def _hold(body: Mapping[str, Json]) -> None:
     fields.text(body, "tool", bytes_max=TEXT_MAX)
     fields.digest(body, "cause")
-    fields.one_of(body, "reason", Reason)
+    if fields.one_of(body, "reason", Reason) in (Reason.OK, Reason.REPEATED):
+        raise fields.wrong("a hold without a reason")
 
 
 def _recovery(body: Mapping[str, Json]) -> None:
@@ -279,9 +294,11 @@ def _recovery(body: Mapping[str, Json]) -> None:
     fields.count(body, "open")
 
 
-def _filled(body: Mapping[str, Json], name: str) -> None:
-    if not fields.text(body, name, bytes_max=TEXT_MAX):
-        raise fields.wrong(f"an empty `{name}` is left out")
+def _filled(body: Mapping[str, Json], name: str) -> str:
+    value = fields.text(body, name, bytes_max=TEXT_MAX)
+    if not value:
+        raise fields.wrong(f"field `{name}` is empty")
+    return value
 
 
 _CHECKS = {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 TOOL = {"name": "t", "description": "one", "inputSchema": {"type": "object"}}
-behaviour, log = sys.argv[1], open(sys.argv[2], "ab", buffering=0)
+behaviour, log = sys.argv[1], open(sys.argv[2], "ab", buffering=0)  # noqa: SIM115  (for the life of the process)
 state = {"lists": 0, "calls": 0, "waiting": []}
 
 
