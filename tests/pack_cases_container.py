@@ -271,6 +271,15 @@ def policy_edited() -> Made:
 
 
 @case(Exit.INVALID, Finding.MANIFEST_MISMATCH)
+def policy_manifest_edited() -> Made:
+    """The policy's own manifest is not the one that its digest names."""
+    log = short()
+    files = log.files()
+    name = next(name for name in files if name.startswith("policy/") and name.endswith("manifest.json"))
+    return of(log, repack({**files, name: files[name].replace(b'"protected":[]', b'"protected":["/"]')}))
+
+
+@case(Exit.INVALID, Finding.MANIFEST_MISMATCH)
 def policy_that_no_receipt_names() -> Made:
     """A whole policy that was never in force."""
     log = short()

@@ -225,6 +225,32 @@ def receipt_of_another_log() -> Made:
     return of(log)
 
 
+def with_second_log() -> tuple[Log, str]:
+    """A log whose deployment has a second one; returns that one's origin. The execution key is now the second log's."""
+    log, _ = begun()
+    origin = log.deployment.registry.deployment + "/" + "0" * 16
+    secret = key("second log's execution", Purpose.EXECUTION)
+    log.deployment.enrol(secret, "kernel", origin)
+    log.deployment.execution = secret
+    return log, origin
+
+
+@case(Exit.INVALID, Finding.DOMAIN_MISMATCH)
+def receipt_by_the_key_of_another_log() -> Made:
+    """A receipt of this log is signed with the key that the registry names for another one."""
+    log, _ = with_second_log()
+    log.start()
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.DOMAIN_MISMATCH)
+def receipt_from_another_log() -> Made:
+    """A genuine receipt of another log of the deployment stands in this one."""
+    log, origin = with_second_log()
+    log.start(change=sets(log=origin))
+    return of(log)
+
+
 @case(Exit.INVALID, Finding.DOMAIN_MISMATCH)
 def log_of_another_deployment() -> Made:
     """Keys that the root named for a log whose origin is not in its deployment."""

@@ -249,7 +249,8 @@ MUTANTS = {
     "no dispatch of what was allowed": ("decision.verdict is not Verdict.ALLOW", "decision.verdict is not Verdict.DENY"),
     "answer before the outcome is durable": (
         SETTLE,
-        "    answer = await host.answer(intent, intent, released(outcome))\n    await host.settle(intent, outcome)\n    return answer\n",
+        "    early = await host.answer(intent, intent, released(outcome))\n"
+        "    await host.settle(intent, outcome)\n    return early\n",
     ),
     "an outcome that is never recorded": ("await host.settle(intent, outcome)", "intent"),
     "release of what is withheld": ("outcome.output if outcome.status is Status.OK else None", "outcome.output"),

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.budget import CALLS_MAX, Budget, Per
@@ -26,12 +26,14 @@ def test_a_budget_covers_its_tools_and_principals_by_exact_name() -> None:
     assert everyone.covers("anyone", "any/tool")
 
 
+@settings(deadline=None)
 @given(st.integers(0, CALLS_MAX), st.integers(0, CALLS_MAX))
 def test_what_is_left_and_what_was_used_make_the_budget_and_nothing_is_below_zero(calls: int, used: int) -> None:
     left = Budget("b", calls).left(used)
     assert left == calls - used if used <= calls else left == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 253_402_300_799_999))
 def test_a_day_is_a_day_of_utc(wall_ms: int) -> None:
     start = wall_ms - wall_ms % 86_400_000

@@ -11,7 +11,7 @@ from guardian_faces import CLOCK, FILES, HOME, Tool, call, catalog, decided, fac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helm_ai_kernel.guardian.policy import Policy, Rules, decide
+from helm_ai_kernel.guardian.policy import Policy, Rules, decide, read_verdict
 from helm_ai_kernel.tcb.call import Effect, Refusal
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Verdict
@@ -176,6 +176,30 @@ def test_an_engine_that_raises_or_has_no_verdict_denies(answer: Any) -> None:
     assert decision.reason is (Reason.ERR_TOOL_NOT_ALLOWED if answer == "" else Reason.ERR_POLICY_ERROR)
 
 
+CLEAN: dict[str, Any] = {"reason": ["b", "a"], "errors": []}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, True, "Allow", [], {}, {"decision": "Allow"}, {"diagnostics": CLEAN}, {"decision": "Allow", "diagnostics": None},
+        {"decision": "NoDecision", "diagnostics": CLEAN}, {"decision": "allow", "diagnostics": CLEAN},
+        {"decision": True, "diagnostics": CLEAN}, {"decision": ["Allow"], "diagnostics": CLEAN},
+        {"decision": None, "diagnostics": CLEAN},
+        {"decision": "Allow", "diagnostics": {"reason": ["a"]}}, {"decision": "Allow", "diagnostics": {"errors": []}},
+        {"decision": "Allow", "diagnostics": {"reason": ["a"], "errors": ["x"]}},
+        {"decision": "Allow", "diagnostics": {"reason": "a", "errors": []}},
+        {"decision": "Allow", "diagnostics": {"reason": ["a"], "errors": None}},
+    ],
+)  # fmt: skip
+def test_anything_but_a_clean_verdict_is_none(answer: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        read_verdict(answer)
+    assert (refused.value.reason, refused.value.sub) == (Reason.ERR_POLICY_ERROR, "engine")
+    assert read_verdict({"decision": "Allow", "diagnostics": CLEAN}) == (True, ("a", "b"))
+    assert read_verdict({"decision": "Deny", "diagnostics": CLEAN}) == (False, ("a", "b"))
+
+
 def test_a_principal_or_a_time_that_cedar_cannot_hold_denies() -> None:
     timed = policy(PERMIT + '@id("t") forbid(principal, action, resource) when { context.now < 5 };')
     for more in ({"principal": "\ud800"}, {"clock": replace(CLOCK, wall_ms=2**63)}, {"clock": replace(CLOCK, wall_ms=2**70)}):
@@ -204,6 +228,27 @@ def test_a_forbid_cannot_be_escaped_with_a_value_that_cedar_cannot_hold() -> Non
     ]:
         assert decided(LIMIT, "fs/read", {"path": "/x", "rate": rate}).reason is reason
     assert decided(LIMIT, "fs/read", {"path": "/x", "rate": 100.00001}).sub == "unheld args.rate"
+
+
+def test_of_several_faults_the_first_by_name_is_reported_whatever_the_order_of_rules_and_arguments() -> None:
+    reads = "".join(
+        f'@id("r-{name}") forbid(principal, action == Action::"fs/read", resource) when {{ context.args has {name} }};'
+        for name in ("rate", "n")
+    )
+    fails = "".join(
+        f'@id("{name}") forbid(principal, action == Action::"fs/read", resource) when {{ {OVERFLOW} }};' for name in "zyxabcdefg"
+    )
+    of = policy(PERMIT + reads + fails)
+    assert decided(of, "fs/read", {"path": "/x", "rate": None, "n": None}).sub == "unheld args.n"
+    assert decided(of, "fs/read", {"n": None, "rate": None, "path": "/x"}).sub == "unheld args.n"
+    assert decided(of, "fs/read", {"path": "/x", "n": 1}).sub == "rule a"
+
+
+def test_only_the_beginning_of_an_error_names_the_rule_that_failed() -> None:
+    errors = ["error while evaluating policy `b`: cannot read `error while evaluating policy `a`: x`", "other policy `a`"]
+    with pytest.raises(Refused) as refused:
+        read_verdict({"decision": "Allow", "diagnostics": {"reason": ["c"], "errors": errors}})  # type: ignore[dict-item]
+    assert refused.value.sub == "rule b"
 
 
 def test_a_value_that_no_rule_reads_hinders_nothing() -> None:
@@ -421,6 +466,7 @@ def test_a_thousand_rules_for_many_tools_decide_sliced_as_unsliced() -> None:
         assert (decision.reason, decision.rules) == expected(whole(of, tool, args, "ann"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["permit", "forbid"]), max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_allow_means_some_permit_and_no_forbid_matches(effects: list[str], matches: list[bool]) -> None:
     """The theorem in one line, with rules whose conditions are constants."""
@@ -433,6 +479,7 @@ def test_allow_means_some_permit_and_no_forbid_matches(effects: list[str], match
     assert (decided(policy(text), "fs/read", {"path": "/x"}).verdict is Verdict.ALLOW) == allowed
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["path", "n", "rate", "x", "__y"]),

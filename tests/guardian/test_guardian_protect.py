@@ -2,7 +2,7 @@ import posixpath
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.protect import Protected
@@ -103,6 +103,7 @@ def test_a_key_that_begins_with_two_underscores_is_reserved_however_deep(key: st
 PART = st.sampled_from(["home", "u", ".local", "share", "helm-ai-kernel", "keys", "..", ".", "", "x"])
 
 
+@settings(deadline=None)
 @given(st.lists(PART, max_size=12).map(lambda parts: "/" + "/".join(parts)))
 def test_every_path_that_a_file_system_would_take_into_the_directory_is_seen(path: str) -> None:
     real = posixpath.normpath("/" + path.lstrip("/"))
@@ -110,6 +111,7 @@ def test_every_path_that_a_file_system_would_take_into_the_directory_is_seen(pat
         assert touches(path) and touches("file://" + path) and touches(quote(path)) and touches(path.replace("/", "\\"))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["x/..", ".", "", "y/z/../.."]), st.integers(1, 6), st.booleans())
 def test_a_detour_inside_the_path_hides_nothing(detour: str, at: int, encoded: bool) -> None:
     parts = HOME.split("/")
@@ -117,10 +119,12 @@ def test_a_detour_inside_the_path_hides_nothing(detour: str, at: int, encoded: b
     assert touches({"command": f"rm -r {quote(path, safe='') if encoded else path}"})
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=8),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=8,
     )
 )
 def test_any_value_can_be_looked_at(value: object) -> None:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.rules import NESTING_MAX, NOWHERE, RULE_TOKENS_MAX, Read, Rule, parse
@@ -147,6 +147,7 @@ def test_a_long_list_of_values_is_not_nesting() -> None:
     assert RULE_TOKENS_MAX < 3_000
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["// x ;\n", '"', '\\"', ";", "(", ")", "\n", " ", "true", '"a;b"', "//"]), max_size=12).map("".join)
 )

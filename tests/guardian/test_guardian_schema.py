@@ -3,7 +3,7 @@ from typing import Any
 
 import cedarpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.rules import Read
@@ -84,6 +84,7 @@ def test_a_root_that_is_no_object_has_no_arguments(root: dict[str, Any]) -> None
     assert arguments_type(root) == Record({})
 
 
+@settings(deadline=None)
 @given(st.integers(LONG_MIN - 3, LONG_MIN + 3) | st.integers(LONG_MAX - 3, LONG_MAX + 3) | st.integers())
 def test_an_integer_is_a_long_exactly_within_64_bits(value: int) -> None:
     if LONG_MIN <= value <= LONG_MAX:
@@ -115,6 +116,7 @@ NUMBERS |= st.integers(-(10**9), 10**9).map(lambda n: n / 10**4) | st.integers(L
 )
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_a_number_is_a_decimal_exactly_when_its_text_has_four_places_and_fits(value: float) -> None:
     text = decimal(value)
@@ -125,6 +127,7 @@ def test_a_number_is_a_decimal_exactly_when_its_text_has_four_places_and_fits(va
         assert Decimal(text) == exact
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**18), 10**18).map(lambda n: n / 10**4).filter(lambda x: decimal(x) is not None))
 def test_cedar_reads_the_decimal_that_was_written(value: float) -> None:
     request = {"principal": 'A::"a"', "action": 'Action::"a"', "resource": 'A::"a"'}
@@ -167,6 +170,7 @@ def plain(value: Any) -> Any:
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
+@settings(deadline=None)
 @given(VALUES, TYPES)
 def test_what_is_read_whole_is_projected_whole_or_refused(value: Any, kind: Any) -> None:
     if fits(value, kind):
@@ -187,6 +191,16 @@ def test_only_what_is_read_is_projected_and_only_that_can_refuse() -> None:
         with pytest.raises(Refused) as refused:
             project(wrong, kind, want)  # type: ignore[arg-type]
         assert refused.value.sub == sub
+
+
+@settings(deadline=None)
+@given(st.permutations(["d", "a", "c", "b"]), st.permutations(["d", "a", "c", "b"]))
+def test_what_does_not_fit_is_reported_by_name_in_any_order_of_reads_and_values(reads: list[str], names: list[str]) -> None:
+    kind, value = Record(dict.fromkeys("abcd", LONG)), {name: 1 if name == "a" else None for name in names}
+    for want in (Want.of(Read((name,), True) for name in reads), WHOLE):
+        with pytest.raises(Refused) as refused:
+            project(value, kind, want)  # type: ignore[arg-type]
+        assert refused.value.sub == "unheld args.b"
 
 
 def test_asking_whether_an_argument_is_there_refuses_where_it_is_and_has_no_type() -> None:

@@ -19,6 +19,7 @@ from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.store import ARGS
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.decision import Outcome
@@ -61,6 +62,15 @@ class Home:
 
     def summary(self, since: int = 0) -> list[str]:
         return [summary(receipt) for receipt in self.receipts()[since:]]
+
+    def pack(self, note: bytes, *boundaries: Boundary) -> bytes:
+        """The evidence of the whole log. `boundaries` were in force at one time or another."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as conn:
+            held = {hashes.digest(content): content for (content,) in conn.execute("SELECT content FROM attachments")}
+        policies = {p.digest: {**p.files, "manifest.json": p.manifest} for p in (b.policy for b in boundaries) if p is not None}
+        catalogs = {boundary.catalog.digest: boundary.catalog.document for boundary in boundaries}
+        lines = [receipt.line for receipt in self.receipts()]
+        return pack.build(lines, note, self.registry.lines, policies, catalogs, held)
 
     def spoil(self, statement: str, *values: object) -> None:
         """Change the file behind the kernel's back."""

@@ -1,14 +1,17 @@
-"""Many callers at once: one dispatch for one key, unbroken chains, one tree, and every answer under a checkpoint that covers it."""
+"""Many callers at once: one dispatch for one key, unbroken chains, one tree, every answer under a checkpoint."""
 
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from executor.desk import Desk, boundary, request
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Reply
 from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.ledger import writer
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
@@ -23,10 +26,12 @@ CALLERS = 64
 class Gate(Desk):
     """Holds every dispatch until it is opened."""
 
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
         reply = self.do(name, args)
+        self.reached.set()
         await self.opened.wait()
         return reply
 
@@ -89,7 +94,12 @@ def test_one_key_belongs_to_one_principal_and_one_tool(tmp_path: Path) -> None:
     asyncio.run(calls())
 
 
-def test_64_callers_on_8_sessions_leave_8_unbroken_chains_and_one_tree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inline_us", [0.0, 1e9], ids=["slow disk", "fast disk"])
+def test_64_callers_on_8_sessions_leave_8_unbroken_chains_and_one_tree(
+    inline_us: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where every commit runs in the writer's own thread."""
+    monkeypatch.setattr(writer, "INLINE_US", inline_us)
     here = home(tmp_path / "home")
 
     async def crowd() -> list[Answer]:
@@ -140,8 +150,7 @@ def test_a_caller_that_hangs_up_does_not_erase_its_outcome(tmp_path: Path) -> No
             return await asyncio.shield(task)
 
         waiter = asyncio.create_task(caller())
-        while not desk.effects:
-            await asyncio.sleep(0)
+        await desk.reached.wait()
         waiter.cancel()
         desk.opened.set()
         await task

@@ -1,4 +1,4 @@
-"""Every flow vector through the real ledger: what is on the disk afterwards, and what a start finds after a kill at every step."""
+"""Every flow vector through the real ledger: what is on the disk afterwards, and what a start finds after a kill."""
 
 import asyncio
 import tempfile
@@ -15,10 +15,14 @@ from executor.memory import MemoryHost, MemoryLog
 from executor.memory import run as driven
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
+from helm_ai_kernel.tcb.findings import Exit
 from ledger.home import Home, LedgerHost, check_whole, home, started
 
 ids = [vector["flow"] for vector in vectors()]
@@ -131,11 +135,14 @@ REPLIES = st.sampled_from(['"done"', '"done"', '"done"', "failed", "unknown", "7
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.one_of(st.tuples(CALLS, REPLIES), st.sampled_from(["restart", "session"])), min_size=4, max_size=24))
 def test_ledger_and_memory_log_agree_on_any_sequence_of_calls(tmp_path: Path, events: list[Any]) -> None:
-    """Two stores that share no line of code give every call the same verdict, facts, reservation and outcome."""
+    """Two stores that share no line of code give every call the same verdict, facts, reservation and outcome.
+
+    And what the ledger wrote is valid for the checklist, and every decision in it is reached again.
+    """
     here = home(Path(tempfile.mkdtemp(dir=tmp_path)))
     log = MemoryLog(BUDGETS)
 
-    async def both() -> None:
+    async def both() -> bytes:
         log.activate(boundary())
         ledger = await started(here, boundary(), budgets=BUDGETS)
         real, pure = await sessions(ledger, log)
@@ -153,10 +160,14 @@ def test_ledger_and_memory_log_agree_on_any_sequence_of_calls(tmp_path: Path, ev
             answers = [await execute(request(given), boundary(), real), driven(execute(request(given), boundary(), pure))]
             assert answers[0].reason == answers[1].reason and answers[0].output == answers[1].output
         await ledger.close()
+        return ledger.checkpoint
 
-    asyncio.run(both())
+    evidence = here.pack(asyncio.run(both()), boundary())
     log.end()
     assert [said(r.body) for r in check_whole(here)] == [said(r.body) for r in log.receipts]
+    report = verify(evidence, genesis=here.registry.genesis, known_head=None)
+    assert report.exit is Exit.VALID, report.to_text()
+    assert replay(pack.read(evidence)).exit is Exit.VALID
 
 
 async def sessions(ledger: Ledger, log: MemoryLog) -> tuple[LedgerHost, MemoryHost]:

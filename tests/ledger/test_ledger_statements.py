@@ -20,6 +20,7 @@ from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from helm_ai_kernel.tcb.receipt import Kind
 from helm_ai_kernel.tcb.statement import Statement, StatementKind, sign
 from ledger.home import Home, LedgerHost, check_whole, documents, home, pin, started
 
@@ -194,3 +195,19 @@ def test_a_reservation_goes_back_only_where_nothing_was_applied(tmp_path: Path, 
         assert after.body["facts"]["budget"] == {"two": left}  # type: ignore[index,call-overload]
 
     within(tmp_path, work, Budget("two", 2))
+
+
+def test_a_statement_before_the_log_has_begun_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk("7"))
+        await execute(ECHO, boundary(), host)
+        await ledger.close()
+        hold = next(receipt.leaf for receipt in here.receipts() if receipt.kind is Kind.HOLD)
+        ledger = here.open()
+        assert await refused(here, ledger, release(here.origin, "desk/echo", hold)) is Reason.ERR_POLICY_NOT_READY
+        await ledger.close()
+
+    asyncio.run(main())

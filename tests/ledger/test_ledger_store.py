@@ -1,4 +1,4 @@
-"""The store on the disk: one writer, nothing believed that was changed behind its back, and nothing answered that is not there."""
+"""The store on the disk: one writer, nothing believed that was changed behind its back, nothing answered that is not there."""
 
 import asyncio
 import os
@@ -6,7 +6,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,16 @@ import pytest
 from executor.desk import Desk, boundary, request
 from executor.memory import EXECUTION, trust
 from helm_ai_kernel.executor.execute import execute
+from helm_ai_kernel.executor.host import Reply
+from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger.ledger import DATABASE, Ledger
 from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from ledger.home import Home, LedgerHost, check_whole, home, started
 
 TESTS = Path(__file__).resolve().parent.parent
-SOURCE = TESTS.parent / "src"
 ECHO = request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k"})
 
 
@@ -114,23 +116,28 @@ def test_open_intents_become_unknown_after_abandon_and_their_keys_are_never_disp
 
 
 SPOILED = {
-    "a receipt line": "UPDATE receipts SET line=replace(line, 'ALLOW', 'DENY ') WHERE idx=(SELECT max(idx)-1 FROM receipts)",
-    "a receipt's leaf": "UPDATE receipts SET leaf=zeroblob(32) WHERE idx=(SELECT max(idx) FROM receipts)",
+    "a receipt line": "UPDATE receipts SET line=CAST(replace(line, 'OK', 'KO') AS BLOB) WHERE idx=(SELECT max(idx) {})",
+    "a receipt line that became text": "UPDATE receipts SET line=CAST(line AS TEXT) WHERE idx=(SELECT max(idx) {})",
+    "a receipt's leaf": "UPDATE receipts SET leaf=zeroblob(32) WHERE idx=(SELECT max(idx) {})",
     "a receipt that is gone": "DELETE FROM receipts WHERE idx=0",
     "a receipt in the middle that is gone": "DELETE FROM receipts WHERE idx=3",
-    "a frontier of another tree": "UPDATE log SET frontier=substr(frontier, 1, length(frontier)-1) || x'00'",
-    "a frontier of another size": "UPDATE log SET frontier=x'0000000000000001' || zeroblob(32)",
+    "a frontier of another tree": "UPDATE log SET frontier=CAST(substr(frontier, 1, length(frontier)-1) || x'00' AS BLOB)",
+    "a frontier of another size": "UPDATE log SET frontier=CAST(x'0000000000000001' || zeroblob(32) AS BLOB)",
+    "a frontier with a hash too few": "UPDATE log SET frontier=CAST(substr(frontier, 1, length(frontier)-32) AS BLOB)",
+    "a frontier that became text": "UPDATE log SET frontier='frontier'",
     "an empty tree": "UPDATE log SET frontier=zeroblob(8)",
-    "a checkpoint that nobody signed": "UPDATE log SET checkpoint=replace(checkpoint, 'helm', 'h3lm')",
+    "a checkpoint that nobody signed": "UPDATE log SET checkpoint=CAST(replace(checkpoint, 'helm', 'h3lm') AS BLOB)",
+    "a checkpoint that became text": "UPDATE log SET checkpoint=CAST(checkpoint AS TEXT)",
     "an empty checkpoint": "UPDATE log SET checkpoint=zeroblob(0)",
     "another origin": "UPDATE log SET origin='helm.local/another/log'",
+    "a log without its row": "DELETE FROM log",
 }
 
 
 @pytest.mark.parametrize("what", SPOILED)
 def test_what_was_changed_behind_the_kernels_back_does_not_open(what: str, tmp_path: Path) -> None:
     here = used(tmp_path)
-    here.spoil(SPOILED[what])
+    here.spoil(SPOILED[what].format("FROM receipts"))
     assert reason(here.open) is Reason.ERR_STORE_CORRUPT
 
 
@@ -171,6 +178,27 @@ def test_a_link_a_pipe_or_nothing_in_place_of_the_database_is_refused(tmp_path: 
     assert reason(here.open) is Reason.ERR_STORE_CORRUPT
 
 
+def test_a_lock_that_cannot_be_taken_is_said_and_not_followed(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    lock = here.folder / "lock"
+    lock.symlink_to(tmp_path / "elsewhere")
+    assert reason(here.open) in (Reason.ERR_STORE_CORRUPT, Reason.ERR_EVIDENCE_UNAVAILABLE)
+    assert not (tmp_path / "elsewhere").exists()
+    assert reason(Home(tmp_path / "nowhere", here.registry, here.origin).open) is Reason.ERR_EVIDENCE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("name", ["50%41", "what?", "a#b", "ä b", "mode=ro&x"])
+def test_a_home_of_any_name_is_opened_where_it_was_made(name: str, tmp_path: Path) -> None:
+    here = home(tmp_path / name)
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        await ledger.close()
+
+    asyncio.run(main())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_new_log_never_overwrites_one(tmp_path: Path) -> None:
     here = used(tmp_path)
     before = here.database.read_bytes()
@@ -179,20 +207,97 @@ def test_a_new_log_never_overwrites_one(tmp_path: Path) -> None:
     assert here.database.read_bytes() == before
 
 
+class Says(Desk):
+    """A connector that says more than a receipt can hold."""
+
+    sub = ""
+
+    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+        return replace(self.do(name, args), sub=self.sub)
+
+
+@pytest.mark.parametrize("reply", ["failed", "unknown", "7"])
+@pytest.mark.parametrize("sub", ["x" * 300, "\udc80", "\0"], ids=["long", "surrogate", "nul"])
+def test_whatever_a_connector_says_ends_in_an_outcome_that_a_verifier_reads(sub: str, reply: str, tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> None:
+        ledger = await started(here, boundary(), budgets=[Budget("two", 2)])
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Says(reply))
+        host.desk.sub = sub  # type: ignore[attr-defined]
+        await execute(ECHO, boundary(), host)
+        assert not list(ledger.open_intents()) and here.ended == []
+        await ledger.close()
+        check_whole(here, ledger.checkpoint)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\udc80"], ids=["long", "surrogate"])
+def test_a_session_whose_names_no_receipt_can_hold_is_refused_or_readable(name: str, tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        for principal, door, client in ((name, "python", None), ("agent", name, None), ("agent", "python", name)):
+            with suppress(Refused, OutsideError, EvidenceError):
+                await ledger.session(principal, door, client)
+        await ledger.close()
+        assert here.ended == []
+        check_whole(here, ledger.checkpoint)
+
+    asyncio.run(main())
+
+
+def test_a_session_that_ends_under_a_call_does_not_end_the_kernel(tmp_path: Path) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> None:
+        ledger = await started(here, boundary())
+        session = await ledger.session("agent", "python", None)
+
+        async def before(step: str) -> None:
+            if step == "settle":
+                with suppress(Refused, OutsideError):
+                    await ledger.end_session(session, "idle")
+
+        host = LedgerHost(ledger, session, Desk(), before)
+        assert (await execute(ECHO, boundary(), host)).output == b'"done"'
+        assert here.ended == [] and not list(ledger.open_intents())
+        await ledger.close()
+        check_whole(here, ledger.checkpoint)
+
+    asyncio.run(main())
+
+
 def child(*args: str, prefix: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
     """Run `ledger/full_disk.py` in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(SOURCE)])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     script = str(TESTS / "ledger" / "full_disk.py")
     command = [*prefix, sys.executable, script, *args]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
 
 
-def test_a_full_disk_refuses_before_any_effect_and_passes_when_there_is_space_again(tmp_path: Path) -> None:
-    probe = ("unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {tmp_path}")
+def on_a_small_disk(what: str, folder: Path) -> None:
+    (folder / "disk").mkdir()
+    probe = ("unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {folder / 'disk'}")
     if subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("no private mounts here: run as root, or allow user namespaces")
-    done = child("full", str(tmp_path), prefix=("unshare", "-rm"))
+    done = child(what, str(folder), prefix=("unshare", "-rm"))
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+def test_a_full_disk_refuses_before_any_effect_and_passes_when_there_is_space_again(tmp_path: Path) -> None:
+    on_a_small_disk("full", tmp_path)
+
+
+def test_a_stop_that_found_the_disk_full_can_be_done_again(tmp_path: Path) -> None:
+    on_a_small_disk("ending", tmp_path)
+
+
+def test_what_is_queued_behind_a_failed_commit_is_neither_written_nor_answered(tmp_path: Path) -> None:
+    done = child("queued", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "sealed\n"), done.stderr
 
 
 def test_a_write_that_fails_ends_the_process_before_it_answers(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb import merkle
 from helm_ai_kernel.tcb.chain import Chains
+from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
+from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
 from models.chain_model import Link, is_whole, tree_root
+from packs import relined, story
 
 HEADS = (digest(b"a registry"), digest(b"the same registry, one event later"))
 SESSIONS = ("0" * 32, "1" * 32, "2" * 32)
@@ -139,7 +142,7 @@ def test_an_honest_log_is_whole_for_the_product_and_for_the_model(chosen: list[t
     assert accepts(log) and is_whole(links(log))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(picks, faults)
 @example([(0, False), (0, False), (0, False)], [("drop", 1, 0), ("relink", 0, 0)])
 @example([(0, False), (0, False), (0, True), (0, False)], [("event", 2, 0)])
@@ -165,6 +168,38 @@ def test_every_single_fault_is_tried_and_most_are_seen() -> None:
                     refused += not accepts(log)
                     assert accepts(log) == is_whole(links(log)), (fault, at, by)
     assert tried > 300 and refused > 0.75 * tried
+
+
+moves = st.lists(
+    st.tuples(st.sampled_from(["drop", "cut", "repeat", "swap"]), st.integers(0, 40), st.integers(0, 40)), max_size=2
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(moves)
+def test_the_checklist_finds_a_broken_chain_exactly_where_the_model_says_so(what: list[tuple[str, int, int]]) -> None:
+    """Packs of real receipts in another order, with the log's own signature under the tree that results."""
+    log = story()
+    lines = list(log.lines)
+    for fault, at, by in what:
+        at, by = at % len(lines), by % len(lines)
+        if fault == "swap":
+            lines[at], lines[by] = lines[by], lines[at]
+        lines = {
+            "drop": lines[:at] + lines[at + 1 :],
+            "cut": lines[: at + 1],
+            "repeat": [*lines[:by], lines[at], *lines[by:]],
+        }.get(fault, lines)
+    report = verify(relined(log, lines), genesis=log.genesis, known_head=None)
+    links = [link(Receipt.from_bytes(line)) for line in lines]
+    assert is_whole(links) == all(found.step != "V7" for found in report.findings)
+    assert is_whole(links) or report.exit is Exit.INVALID
+
+
+def link(one: Receipt) -> Link:
+    count = one.body.get("count", -1)
+    assert isinstance(count, int)
+    return Link(one.session, one.seq, one.prev, one.leaf, one.trust.head, str(one.body.get("event", "")), count)
 
 
 @given(st.lists(st.binary(max_size=8), max_size=80))

@@ -1,8 +1,10 @@
 """`decide` on real Cedar rules against the model, in every world that the model knows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+
+import pytest
 
 from helm_ai_kernel.guardian.policy import Policy, decide
 from helm_ai_kernel.tcb.call import Call, Effect, Refusal
@@ -16,12 +18,13 @@ from models.decision_model import Said, World, worlds
 
 SWITCHES = ("permitted", "forbidden", "fails", "asks", "ask_fails")
 FAILS = "context.args.big + 9223372036854775807 > 0"  # Cedar's integers overflow, and an overflow is an error
+ACT = '(principal, action == Action::"world/act", resource)'
 RULES = f"""
-@id("permitted") permit (principal, action == Action::"world/act", resource) when {{ context.args.permitted }};
-@id("forbidden") forbid (principal, action == Action::"world/act", resource) when {{ context.args.forbidden }};
-@id("fails") forbid (principal, action == Action::"world/act", resource) when {{ context.args.fails && {FAILS} }};
-@id("asks") @require("approval") forbid (principal, action == Action::"world/act", resource) when {{ context.args.asks }};
-@id("ask-fails") @require("approval") forbid (principal, action == Action::"world/act", resource) when {{ context.args.ask_fails && {FAILS} }};
+@id("permitted") permit {ACT} when {{ context.args.permitted }};
+@id("forbidden") forbid {ACT} when {{ context.args.forbidden }};
+@id("fails") forbid {ACT} when {{ context.args.fails && {FAILS} }};
+@id("asks") @require("approval") forbid {ACT} when {{ context.args.asks }};
+@id("ask-fails") @require("approval") forbid {ACT} when {{ context.args.ask_fails && {FAILS} }};
 """
 FIRST = digest(b"the first decision")
 
@@ -77,13 +80,19 @@ def said(decision: Decision) -> Said:
     )
 
 
-def disagreements(real: Policy) -> list[tuple[World, Said, Said]]:
-    pairs = ((world, decision_model.decide(world), said(decided(real, world))) for world in worlds())
-    return [(world, model, product) for world, model, product in pairs if model != product]
+def disagreements(real: Policy) -> Iterator[tuple[World, Said, Said]]:
+    for world in worlds():
+        model, product = decision_model.decide(world), said(decided(real, world))
+        if model != product:
+            yield world, model, product
 
 
 def test_product_and_model_agree_in_every_world() -> None:
-    assert disagreements(policy())[:3] == []
+    assert next(disagreements(policy()), None) is None
+
+
+def test_no_order_of_rules_matters() -> None:
+    assert next(disagreements(policy("\n".join(reversed(RULES.splitlines())))), None) is None
 
 
 def test_every_answer_of_the_model_is_reached() -> None:
@@ -92,15 +101,12 @@ def test_every_answer_of_the_model_is_reached() -> None:
     assert len(answers) == 16 and sum(verdict != "DENY" for verdict, _ in answers) == 3
 
 
-def test_a_policy_that_is_one_rule_off_disagrees() -> None:
-    assert disagreements(policy(RULES.replace('@id("asks") @require("approval")', '@id("asks")')))
-    assert disagreements(policy(RULES.replace("when { context.args.permitted }", "")))
-
-
-def test_nothing_is_allowed_that_a_rule_forbids_and_no_order_of_rules_matters() -> None:
-    lines = [line for line in RULES.splitlines() if line]
-    for turned in (lines[::-1], lines[2:] + lines[:2]):
-        assert disagreements(policy("\n".join(turned)))[:3] == []
+def test_the_model_denies_whatever_is_forbidden_held_failing_or_not_permitted() -> None:
     for world in worlds():
-        if world.forbidden or world.fails or world.held or not world.permitted or world.policy != "this":
+        if world.refusal or world.forbidden or world.fails or world.held or not world.permitted or world.policy != "this":
             assert decision_model.decide(world).verdict == "DENY"
+
+
+@pytest.mark.parametrize("change", [('@require("approval") ', ""), ("when { context.args.permitted }", ""), ("forbid", "permit")])
+def test_a_policy_that_is_one_word_off_disagrees(change: tuple[str, str]) -> None:
+    assert next(disagreements(policy(RULES.replace(*change, 1))), None) is not None

@@ -21,6 +21,7 @@ def readable(files: dict[str, bytes]) -> bool:
     return not any(other.startswith(name + "/") for name in files for other in files)
 
 
+@settings(max_examples=60, deadline=None)
 @given(contents.filter(readable))
 def test_what_is_written_is_read_again_and_by_pythons_tarfile_too(files: dict[str, bytes]) -> None:
     data = container.write(files)
@@ -37,7 +38,7 @@ def test_what_is_written_is_read_again_and_by_pythons_tarfile_too(files: dict[st
 BASE = container.write({"a.txt": b"first", "b/c.txt": b"x" * 600})
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(BASE) - 1), st.integers(1, 255))
 def test_what_is_accepted_is_what_would_be_written(at: int, flip: int) -> None:
     changed = BASE[:at] + bytes([BASE[at] ^ flip]) + BASE[at + 1 :]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.codes import Finding
@@ -15,6 +15,7 @@ def test_the_precedence_is_the_documented_one_and_whole() -> None:
     assert set(PRECEDENCE) == set(Exit)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PRECEDENCE), min_size=1, max_size=30))
 def test_the_worst_finding_decides_in_any_order(exits: list[Exit]) -> None:
     found = Findings()
@@ -85,6 +86,7 @@ def test_what_failed_is_not_called_unknown_later() -> None:
     assert found.report().axes[Axis.INTEGRITY] is Standing.FAILED
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400), st.text(max_size=400))
 def test_a_report_is_printable_ascii_whatever_the_pack_says(where: str, detail: str, log: str) -> None:
     found = Findings()
@@ -97,6 +99,7 @@ def test_a_report_is_printable_ascii_whatever_the_pack_says(where: str, detail: 
     assert values.isascii() and values.isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_the_visible_form_is_injective_and_leaves_plain_text_alone(text: str) -> None:
     shown = visible(text)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.codes import Finding
@@ -44,6 +44,7 @@ def test_a_graph_of_what_a_kernel_wrote_has_no_fault_and_no_second_edge() -> Non
         check_causes(receipt, {other.leaf: other.index for other in STORY})
 
 
+@settings(deadline=None)
 @given(st.permutations(range(len(STORY))))
 def test_the_graph_does_not_depend_on_the_order_of_the_receipts(order: list[int]) -> None:
     graph = ProofGraph.of(STORY[index] for index in order)
@@ -114,6 +115,7 @@ def test_every_receipt_is_drawn_once() -> None:
     assert {line.split()[0] for line in lines if line.startswith(" ")} == {f"#{receipt.index}" for receipt in STORY}
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=40))
 def test_a_drawing_is_printable_ascii_whatever_receipts_say(text: str) -> None:
     log = Log()

@@ -6,7 +6,6 @@ import decimal
 import enum
 import json
 import random
-import shutil
 import struct
 import subprocess
 import uuid
@@ -26,6 +25,7 @@ from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import DEPTH_MAX, parse
 from helm_ai_kernel.tcb.jcs import canonical, es6
+from needs import needs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec" / "json.md"
 CHARS = st.characters(exclude_categories=("Cs",)) | st.sampled_from('"\\/\x00\x1f\x7f\u2028\ue000\uffff\U00010000\U0010ffff')
@@ -97,9 +97,7 @@ def test_doubles_of_random_bits_are_written_as_the_reference_package_writes_them
 
 @pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.whole)])
 def test_doubles_of_random_bits_are_written_as_ecmascript_writes_them(count: int) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("`node` is not on the path: install it to compare with ECMAScript's own Number::toString")
+    node = needs("node")  # ECMAScript's own Number::toString
     numbers = EDGES + list(bit_patterns(count))
     answer = subprocess.run(
         [node, "-e", SCRIPT], input=struct.pack(f"<{len(numbers)}d", *numbers), capture_output=True, check=True

@@ -1,7 +1,7 @@
 """The pack around its receipts: manifest, attachments, policies. The rest of it is in the vectors."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb import pack
@@ -23,6 +23,7 @@ manifests = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(manifests)
 def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
@@ -57,6 +58,7 @@ def test_a_torn_last_line_is_refused(torn: bytes) -> None:
         pack.lines(torn)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=5).filter(lambda line: b"\n" not in line)))
 def test_lines_are_split_as_they_were_joined(lines: list[bytes]) -> None:
     assert pack.lines(pack.joined(lines)) == lines
@@ -101,6 +103,15 @@ def test_an_entry_of_no_pack_and_a_missing_one_are_refused() -> None:
     for name in pack.FIXED - {pack.MANIFEST}:
         with pytest.raises(EvidenceError, match="PACK_MALFORMED"):
             pack.read(repack({other: data for other, data in files.items() if other != name}))
+
+
+def test_a_pack_beyond_the_bound_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = short().pack()
+    monkeypatch.setattr(pack, "PACK_BYTES_MAX", len(data))
+    assert pack.read(data)
+    monkeypatch.setattr(pack, "PACK_BYTES_MAX", len(data) - 1)
+    with pytest.raises(EvidenceError, match="larger than"):
+        pack.read(data)
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,12 @@ def test_a_raw_key_occurs_once_in_one_purpose() -> None:  # 8.9
 
 
 def test_a_key_id_that_is_not_the_thumbprint_is_refused() -> None:  # 8.9
-    for wrong in ("ed25519:" + "0" * 64, secret(10, Purpose.LOG).public.id, NEW.public.id.upper(), ""):
+    for wrong, finding in (
+        ("ed25519:" + "0" * 64, Finding.REGISTRY_INVALID),
+        (secret(10, Purpose.LOG).public.id, Finding.REGISTRY_INVALID),
+        (NEW.public.id.upper(), Finding.SIG_INVALID),
+        ("", Finding.SIG_INVALID),
+    ):
 
         def rename(value: Any, wrong: str = wrong) -> None:
             names = [wrong if name == NEW.public.id else name for name in value["body"]["signers"]]
@@ -192,7 +197,7 @@ def test_a_key_id_that_is_not_the_thumbprint_is_refused() -> None:  # 8.9
                 sig["key"] = wrong if sig["key"] == NEW.public.id else sig["key"]
             value["sigs"].sort(key=lambda sig: sig["key"])
 
-        assert folded(resigned(event(START, NEW, [ADA, BOB, NEW]), rename)) is Finding.REGISTRY_INVALID
+        assert folded(resigned(event(START, NEW, [ADA, BOB, NEW]), rename)) is finding
 
 
 def test_another_genesis_is_another_registry() -> None:  # 8.11

@@ -40,11 +40,11 @@ class Governed:
         return self.kernel.run(size)
 
 
-def made(folder: Path) -> Path:
-    """A new home below `folder`, its approver known."""
+def made(folder: Path, policy: bytes = POLICY) -> Path:
+    """A new home below `folder`, its approver known, its policy written and not yet in force."""
     where = paths(str(folder / "home"), str(folder / "people"))
     home.init(where, lambda: b"correct horse battery", approval=APPROVER)
-    (where.policy / "main.cedar").write_bytes(POLICY)
+    (where.policy / "main.cedar").write_bytes(policy)
     return folder
 
 

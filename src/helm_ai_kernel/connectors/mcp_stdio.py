@@ -124,7 +124,7 @@ class McpStdioConnector:
             if self._closed:
                 raise OutsideError(Reason.ERR_CONNECTOR_FAILED, "the connector is closed")
             session = self._session
-            if session is not None and session.usable and not session.stale:
+            if session is not None and session.usable and session.fresh:
                 return session
             if self._preparing is None:
                 self._preparing = asyncio.create_task(self._prepare())

@@ -32,7 +32,7 @@ def _plain(value: Any, depth: int) -> Json:
         return {name: _plain(getattr(value, name), depth - 1) for name in fields}
     if type(value) in (list, tuple):
         return [_plain(item, depth - 1) for item in value]
-    if type(value) is dict:
+    if type(value) is dict and all(type(key) is str for key in value):
         return {key: _plain(item, depth - 1) for key, item in value.items()}
     if value is None or type(value) in (bool, int, float, str):
         return value  # type: ignore[no-any-return]
@@ -46,6 +46,6 @@ def _written(value: Json) -> bytes:
     if type(value) is list:
         return b"[" + b",".join(_written(item) for item in value) + b"]"
     if type(value) is dict:
-        keys = sorted(value, key=lambda key: str(key).encode("utf-16-be"))  # a key that is no string fails in `canonical`
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))  # a lone surrogate is a ValueError
         return b"{" + b",".join(canonical(key) + b":" + _written(value[key]) for key in keys) + b"}"
     return canonical(value)

@@ -67,7 +67,7 @@ def _name(raw: bytes) -> str:
 
 
 class Session:
-    """`usable` from a good `start` until anything goes wrong; `stale` while the list may not be what the server now offers."""
+    """`usable` from a good `start` until anything goes wrong; `fresh` while `tools` is what the server said last."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -79,11 +79,16 @@ class Session:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._listed: asyncio.Future[None] = loop.create_future()
         self.tools = Tools()
-        self.stale = True
+        self._stale = True
 
     @property
     def usable(self) -> bool:
         return self._lost is None and self._process.alive and self._client.state in (mcp.State.READY, mcp.State.LISTING)
+
+    @property
+    def fresh(self) -> bool:
+        """No change was announced since the list was asked for, and the list has come."""
+        return not self._stale and self._client.state is mcp.State.READY
 
     @property
     def pid(self) -> int:
@@ -102,11 +107,12 @@ class Session:
 
     async def list_tools(self, *, step_s: float) -> None:
         """The whole list, again. A server that is busy with a call may take as long as that call."""
-        self.stale = False  # a change that is announced from here on makes it stale again
+        self._stale = False  # a change that is announced from here on makes it stale again
         self._listed = asyncio.get_running_loop().create_future()
         self._write(self._client.list_tools())
-        await asyncio.wait({self._listed}, timeout=step_s)
-        while not self._listed.done() and self._open():
+        busy = True
+        while busy and not self._listed.done():
+            busy = bool(self._open())
             await asyncio.wait({self._listed}, timeout=step_s)
         self._check(self._listed, "did not list its tools")
 
@@ -144,7 +150,7 @@ class Session:
                     self.tools = Tools.read(listed)
                     _settle(self._listed, None)
                 case mcp.ListChanged():
-                    self.stale = True
+                    self._stale = True
                 case Ended():
                     self._lose(Lost("process_lost"))
                 case Broken(sub, rest):

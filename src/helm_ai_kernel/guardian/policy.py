@@ -213,7 +213,7 @@ class _Question:
             text = _internal.is_authorized(request, rules.handle, self.slice.entities, None, False)
         except Exception:  # whatever the engine raises is no verdict, and no verdict is a deny
             raise Refused(Reason.ERR_POLICY_ERROR, "the policy engine failed", sub="engine") from None
-        return _verdict(parse(text.encode()))
+        return read_verdict(parse(text.encode()))
 
     def _context(self, want: Want) -> dict[str, Json]:
         """Only what these rules read: the rest cannot matter, and the time that Cedar takes grows with it."""
@@ -234,13 +234,15 @@ class _Question:
         return context
 
 
-def _verdict(answer: Json) -> tuple[bool, tuple[str, ...]]:
-    """Literally `Allow` or `Deny`, without an error; the rest of what Cedar can say is none."""
+def read_verdict(answer: Json) -> tuple[bool, tuple[str, ...]]:
+    """Literally `Allow` or `Deny`, without an error; raises `Refused(ERR_POLICY_ERROR)` for anything else."""
     diagnostics = answer.get("diagnostics") if type(answer) is dict else None
     if type(answer) is not dict or type(diagnostics) is not dict or answer.get("decision") not in ("Allow", "Deny"):
         raise Refused(Reason.ERR_POLICY_ERROR, "the policy engine gave no verdict", sub="engine")
     errors, found = diagnostics.get("errors"), diagnostics.get("reason")
     if errors != [] or type(found) is not list:
-        failed = _FAILED_RULE.search(str(errors))
-        raise Refused(Reason.ERR_POLICY_ERROR, "a rule failed", sub=f"rule {failed.group(1)}"[:200] if failed else "engine")
+        texts = [str(error) for error in errors] if type(errors) is list else []
+        # Only the beginning of each is surely Cedar's own, and they come in no order: a replay must say the same.
+        failed = sorted(found[1] for found in map(_FAILED_RULE.match, texts) if found)
+        raise Refused(Reason.ERR_POLICY_ERROR, "a rule failed", sub=f"rule {failed[0]}"[:200] if failed else "engine")
     return answer["decision"] == "Allow", tuple(sorted(str(rule) for rule in found))

@@ -77,8 +77,9 @@ class Want:
 
     @classmethod
     def of(cls, reads: Iterable[Read]) -> "Want":
+        """In the order of names, so that of two values that do not fit a replay reports the same one."""
         root = cls()
-        for read in reads:
+        for read in sorted(reads, key=lambda read: read.path):
             node = root
             for name in read.path:
                 node = node.below.setdefault(name, cls())
@@ -205,7 +206,7 @@ def _fields(value: Mapping[str, Json], kind: Record, want: Want, path: str) -> d
     if not want.whole:
         read = [(name, inner) for name, inner in want.below.items() if name in value]
     elif value.keys() <= kind.fields.keys():
-        read = [(name, Want(whole=True)) for name in value]
+        read = [(name, Want(whole=True)) for name in sorted(value)]
     else:
         raise unheld(path)
     return {name: project(value[name], kind.fields.get(name), inner, f"{path}.{name}") for name, inner in read}

@@ -5,14 +5,13 @@ object doubles with every level (measured: 0.4 s for 20 levels). What multiplies
 multiplies with the depth of the value is bounded per call, by `ERR_SCHEMA_BUDGET`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
 from helm_ai_kernel.tcb.ijson import DEPTH_MAX, Json
 
 from .keyword import Edge
-from .vet import Place, Pointer, Step, Vetted, at, refuse
+from .vet import Place, Pointer, Vetted, at, refuse
 
 BUDGET_NS = 1_000_000_000  # at worst a second for one call, by the bound; real calls take microseconds
 VISIT_NS = 50  # one subschema against one value, measured on scalars; a lookup in an enum of objects is more
@@ -39,15 +38,17 @@ class Cost:
         return nodes * self.visits[min(depth, DEPTH_MAX)] * VISIT_NS + size * self.text_ns
 
 
-def cost(vetted: Vetted, closing: frozenset[Pointer]) -> Cost:
-    """Raises `Refused(ERR_SCHEMA_UNSAFE)` for a schema that meets one value too often. `closing`: see `schema.py`."""
-    tests = _levels(vetted, closing, _tests)
-    for pointer, count in tests[0].items():
-        if count > TESTS_MAX:
+def cost(vetted: Vetted, closed: frozenset[Pointer]) -> Cost:
+    """Raises `Refused(ERR_SCHEMA_UNSAFE)` for a schema that meets one value too often. `closed`: see `closing.py`."""
+    nodes = _nodes(vetted, closed)
+    tests = [_tests(vetted.places[pointer]) for pointer in vetted.order]
+    for pointer, met in zip(vetted.order, _here(nodes, tests), strict=True):
+        if met > TESTS_MAX:
             refuse("expansion", f"a value at {at(pointer)} would be tested more than {TESTS_MAX} times", "pin a simpler tool")
-    visits = accumulate((level[()] for level in tests), max)
-    texts = _levels(vetted, closing, lambda place: place.text_ns)
-    return Cost(tuple(visits), max(level[()] for level in texts))
+    root = vetted.order.index(())
+    visits = accumulate(_levels(nodes, root, tests, BUDGET_NS // VISIT_NS), max)
+    texts = [vetted.places[pointer].text_ns for pointer in vetted.order]
+    return Cost(tuple(visits), max(_levels(nodes, root, texts, BUDGET_NS)) if any(texts) else 0)
 
 
 def measure(value: Json) -> tuple[int, int]:
@@ -61,6 +62,15 @@ def measure(value: Json) -> tuple[int, int]:
     return 1, 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A place by number. `again`: how often what applies to the same value (`here`) is asked."""
+
+    again: int
+    here: tuple[int, ...]
+    below: tuple[tuple[tuple[Edge, str | None], int], ...]
+
+
 def _tests(place: Place) -> int:
     if type(place.schema) is not dict:
         return 1
@@ -70,44 +80,49 @@ def _tests(place: Place) -> int:
     return 1 + len(enum) // 4
 
 
-def _levels(vetted: Vetted, closing: frozenset[Pointer], weight: Callable[[Place], int]) -> list[dict[Pointer, int]]:
-    """For d = 0, 1, … the most that a value d levels below a value that meets the place may meet, over every path to it."""
-    again = {p: 2 if p in closing or _is_unevaluated(place) else 1 for p, place in vetted.places.items()}
-    level: dict[Pointer, int] = {}
+def _nodes(vetted: Vetted, closed: frozenset[Pointer]) -> list[_Node]:
+    index = {pointer: number for number, pointer in enumerate(vetted.order)}
+    nodes = []
     for pointer in vetted.order:
-        place = vetted.places[pointer]
-        here = sum(level[step.target] for step in place.steps if step.edge is Edge.HERE)
-        level[pointer] = min(_CAP, weight(place) + again[pointer] * here)
-    levels = [level]
-    below: dict[Pointer, int] = {}
-    while len(levels) <= DEPTH_MAX and level != below:
-        below, level = level, {}
-        reached: dict[Pointer, Reached] = {}
-        for pointer in vetted.order:
-            met = _met(vetted.places[pointer].steps, below, reached, again[pointer])
-            reached[pointer] = met
-            level[pointer] = min(_CAP, max((_at(met, key) for key in met), default=0))
-        levels.append(level)
-    return levels + [levels[-1]] * (DEPTH_MAX + 1 - len(levels))
+        steps = vetted.places[pointer].steps
+        # An `unevaluated…` keyword asks everything that applies to the same value a second time.
+        twice = pointer in closed or any(step.keyword in ("unevaluatedProperties", "unevaluatedItems") for step in steps)
+        here = tuple(index[step.target] for step in steps if step.edge is Edge.HERE)
+        below = [((s.edge, s.name), index[s.target]) for s in steps if s.edge in (Edge.OBJECT, Edge.ARRAY)]
+        nodes.append(_Node(1 + twice, here, tuple(below)))
+    return nodes
 
 
-def _is_unevaluated(place: Place) -> bool:
-    """Such a keyword asks everything that applies to the same value a second time."""
-    return any(step.keyword in ("unevaluatedProperties", "unevaluatedItems") for step in place.steps)
-
-
-def _met(steps: list[Step], below: dict[Pointer, int], reached: dict[Pointer, Reached], again: int) -> Reached:
-    met: Reached = {}
-    for step in steps:
-        if step.edge is Edge.HERE:
-            for key, count in reached[step.target].items():
-                met[key] = min(_CAP, met.get(key, 0) + again * count)
-        elif step.edge is not Edge.NOWHERE:
-            key = (step.edge, step.name)
-            met[key] = min(_CAP, met.get(key, 0) + below[step.target])
+def _here(nodes: list[_Node], weights: list[int]) -> list[int]:
+    """What one value meets at each place: the place itself and all that applies to the same value."""
+    met: list[int] = []
+    for node, weight in zip(nodes, weights, strict=True):
+        met.append(min(_CAP, weight + node.again * sum(met[target] for target in node.here)))
     return met
 
 
-def _at(met: Reached, key: tuple[Edge, str | None]) -> int:
-    edge, name = key
-    return met[key] + (met.get((edge, None), 0) if name is not None else 0)
+def _levels(nodes: list[_Node], root: int, weights: list[int], enough: int) -> list[int]:
+    """For d = 0, 1, … the most that a value d levels below the root meets, over every path to it; stops counting at `enough`."""
+    level = _here(nodes, weights)
+    levels, before = [level[root]], list[int]()
+    while len(levels) <= DEPTH_MAX and level != before and level[root] < enough:
+        before, level = level, _deeper(nodes, level)
+        levels.append(level[root])
+    return levels + [levels[-1]] * (DEPTH_MAX + 1 - len(levels))
+
+
+def _deeper(nodes: list[_Node], level: list[int]) -> list[int]:
+    reached: list[Reached] = []
+    deeper: list[int] = []
+    for node in nodes:
+        met: Reached = {}
+        for key, target in node.below:
+            met[key] = met.get(key, 0) + level[target]
+        for target in node.here:
+            for key, count in reached[target].items():
+                met[key] = min(_CAP, met.get(key, 0) + node.again * count)
+        reached.append(met)
+        anywhere = {edge: met.get((edge, None), 0) for edge in (Edge.OBJECT, Edge.ARRAY)}
+        most = max((count + (anywhere[edge] if name is not None else 0) for (edge, name), count in met.items()), default=0)
+        deeper.append(min(_CAP, most))
+    return deeper

@@ -18,7 +18,7 @@ OPTIONS = RegexOptions(size_limit=PROGRAM_BYTES_MAX, dfa_size_limit=1 << 20)
 PLAIN_NS = 10  # per byte: one state at a time
 PROGRAM_NS = 500  # per byte and KiB of program: the worst that was measured (`(a|b)*a(a|b){20}c` on random a and b)
 
-_ATOM = r"(?:\\[^0-9A-Za-z]|\\[dDwWsStnr]|\[(?:[^\]\\]|\\.)+\]|[^\\^$.|?*+(){}\[\]])"
+_ATOM = r"(?:\\[^0-9A-Za-z]|\\[dDwWsStnr]|\[(?:[^\]\\]|\\.)+\]|[^\\^$|?*+(){}\[\]])"
 # A fixed beginning and at most one repetition, at the end: the engine follows one state.
 _PLAIN = re.compile(rf"\^(?:{_ATOM}(?:\{{\d+\}})?)*+(?:[*+?]|\{{\d+,\d*\}})?\$\Z", re.DOTALL)
 _TOKEN = re.compile(r"\\.|\[\^?(?:[^\]\\]|\\.)*\]|.", re.DOTALL)

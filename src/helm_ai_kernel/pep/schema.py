@@ -4,7 +4,6 @@ The compiled forms hold nothing but the keywords that were vetted. A closed sche
 never instead of it: closing a branch of a `oneOf` or a `not` would let values in that the tool's author keeps out.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import jsonschema_rs
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.ijson import Json
 
+from .closing import closing
 from .cost import BUDGET_NS, Cost, cost
 from .keyword import EDGES, FORMATS, VALUES, Dialect, Edge
 from .pattern import OPTIONS
@@ -25,13 +25,6 @@ HINT_MAX = 400
 
 # What can be kept in more than one way, or by failing: its errors are costly, or say nothing.
 _CHOICES = frozenset({"anyOf", "oneOf", "not", "if", "then", "else", "contains", "minContains", "maxContains"})
-_OPEN = frozenset({"$ref", "not", "if", "contains", "propertyNames"})  # they ask, they do not describe: never closed below
-_DESCRIBES = frozenset(
-    {
-        "properties", "patternProperties", "additionalProperties", "unevaluatedProperties", "items", "prefixItems",
-        "additionalItems", "unevaluatedItems",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +58,10 @@ class Schema:
     def pin(cls, schema: Json, *, closed: bool, accept_formats: tuple[str, ...] = ()) -> "Schema":
         """Raises `Refused(ERR_SCHEMA_UNSAFE)` for a schema that may not be pinned; never changes `schema`."""
         vetted = vet(schema, accept_formats=accept_formats)
-        facts = _Facts(vetted)
-        written = _form(vetted, facts, frozenset())
-        closing = facts.closing() if closed else frozenset()
-        forms = (written, _form(vetted, facts, closing)) if closing else (written,)
-        keywords = vetted.keywords()
-        return cls(_derive(vetted, (), closing), vetted.dialect, "uniqueItems" in keywords, cost(vetted, closing), forms)
+        places = closing(vetted) if closed else frozenset()
+        bound = cost(vetted, places)
+        forms = [_form(vetted, frozenset())] + ([_form(vetted, places)] if places else [])
+        return cls(_derive(vetted, (), places), vetted.dialect, "uniqueItems" in vetted.keywords(), bound, tuple(forms))
 
     def violation(self, value: Json, size: int) -> Violation | None:
         """None: `value`, of `size` bytes as JSON, keeps the schema."""
@@ -83,51 +74,30 @@ class Schema:
         return None
 
 
-class _Facts:
-    """What the forms need to know of each place, together with all places that apply to the same value."""
-
-    def __init__(self, vetted: Vetted) -> None:
-        self.vetted = vetted
-        self.describes: set[Pointer] = set()  # properties of an object
-        self.chooses: set[Pointer] = set()
-        for pointer in vetted.order:
-            place = vetted.places[pointer]
-            here = [step for step in place.steps if step.edge is Edge.HERE]
-            same = {step.target for step in here if step.keyword not in ("not", "if")}
-            if type(place.schema) is dict and ("properties" in place.schema or same & self.describes):
-                self.describes.add(pointer)
-            if any(step.keyword in _CHOICES for step in place.steps) or {step.target for step in here} & self.chooses:
-                self.chooses.add(pointer)
-
-    def closing(self) -> frozenset[Pointer]:
-        """The root and every described object that does not say itself what else it may hold."""
-        found: set[Pointer] = set()
-        stack: list[tuple[Pointer, bool]] = [((), True)]
-        while stack:
-            pointer, position = stack.pop()
-            place = self.vetted.places[pointer]
-            if type(place.schema) is not dict:
-                continue
-            says = place.schema.keys() & {"additionalProperties", "unevaluatedProperties"}
-            if position and not says and (not pointer or pointer in self.describes):
-                found.add(pointer)
-            stack += [(step.target, step.keyword in _DESCRIBES) for step in place.steps if step.keyword not in _OPEN]
-        return frozenset(found)
+def _chooses(vetted: Vetted) -> set[Pointer]:
+    """Places with a choice in them or in what applies to the same value."""
+    found: set[Pointer] = set()
+    for pointer in vetted.order:
+        steps = vetted.places[pointer].steps
+        here = {step.target for step in steps if step.edge is Edge.HERE}
+        if here & found or any(step.keyword in _CHOICES for step in steps):
+            found.add(pointer)
+    return found
 
 
-def _form(vetted: Vetted, facts: _Facts, closing: frozenset[Pointer]) -> _Form:
-    closed = bool(closing)
-    full = _compile(_derive(vetted, (), closing), vetted.dialect, closed)
-    if not facts.chooses:
+def _form(vetted: Vetted, closed: frozenset[Pointer]) -> _Form:
+    full = _compile(_derive(vetted, (), closed), vetted.dialect, bool(closed))
+    chooses = _chooses(vetted)
+    if not chooses:
         return _Form(full, full)
     refs = [step.target for place in vetted.places.values() for step in place.steps if step.keyword == "$ref"]
     if any(_CHOICES & set(target) for target in refs):
         return _Form(full, None)  # a `$ref` into a choice would lead nowhere
-    return _Form(full, _compile(_derive(vetted, (), closing, facts.chooses), vetted.dialect, closed))
+    return _Form(full, _compile(_derive(vetted, (), closed, chooses), vetted.dialect, bool(closed)))
 
 
-def _derive(vetted: Vetted, pointer: Pointer, closing: Iterable[Pointer], chooses: set[Pointer] | None = None) -> Any:
-    """The schema without annotations; closed at `closing`; with `chooses`, also without choices and what depends on them."""
+def _derive(vetted: Vetted, pointer: Pointer, closed: frozenset[Pointer], chooses: set[Pointer] | None = None) -> Any:
+    """The schema without annotations; closed at `closed`; with `chooses`, also without choices and what depends on them."""
     node = vetted.places[pointer].schema
     if type(node) is not dict:
         return node
@@ -138,7 +108,7 @@ def _derive(vetted: Vetted, pointer: Pointer, closing: Iterable[Pointer], choose
             continue
         if keyword in EDGES:
             inner = {
-                name: _derive(vetted, (*pointer, keyword) if name is None else (*pointer, keyword, name), closing, chooses)
+                name: _derive(vetted, (*pointer, keyword) if name is None else (*pointer, keyword, name), closed, chooses)
                 for name, _ in subschemas(keyword, value)
             }
             if type(value) is list:
@@ -147,13 +117,17 @@ def _derive(vetted: Vetted, pointer: Pointer, closing: Iterable[Pointer], choose
                 out[keyword] = {**value, **inner} if type(value) is dict and None not in inner else inner[None]
         elif keyword in VALUES and not (keyword == "format" and value not in FORMATS[vetted.dialect]):
             out[keyword] = value
-    if pointer in closing and not unsettled:
+    if pointer in closed and not unsettled:
         out["unevaluatedProperties"] = False
+    if closed and "dependencies" in out:  # which `unevaluatedProperties` does not look into
+        apart: dict[str, Any] = out.pop("dependencies")
+        out["dependentRequired"] = {name: value for name, value in apart.items() if type(value) is list}
+        out["dependentSchemas"] = {name: value for name, value in apart.items() if type(value) is not list}
     return out
 
 
 def _compile(schema: dict[str, Any], dialect: Dialect, closed: bool) -> jsonschema_rs.Validator:
-    """draft-07 cannot say what closing means. 2019-09 can, and reads what was vetted alike: arrays in `items`, `dependencies`."""
+    """draft-07 cannot say what closing means. 2019-09 can, and reads all else that was vetted alike."""
     kind: type[jsonschema_rs.Validator] = jsonschema_rs.Draft202012Validator
     if dialect is Dialect.DRAFT_07:
         kind = jsonschema_rs.Draft201909Validator if closed else jsonschema_rs.Draft7Validator

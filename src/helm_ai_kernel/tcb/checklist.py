@@ -136,11 +136,11 @@ class _Checklist:
         if len(record.sigs) != 1:
             raise EvidenceError(Finding.SIG_INVALID, "is signed by more than one key")
         entry = self.registry.key(record.sigs[0][0], at_size=receipt.trust.size)
+        record.verify(lambda _: entry.key)
         if entry.key.purpose is not Purpose.EXECUTION:
             raise EvidenceError(Finding.KEY_ROLE, f"is signed by a key for `{entry.key.purpose.value}`")
         if entry.log != receipt.log:
             raise EvidenceError(Finding.DOMAIN_MISMATCH, f"is signed by a key of log `{entry.log}`")
-        record.verify(lambda _: entry.key)
 
     def _stated(self, statement: Statement, receipt: Receipt) -> None:
         """V11: a person signed this statement, for this log, with a key that the registry gives for it."""

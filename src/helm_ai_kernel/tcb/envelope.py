@@ -6,6 +6,7 @@ kind can never serve as another (DSSE v1; `docs/spec/record.md`). On disk a reco
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from .keys import PublicKey, Signer
 
 LINE_BYTES_MAX = 1 << 20  # a record is a few hundred bytes; statements carry at most a catalogue's tool list
 SIGS_MAX = 64  # more signers than any threshold that a person could manage
+
+_TOP, _SIG = frozenset({"body", "sigs"}), frozenset({"key", "sig"})
+_KEY_ID = re.compile(r"[a-z][a-z0-9-]{0,30}:[0-9a-f]{64}\Z")
 
 KeyLookup = Callable[[str], PublicKey]  # key id -> key; raises EvidenceError(KEY_UNKNOWN)
 
@@ -50,15 +54,15 @@ class Record:
     @classmethod
     def from_bytes(cls, line: bytes) -> "Record":
         """Raises `EvidenceError`: NON_CANONICAL, PACK_MALFORMED or UNSUPPORTED. Checks no signature."""
-        value = parse_evidence(line, bytes_max=LINE_BYTES_MAX)
-        if canonical(value) != line:
+        record = cls.from_json(parse_evidence(line, bytes_max=LINE_BYTES_MAX))
+        if record.line != line:
             raise EvidenceError(Finding.NON_CANONICAL, "the line is not the canonical form of what it says")
-        return cls.from_json(value, line)
+        return record
 
     @classmethod
-    def from_json(cls, value: Json, line: bytes | None = None) -> "Record":
-        """A record inside another (a person's statement inside its receipt)."""
-        top = fields.exact(value, {"body", "sigs"})
+    def from_json(cls, value: Json) -> "Record":
+        """A parsed line, or a record inside another (a person's statement inside its receipt)."""
+        top = fields.exact(value, _TOP)
         body = fields.typed(top, "body", dict)
         kind = fields.text(body, "kind", bytes_max=32)
         if body.get("v") != 1 or type(body.get("v")) is not int:
@@ -69,7 +73,8 @@ class Record:
             raise fields.wrong("`sigs` is empty, too long, unsorted or names a key twice")
         if fields.strings(body, "signers") != names:
             raise EvidenceError(Finding.SIG_INVALID, "`signers` in the body and the keys in `sigs` differ")
-        return cls(kind, body, canonical(body), sigs, canonical(value) if line is None else line)
+        payload = canonical(body)
+        return cls(kind, body, payload, sigs, _line(payload, sigs))
 
     def to_bytes(self) -> bytes:
         return self.line
@@ -92,21 +97,27 @@ def seal(body: dict[str, Json], signers: Sequence[Signer]) -> Record:
     payload = canonical(body)
     message = pae(kind, payload)
     sigs = tuple((signer.public.id, signer.sign(message)) for signer in ordered)
+    return Record(kind, body, payload, sigs, _line(payload, sigs))
+
+
+def _line(payload: bytes, sigs: Sequence[tuple[str, bytes]]) -> bytes:
+    """The canonical line: `body` sorts before `sigs`, and key ids and base64 have nothing to escape."""
     tail = ",".join(f'{{"key":"{key}","sig":"{_b64(sig)}"}}' for key, sig in sigs)
-    line = b'{"body":' + payload + b',"sigs":[' + tail.encode() + b"]}"
-    return Record(kind, body, payload, sigs, line)
+    return b'{"body":' + payload + b',"sigs":[' + tail.encode() + b"]}"
 
 
 def _sig(item: Json) -> tuple[str, bytes]:
-    entry = fields.exact(item, {"key", "sig"})
-    encoded = fields.text(entry, "sig", bytes_max=88)
+    entry = fields.exact(item, _SIG)
+    key, encoded = fields.text(entry, "key", bytes_max=96), fields.text(entry, "sig", bytes_max=88)
+    if not _KEY_ID.match(key):
+        raise EvidenceError(Finding.SIG_INVALID, "a key id is a scheme, a colon and 64 hex digits")
     try:
         sig = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise EvidenceError(Finding.SIG_INVALID, "a signature is not base64") from None
     if len(sig) != 64 or _b64(sig) != encoded:
         raise EvidenceError(Finding.SIG_INVALID, "a signature has more than one textual form or a wrong length")
-    return fields.text(entry, "key", bytes_max=96), sig
+    return key, sig
 
 
 def _b64(data: bytes) -> str:

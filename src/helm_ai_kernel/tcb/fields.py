@@ -24,9 +24,11 @@ def exact(value: Json, required: set[str] | frozenset[str], optional: set[str] |
     if type(value) is not dict:
         raise wrong("not an object")
     keys = value.keys()
+    if keys == required:
+        return value
     if not required <= keys:
         raise wrong(f"field `{min(required - keys)}` is missing")
-    if len(value) > len(required) and not keys <= required | optional:
+    if not keys - required <= optional:
         raise wrong(f"field `{min(keys - required - optional)}` is unknown")
     return value
 

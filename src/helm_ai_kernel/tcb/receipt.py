@@ -238,8 +238,10 @@ def _decision(body: Mapping[str, Json]) -> None:
         _counts(body, "reserved")
     if "deadline_ms" in body:
         fields.count(body, "deadline_ms")
-    if allowed and not {"pin", "effect"} <= body.keys():
-        raise fields.wrong("an ALLOW without pin or effect class")
+    if ("pin" in body) != ("effect" in body):
+        raise fields.wrong("`pin` and `effect` go together")
+    if allowed and "pin" not in body:
+        raise fields.wrong("an ALLOW without pin and effect class")
     if (reason is Reason.REPEATED) != ("repeats" in body):
         raise fields.wrong("`repeats` and the reason REPEATED go together")
     if (allowed and "repeats" not in body) != ("deadline_ms" in body):
@@ -282,7 +284,7 @@ def _statement(body: Mapping[str, Json]) -> None:
 
 
 def _hold(body: Mapping[str, Json]) -> None:
-    fields.text(body, "tool", bytes_max=TEXT_MAX)
+    _filled(body, "tool")
     fields.digest(body, "cause")
     if fields.one_of(body, "reason", Reason) in (Reason.OK, Reason.REPEATED):
         raise fields.wrong("a hold without a reason")

@@ -65,9 +65,8 @@ def hello(number: object) -> None:
     if behaviour == "noise_at_start":
         send(b"listening on stdio\n")
     if behaviour == "spawns":
-        code = "import sys; f = open(sys.argv[1], 'wb', 0); f.write(b'up'); sys.stdin.read()"
-        child = subprocess.Popen([sys.executable, "-I", "-S", "-c", code, sys.argv[3]], stdin=subprocess.PIPE)
-        state["child"] = child
+        code = "import signal, sys; f = open(sys.argv[1], 'wb', 0); f.write(b'up'); signal.pause()"
+        state["child"] = subprocess.Popen([sys.executable, "-I", "-S", "-c", code, sys.argv[3]], stdin=subprocess.DEVNULL)
     if behaviour == "noisy_stderr":
         sys.stderr.write("x" * 300_000 + "\nlast words\n")
         sys.stderr.flush()
@@ -126,21 +125,25 @@ def called(message: dict) -> None:
     if behaviour in ("silent", "late"):
         return
     if behaviour == "slow_list" and state["calls"] == 2:
-        return changed()  # and the answer only when this call is cancelled
-    reply(number, message["params"])
+        state["busy"] = number
+        return changed()
     if behaviour in ("rug_pull", "new_annotation", "new_order", "vanish", "storm"):
         changed()
+    reply(number, message["params"])
 
 
 def notified(message: dict) -> None:
     if message["method"] == "notifications/cancelled" and behaviour == "late":
         reply(message["params"]["requestId"], {"late": True})
-    if message["method"] == "notifications/cancelled" and behaviour == "slow_list":
-        for number in state["waiting"]:
-            reply(number, {"tools": tools()})
-        state["waiting"] = []
 
 
+def done(*_: object) -> None:
+    for number in state["waiting"]:
+        reply(number, {"tools": tools()})
+    reply(state["busy"], {})
+
+
+signal.signal(signal.SIGUSR1, done)
 if behaviour == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if behaviour == "deaf":  # holds its input open and reads nothing

@@ -1,0 +1,106 @@
+"""The story of a log as one fold. What it refuses is in the vectors; here is what it knows, and that it goes on after a fault."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.errors import EvidenceError
+from helm_ai_kernel.tcb.flows import Flows, statement_of
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from packs import Log, short, story
+
+
+def told(log: Log, receipts: list[Receipt] | None = None) -> tuple[Flows, list[Finding]]:
+    """The state after these receipts, and the faults on the way."""
+    flows, found = Flows({}), []
+    for receipt in log.receipts if receipts is None else receipts:
+        try:
+            flows.append(receipt)
+        except EvidenceError as error:
+            found.append(error.finding)
+    return flows, found
+
+
+def test_the_story_of_every_flow_holds_and_leaves_what_is_in_force() -> None:
+    log = story()
+    flows, found = told(log)
+    assert (flows.policy, flows.catalog, flows.open, found) == (log.policy, log.catalog, {}, [])
+    crashed = next(receipt for receipt in log.receipts if receipt.leaf in flows.unknown)
+    assert flows.unknown == {crashed.leaf: crashed.index} and crashed.is_intent
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(story().receipts)))
+def test_every_prefix_of_a_story_holds_and_has_its_open_intents(size: int) -> None:
+    log = story()
+    flows, found = told(log, log.receipts[:size])
+    settled = {str(receipt.body["decision"]) for receipt in log.receipts[:size] if receipt.kind is Kind.OUTCOME}
+    intents = {receipt.leaf for receipt in log.receipts[:size] if receipt.is_intent}
+    assert found == [] and flows.open.keys() == intents - settled
+
+
+def test_a_late_answer_resolves_what_was_unknown() -> None:
+    log = short()
+    agent = log.start()
+    intent = log.allow(agent)
+    log.settle(agent, intent.leaf, Status.UNKNOWN)
+    assert told(log)[0].unknown == {intent.leaf: intent.index}
+    log.settle(agent, intent.leaf, Status.LATE)
+    assert told(log)[0].unknown == {}
+
+
+def test_one_fault_is_one_finding_and_the_story_goes_on() -> None:
+    log = short()
+    agent = log.start()
+    drifted = log.settle(agent, log.allow(agent).leaf, Status.DRIFT)
+    hold = log.hold(drifted.leaf)
+    log.settle(agent, log.allow(agent).leaf)  # allowed while held
+    log.release(hold.leaf)
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == [Finding.FLOW_INVALID]
+
+
+def test_a_tool_with_two_holds_is_held_until_both_are_released() -> None:
+    log = short()
+    agent = log.start()
+    first = log.hold(log.receipts[-1].leaf)
+    second = log.hold(first.leaf)
+    log.release(first.leaf)
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == [Finding.FLOW_INVALID]
+    log.release(second.leaf)
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == [Finding.FLOW_INVALID]
+
+
+def test_a_hold_on_one_tool_stops_no_other() -> None:
+    log = short()
+    agent = log.start()
+    log.hold(log.receipts[-1].leaf, "demo/sum")
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == []
+
+
+def test_what_a_statement_changes_is_in_force_also_after_a_fault() -> None:
+    log = short()
+    nonce = "0" * 32
+    log.activate(b"forbid(principal, action, resource);", nonce=nonce)
+    log.activate(b"permit(principal, action, resource);", nonce=nonce)
+    flows, found = told(log)
+    assert found == [Finding.APPROVAL_REUSED] and flows.policy == log.policy
+
+
+def test_only_a_statement_receipt_holds_a_statement() -> None:
+    log = short()
+    assert [statement_of(receipt) is not None for receipt in log.receipts] == [False, True, False, False, False, False]
+
+
+def test_a_statement_of_an_unknown_kind_is_unsupported() -> None:
+    log = short()
+    inner = log.receipts[1].body["statement"]
+    assert isinstance(inner, dict) and isinstance(inner["body"], dict)
+    later = {**inner, "body": {**inner["body"], "kind": "override"}}
+    with pytest.raises(EvidenceError, match="UNSUPPORTED"):
+        log.append(log.kernel, Kind.STATEMENT, {"statement": later})
