@@ -15,11 +15,11 @@ APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-cl
 ORACLES = {"node": "nodejs"}  # a second opinion, too heavy to install for every check
 
 
-def needs(tool: str) -> str:
-    """The path of the program `tool`, one of `APT` or `ORACLES`; skips where it is absent."""
+def needs(tool: str, install: str = "") -> str:
+    """The path of the program `tool`, one of `APT` or `ORACLES`; skips where it is absent, saying what to type."""
     found = shutil.which(tool)
     if found is None:
-        pytest.skip(f"`{tool}` is not installed: apt-get install {(APT | ORACLES)[tool]}")
+        pytest.skip(f"`{tool}` is not installed: {install or 'apt-get install ' + (APT | ORACLES)[tool]}")
     return found
 
 

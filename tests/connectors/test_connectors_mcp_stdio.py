@@ -170,6 +170,18 @@ def test_a_late_answer_is_told_in_the_context_of_its_call(tmp_path: Path) -> Non
     served("late", tmp_path, body)
 
 
+def test_the_end_of_a_server_is_no_late_answer(tmp_path: Path) -> None:
+    late: list[Reply] = []
+
+    async def body(made: Rig) -> None:
+        assert (await made.call(wall_ms=SHORT_MS)).kind is ReplyKind.UNKNOWN
+        await made.connector.close()
+        await asyncio.sleep(0)
+        assert not late
+
+    served("silent", tmp_path, body, on_late=late.append)
+
+
 LOST = {
     "die": "process_lost",
     "half_then_die": "cut_off",

@@ -42,13 +42,15 @@ def test_a_machine_key_is_one_canonical_line_for_its_owner_only(tmp_path: Path) 
     key.public.verify(b"m", key.sign(b"m"))
 
 
-def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
         keyfile.write_machine(tmp_path / "key", SEED, Purpose.LOG, LOG)
+        keyfile.write_person(tmp_path / "person", SEED, Purpose.ROOT, PASSPHRASE)
     finally:
         os.umask(before)
-    assert mode(tmp_path / "key") == 0o600
+    assert (mode(tmp_path / "key"), mode(tmp_path / "person"), mode(tmp_path / "person.pub")) == (0o600, 0o600, 0o644)
 
 
 def refused(path: Path, purpose: Purpose = Purpose.EXECUTION, log: str | None = LOG) -> OutsideError:
@@ -137,6 +139,30 @@ def test_a_line_with_any_change_is_refused(tmp_path_factory: pytest.TempPathFact
 def test_what_is_no_machine_key_is_refused(tmp_path: Path, data: bytes) -> None:
     files.create(tmp_path / "key", data)
     refused(tmp_path / "key")
+
+
+def rewritten(line: bytes) -> dict[str, bytes]:
+    body = json.loads(line)
+    return {
+        "without the newline": line[:-1],
+        "a blank behind it": line[:-1] + b" \n",
+        "two lines": line + line,
+        "another order": json.dumps(dict(reversed(body.items())), separators=(",", ":")).encode() + b"\n",
+        "spread out": json.dumps(body, indent=1, sort_keys=True).encode() + b"\n",
+        "spare bits of base64": line.replace(b'8="', b'9="'),
+        "one field more": line.replace(b'"v":1', b'"v":1,"x":1'),
+        "version as a float": line.replace(b'"v":1', b'"v":1.0'),
+        "version as true": line.replace(b'"v":1', b'"v":true'),
+    }
+
+
+@pytest.mark.parametrize("how", rewritten(b'{"v":1}'))
+def test_the_same_key_written_otherwise_is_refused(tmp_path: Path, how: str) -> None:
+    keyfile.write_machine(tmp_path / "key", SEED, Purpose.EXECUTION, LOG)
+    line = (tmp_path / "key").read_bytes()
+    assert line.endswith(b'8=","v":1}\n') and rewritten(line)[how] != line
+    files.create(tmp_path / "other", rewritten(line)[how])
+    refused(tmp_path / "other")
 
 
 # People

@@ -10,6 +10,8 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,9 @@ from .threads import Threads
 WORKERS = 8  # functions that are not async, at the same time
 CLOSE_S = 2.0  # for async functions to end when they are cancelled
 Function = Callable[..., object]
+
+# The loop of an asynchronous caller: its async functions hold what belongs to that loop (connections, locks), and run there.
+CALLER: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("caller", default=None)
 
 
 class NotApplied(Exception):
@@ -53,7 +58,7 @@ class _End:
 class PythonConnector:
     """Implements `Connector` for a few functions, sync or async. Names are the functions' own, without `server/`.
 
-    Async functions run on `loop`, or on the loop of the call. `pins`, when given, are checked before a function runs: a
+    Async functions run on the loop of `CALLER`, else on `loop`, else on that of the call. `pins`, when given, are checked before a function runs: a
     program whose functions changed since they were pinned does not run them. `on_late` gets the end of a function whose
     call was answered with UNKNOWN at its deadline; it runs on the loop of that call and in its context (contextvars).
     """
@@ -98,9 +103,9 @@ class PythonConnector:
         began = self._clock()
         try:
             tool = self._find(name)
+            running, withdraw = self._begin(tool, args)
         except Refused as refused:
             return Reply(ReplyKind.FAILED, self._ms(began), reason=refused.reason, sub=refused.sub)
-        running, withdraw = self._begin(tool, args)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         await asyncio.wait({running}, timeout=wall_ms / 1000)
@@ -121,6 +126,10 @@ class PythonConnector:
         if running:
             await asyncio.wait(running, timeout=CLOSE_S)
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around a wait for another call: where a function of ours makes it, its thread counts for nothing meanwhile."""
+        return self._threads.lent()
+
     def _find(self, name: str) -> _Tool:
         if self._closed:
             raise Refused(Reason.ERR_CONNECTOR_FAILED, "the connector is closed", sub="closed")
@@ -137,10 +146,13 @@ class PythonConnector:
             queued: Future[_End] = self._threads.submit(_run, tool, args)
             return asyncio.wrap_future(queued), queued.cancel
         here = asyncio.get_running_loop()
-        work = _run_async(tool, args)
-        if self._loop is None or self._loop is here:
-            return here.create_task(work), lambda: False
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)), lambda: False
+        there = CALLER.get() or self._loop or here
+        if there is here:
+            return here.create_task(_run_async(tool, args)), lambda: False
+        sent, stop = _send(there, tool, args)
+        running = asyncio.wrap_future(sent)
+        running.add_done_callback(lambda done: stop() if done.cancelled() else None)
+        return running, sent.cancel
 
     def _late(self, done: asyncio.Future[_End], began: float, output_bytes: int) -> None:
         if self.on_late is not None and not self._closed and not done.cancelled():
@@ -157,6 +169,34 @@ class PythonConnector:
 
     def _ms(self, began: float) -> int:
         return int((self._clock() - began) * 1000)
+
+
+def _send(loop: asyncio.AbstractEventLoop, tool: _Tool, args: bytes) -> tuple[Future[_End], Callable[[], None]]:
+    """Run it on another loop; it can be taken back until it begins there, and stopped afterwards. Raises `Refused`."""
+    sent: Future[_End] = Future()
+    tasks: list[asyncio.Task[_End]] = []
+
+    def begin() -> None:
+        if sent.set_running_or_notify_cancel():
+            tasks.append(loop.create_task(_run_async(tool, args)))
+            tasks[0].add_done_callback(lambda task: sent.set_result(_end_of(task)))
+
+    def stop() -> None:
+        with suppress(RuntimeError):  # that loop is closed, and the task with it
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+
+    try:
+        loop.call_soon_threadsafe(begin)
+    except RuntimeError:
+        raise Refused(Reason.ERR_CONNECTOR_FAILED, "the caller's event loop is closed", sub="loop_closed") from None
+    return sent, stop
+
+
+def _end_of(task: "asyncio.Task[_End]") -> _End:
+    try:
+        return task.result()
+    except BaseException as error:  # cancelled, or an interrupt of the program that runs this loop
+        return _raised(error)
 
 
 def _run(tool: _Tool, args: bytes) -> _End:

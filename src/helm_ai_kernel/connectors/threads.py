@@ -5,9 +5,12 @@ The pool of the standard library joins its threads when the interpreter ends, fo
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
+
+LENT_MAX = 256  # functions that wait for one another, each a thread of its own: a recursion has to end somewhere
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,14 +18,16 @@ _Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class Threads(Executor):
-    """At most `workers` functions run; others wait, and can be taken back (`Future.cancel`) until they begin."""
+    """At most `workers` functions run that do not wait for another; the rest queue, and can be taken back until they begin."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)  # workers that wait for a job
         self._lock = threading.Lock()
+        self._here = threading.local()  # `inside` is set in threads of this pool
         self._started = 0
+        self._lent = 0
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -31,10 +36,23 @@ class Threads(Executor):
             if self._closed:
                 raise RuntimeError("the pool is closed")
             self._jobs.put((future, lambda: fn(*args, **kwargs)))
-            if not self._idle.acquire(blocking=False) and self._started < self._workers:
-                self._started += 1
-                threading.Thread(target=self._work, name=f"helm-tool-{self._started}", daemon=True).start()
+            if not self._idle.acquire(blocking=False):
+                self._start()
         return future
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Around a wait of a function here for another one: meanwhile its place is free. In other threads it does nothing."""
+        with self._lock:
+            lends = getattr(self._here, "inside", False) and self._lent < LENT_MAX
+            self._lent += lends
+            if lends and not self._jobs.empty() and not self._closed:
+                self._start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= lends
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """Never waits: a thread ends after the function that it runs."""
@@ -47,7 +65,13 @@ class Threads(Executor):
             for _ in range(self._started):
                 self._jobs.put(None)
 
+    def _start(self) -> None:
+        if self._started < self._workers + self._lent:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"helm-tool-{self._started}", daemon=True).start()
+
     def _work(self) -> None:
+        self._here.inside = True
         while (job := self._jobs.get()) is not None:
             future, run = job
             if future.set_running_or_notify_cancel():
@@ -56,4 +80,8 @@ class Threads(Executor):
                 except BaseException as error:  # to whoever waits for the future, as in the standard library
                     future.set_exception(error)
             del future, run, job
-            self._idle.release()
+            with self._lock:
+                if self._started > self._workers + self._lent:  # the place was lent, and has been taken back
+                    self._started -= 1
+                    return
+                self._idle.release()
