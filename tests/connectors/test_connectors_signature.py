@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.connectors.output import encode
@@ -19,6 +19,8 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first draw builds tables; machines are shared
 
 
 class Colour(enum.Enum):
@@ -233,7 +235,7 @@ def test_a_name_that_is_no_tool_name_is_refused(name: str) -> None:
         derive(function)
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+TEXT = st.text(max_size=5)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -250,6 +252,7 @@ def as_doubles(value: Any) -> Any:
     return float(value) if type(value) in (int, float) and abs(value) < 2**1000 else value
 
 
+@CALM
 @given(JSON)
 def test_what_a_function_returns_is_written_so_that_the_contract_reader_gets_the_same_value(value: Any) -> None:
     written = encode(value)
@@ -257,6 +260,7 @@ def test_what_a_function_returns_is_written_so_that_the_contract_reader_gets_the
     assert as_doubles(parse(written, any_number=True)) == as_doubles(value)
 
 
+@CALM
 @given(st.dictionaries(TEXT, st.integers() | TEXT, max_size=5))
 def test_integers_of_any_size_are_written_whole_and_keys_in_canonical_order(value: dict[str, Any]) -> None:
     written = encode(value)

@@ -7,14 +7,14 @@ there (a crash) or let another one go first (a race). The facts are read, decide
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, TypeVar
 
 from executor.desk import Desk
+from executor.trust import APPROVAL, AT, EXECUTION, LOG, trust
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.host import Answer, Decide, Reply
 from helm_ai_kernel.guardian.budget import Budget
-from helm_ai_kernel.tcb import checkpoint, merkle, pack, registry, statement
+from helm_ai_kernel.tcb import checkpoint, merkle, pack, statement
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
 from helm_ai_kernel.tcb.codes import Reason
@@ -22,28 +22,11 @@ from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Decision, Fact
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import StatementKind
 
-AT = "2026-11-20T09:00:00.000Z"
 BOOT = "b0" * 16
 T = TypeVar("T")
-
-ROOT, APPROVAL, EXECUTION, LOG = (
-    SecretKey.from_seed(bytes([n]) * 32, purpose)
-    for n, purpose in enumerate((Purpose.ROOT, Purpose.APPROVAL, Purpose.EXECUTION, Purpose.LOG), 1)
-)
-
-
-@cache
-def trust(log: str = "11" * 16) -> tuple[registry.Registry, str]:
-    """A registry with one key for each purpose, and the origin of the log that the machine's keys are for."""
-    known = registry.Registry.replay([registry.genesis([(ROOT, "ann")], threshold=1, at=AT, nonce="00" * 16)])
-    origin = f"{known.deployment}/{log}"
-    for key, principal, of in ((APPROVAL, "ann", None), (EXECUTION, "kernel", origin), (LOG, "kernel", origin)):
-        known = known.fold(registry.add(known, key, principal, of, at=AT, roots=[ROOT]))
-    return known, origin
 
 
 @types.coroutine

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.desk import NOTHING, POLICY, Desk, boundary, budgets, request, vectors
+from executor.desk import NOTHING, POLICY, PROTECTED, Desk, boundary, budgets, request, vectors
 from executor.memory import MemoryHost, MemoryLog, run
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.executor.replay import Difference, ReplayReport, replay
 from helm_ai_kernel.guardian.budget import Budget, Per
+from helm_ai_kernel.guardian.policy import Policy
+from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.codes import Reason
@@ -290,6 +292,21 @@ def test_an_earlier_policy_that_is_not_in_the_pack_excuses_nothing() -> None:
     gone = f"policy/{boundary().policy.digest.removeprefix(PREFIX)}/"
     report = replay({name: data for name, data in forged.items() if not name.startswith(gone)})
     assert report.exit is Exit.INVALID and report.not_replayable == ()
+
+
+def test_a_call_whose_canonical_form_is_longer_than_any_request_is_said_and_not_accused() -> None:
+    numbers: dict[str, Any] = {"type": "array", "items": {"type": "number"}}
+    raw = {"name": "sum", "description": "", "inputSchema": {"type": "object", "properties": {"of": numbers}}}
+    catalog = EMPTY.with_server(server_doc("desk", {"kind": "python"}, [entry("sum", raw, effect="read")]))
+    own = Boundary(catalog, Policy.from_files({"main.cedar": POLICY.splitlines()[0]}, catalog, PROTECTED))
+    log = MemoryLog()
+    log.activate(own)
+    host = MemoryHost(log, log.session("agent", "python"), Desk())
+    sent = b'{"tool":"desk/sum","arguments":{"of":[' + b",".join([b"1e15"] * 80_000) + b"]}}"
+    receipt = run(execute(sent, own, host)).decision
+    assert receipt.reason is Reason.OK
+    report = replay(files(log))
+    assert report.differs == () and report.not_replayable == (receipt.index,)
 
 
 CALLS = st.fixed_dictionaries(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.desk import Desk, boundary, request
-from executor.memory import EXECUTION, LOG
+from executor.trust import EXECUTION, LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Reply
 from helm_ai_kernel.ledger.ledger import Ledger

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.desk import Desk
-from executor.memory import APPROVAL, AT, EXECUTION, LOG, summary, trust
+from executor.memory import summary
+from executor.trust import APPROVAL, AT, EXECUTION, LOG, trust
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.host import Answer, Decide, Reply
 from helm_ai_kernel.executor.recover import recover
@@ -16,7 +17,6 @@ from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger import ledger as ledgers
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.ledger.statements import Document
-from helm_ai_kernel.ledger.store import ARGS
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import pack
@@ -25,7 +25,8 @@ from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.decision import Outcome
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
-from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.registry import Registry
@@ -79,6 +80,19 @@ class Home:
             conn.commit()
 
 
+def check_salts(answer: Answer, raw: bytes) -> None:
+    """The caller can show what it asked and what it got: the salts open the hashes of its receipts, and no others."""
+    assert answer.args_salt is not None
+    body, asked = answer.decision.body, parse(raw)
+    assert isinstance(asked, dict)
+    args = canonical(asked["arguments"]) if "args_hash" in body else raw
+    assert hashes.attachment_name(answer.args_salt, args) == body.get("args_hash", body.get("raw_hash"))
+    assert (answer.output is None) == (answer.output_salt is None)
+    if answer.output is not None and answer.output_salt is not None:
+        assert answer.outcome is not None
+        assert hashes.attachment_name(answer.output_salt, answer.output) == answer.outcome.body["output_hash"]
+
+
 def home(folder: Path) -> Home:
     folder.mkdir(exist_ok=True)
     registry, origin = trust()
@@ -110,13 +124,12 @@ class LedgerHost:
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         await self._step("answer")
+        salt = outcome.salt if outcome is not None and output is not None else None
         if decision.repeats is not None:
-            outcome, _, output = self.ledger.first_outcome(decision)
-        held = self.ledger.attachment(decision.index, ARGS)
-        args_salt = None if held is None else held[0]
+            outcome, salt, output = self.ledger.first_outcome(decision)
         assert decision.verdict is not None
-        note = self.ledger.checkpoint
-        return Answer(decision.verdict, decision.reason, decision, outcome, output, None, args_salt, note, decision.hint)
+        note, hint = self.ledger.checkpoint, decision.hint
+        return Answer(decision.verdict, decision.reason, decision, outcome, output, salt, decision.salt or None, note, hint)
 
     async def _step(self, name: str) -> None:
         if self.before is not None:

@@ -16,7 +16,7 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
-from ledger.home import Home, LedgerHost, check_whole, home, started
+from ledger.home import Home, LedgerHost, check_salts, check_whole, home, started
 from models.chain_model import tree_root
 
 CALLERS = 64
@@ -68,6 +68,8 @@ def test_64_callers_with_one_key_dispatch_once_and_leave_no_open_intent(tmp_path
         assert (first.reason, first.output) == (Reason.OK, b'"done"')
         again = await asyncio.gather(*(execute(keyed(), boundary(), host) for _ in range(CALLERS)))
         assert {(answer.reason, answer.output) for answer in again} == {(Reason.REPEATED, b'"done"')}
+        for answer in (first, *again):
+            check_salts(answer, keyed())
         assert len(desk.effects) == 1 and not list(ledger.open_intents())
         check_covered(here, [first, *again, *(task.result() for task in work)])
         await ledger.close()
@@ -114,6 +116,8 @@ def test_64_callers_on_8_sessions_leave_8_unbroken_chains_and_one_tree(
         return answers
 
     answers = asyncio.run(crowd())
+    for n, answer in enumerate(answers):
+        check_salts(answer, keyed(f"text {n}", f"k{n}"))
     assert all(answer.verdict is Verdict.ALLOW and answer.output == b'"done"' for answer in answers)
     receipts = check_whole(here)
     lengths = Counter(receipt.session for receipt in receipts)

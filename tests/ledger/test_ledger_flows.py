@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from executor.desk import Desk, boundary, budgets, request, vectors
@@ -127,13 +127,17 @@ CALLS = st.fixed_dictionaries(
         ),
         "arguments": st.sampled_from([{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": 1}]),
     },
-    optional={"key": st.sampled_from(["k", "l"])},
+    optional={"key": st.sampled_from(["k", "k", "l"])},
 )
-REPLIES = st.sampled_from(['"done"', '"done"', '"done"', "failed", "unknown", "7"])
+DONE = '"done"'
+ECHO = {"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k"}
+REPLIES = st.sampled_from([DONE, DONE, DONE, "failed", "unknown", "7"])
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.one_of(st.tuples(CALLS, REPLIES), st.sampled_from(["restart", "session"])), min_size=4, max_size=24))
+@example([(ECHO, "failed"), (ECHO, DONE), ({**ECHO, "arguments": {"text": "b"}}, DONE), "restart", (ECHO, DONE)])
+@example([(ECHO, "unknown"), (ECHO, DONE), ({**ECHO, "arguments": {"text": "b"}}, DONE), "session", (ECHO, DONE)])
 def test_ledger_and_memory_log_agree_on_any_sequence_of_calls(tmp_path: Path, events: list[Any]) -> None:
     """Two stores that share no line of code give every call the same verdict, facts, reservation and outcome.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor.desk import POLICY, Desk, boundary, request
-from executor.memory import APPROVAL, AT, EXECUTION, LOG, ROOT
+from executor.trust import APPROVAL, AT, EXECUTION, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger.ledger import Ledger

@@ -361,6 +361,7 @@ def test_a_decision_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("an OK with a reason", "ok", {"reason": "ERR_CONNECTOR_FAILED"}, MALFORMED),
         ("an OK that says so", "ok", {"reason": "OK"}, MALFORMED),
         ("a late one that says OK", "late", {"reason": "OK"}, MALFORMED),
+        ("a failure that repeats", "failed", {"reason": "REPEATED"}, MALFORMED),
         ("a failure that says OK", "failed", {"reason": "OK"}, MALFORMED),
         ("a drift without output", "drift", {"output_hash": ..., "truncated": ...}, MALFORMED),
         ("a drift that does not say so", "drift", {"reason": ...}, MALFORMED),
@@ -369,6 +370,9 @@ def test_a_decision_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("an unknown one that does not say so", "unknown", {"reason": ...}, MALFORMED),
         ("an unknown one for another reason", "unknown", {"reason": "ERR_CONNECTOR_FAILED"}, MALFORMED),
         ("an unknown one that kept its contract", "unknown", {"output_hash": name("out"), "contract": "shape"}, MALFORMED),
+        ("a failure with an output", "failed", {"output_hash": name("out")}, MALFORMED),
+        ("a failure that was cut", "failed", {"truncated": True}, MALFORMED),
+        ("an OK that was cut", "ok", {"truncated": True}, MALFORMED),
         ("a failure that kept its contract", "failed", {"output_hash": name("out"), "contract": "shape"}, MALFORMED),
         ("a contract without output", "late", {"output_hash": ...}, MALFORMED),
         ("a tool's error without contract", "late", {"contract": ..., "tool_error": True}, MALFORMED),
@@ -453,7 +457,8 @@ def test_a_receipt_tells_its_verdict_status_reason_and_rules() -> None:
     statuses = {Status.OK: "ok", Status.FAILED: "failed", Status.DRIFT: "drift", Status.UNKNOWN: "unknown", Status.LATE: "late"}
     assert {status: of(BODIES[sample]).status for status, sample in statuses.items()} == {status: status for status in Status}
     assert of(BODIES["intent"]).status is None
-    assert of(BODIES["ok"]).reason is Reason.OK and of(BODIES["failed"]).reason is Reason.ERR_CONNECTOR_FAILED
+    codes = {sample: content.get("reason", "OK") for sample, content in BODIES.items() if sample != "end"}
+    assert {sample: of(BODIES[sample]).reason for sample in BODIES} == {**codes, "end": "OK"}
     assert of(BODIES["intent"]).rules == ("allow-all", "reads") and of(BODIES["ok"]).rules == ()
     assert of(BODIES["repeat"]).repeats == name("first") and of(BODIES["intent"]).repeats is None
 

@@ -19,7 +19,6 @@ TOUCHED = {
     "a receipt in the middle deleted": "DELETE FROM receipts WHERE idx = 3",
     "the last receipt deleted": f"DELETE FROM receipts WHERE idx = {LAST}",
     "a receipt repeated": "UPDATE receipts SET line = (SELECT line FROM receipts b WHERE b.idx = 2) WHERE idx = 3",
-    "arguments edited": "UPDATE attachments SET content = CAST(content || ' ' AS BLOB) WHERE slot = 0",
     "a policy file edited": "UPDATE documents SET content = CAST(content || ' ' AS BLOB) WHERE name = 'file'",
     "a claim reopened": "UPDATE claims SET state = 'open', outcome = NULL",
     "a hold invented": "INSERT INTO holds VALUES ('python/note', zeroblob(32))",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -16,6 +16,8 @@ from helm_ai_kernel.wire import mcp
 from helm_ai_kernel.wire.jsonrpc import Asked, Broken, Dropped, Ended, Failure, Notified, Result
 from helm_ai_kernel.wire.mcp import Client, ListChanged, Listed, Ready, Send, State, Step
 from helm_ai_kernel.wire.span import members
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first draw builds tables; machines are shared
 
 WELCOME = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{}}}\n'
 
@@ -116,17 +118,13 @@ def test_a_list_of_another_shape_is_an_error(result: bytes) -> None:
     assert made.receive(b'{"jsonrpc":"2.0","id":2,"result":' + result + b"}\n") == [Broken("tool_list", result)]
 
 
-ARGS = st.dictionaries(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.text(max_size=5) | st.integers(0, 9), max_size=4
-)
+ARGS = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(0, 9), max_size=4)
 
 
-@given(ARGS, st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+@CALM
+@given(ARGS, st.none() | st.text(max_size=9))
 def test_the_arguments_go_out_as_the_bytes_that_were_given(value: dict[str, Any], key: str | None) -> None:
-    try:
-        args = canonical(value)
-    except Refused:
-        return  # a lone surrogate has no bytes
+    args = canonical(value)
     number, line = ready().call('t"\n', args, key)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     request = members(line[:-1])
@@ -257,7 +255,7 @@ SCRIPT = (
 )
 
 
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 @given(st.lists(st.integers(1, 700), max_size=12), st.integers(0, 8))
 def test_any_cutting_of_a_conversation_gives_the_same_events(cuts: list[int], skip: int) -> None:
     handshake, rest = b"".join(SCRIPT[:2]), b"".join(part for index, part in enumerate(SCRIPT[2:]) if index != skip)

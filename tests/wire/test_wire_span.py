@@ -3,14 +3,16 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire.span import elements, members
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first draw builds tables; machines are shared
+
+TEXT = st.text(max_size=8)
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT | st.sampled_from(['"', "\\", '\\"', "{", "]", ",:"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -19,7 +21,7 @@ VALUE = st.recursive(
 BLANK = st.sampled_from([b"", b" ", b"\t", b"\r", b"  \t"])
 
 
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 @given(st.dictionaries(TEXT, VALUE, max_size=5), st.lists(BLANK, min_size=30, max_size=30))
 def test_each_member_is_the_bytes_that_stood_there(value: dict[str, Any], blanks: list[bytes]) -> None:
     gaps = iter(blanks)
@@ -32,7 +34,7 @@ def test_each_member_is_the_bytes_that_stood_there(value: dict[str, Any], blanks
     assert members(text) == parts
 
 
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 @given(st.lists(VALUE, max_size=5), st.lists(BLANK, min_size=12, max_size=12))
 def test_each_element_is_the_bytes_that_stood_there(value: list[Any], blanks: list[bytes]) -> None:
     gaps = iter(blanks)

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are si
 agent = "local"        # the principal of calls through the Python library
 
 [approval]
-key = "file"           # "file": {approval}; "ssh-agent": the same key, held by your agent
+key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent holds
 
 # An MCP server over stdio, proposed by `tools inspect NAME` and pinned by `tools pin NAME`:
 # [upstream.time]
@@ -30,6 +32,9 @@ key = "file"           # "file": {approval}; "ssh-agent": the same key, held by 
 # per = "day"          # "session", "day" or "total"
 # tools = ["time/*"]
 """
+
+SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also the name of a file
+KERNEL = "kernel"  # the principal of the kernel's own session
 
 _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent"}),
@@ -89,6 +94,11 @@ class Paths:
         """The genesis digests that this machine's verifier accepts."""
         return self.people / "trust.json"
 
+    def typed(self, command: str) -> str:
+        """`helm-ai-kernel COMMAND` for this home, as it works when typed here."""
+        own = "" if self.home == paths().home else f" --home {shlex.quote(str(self.home))}"
+        return f"helm-ai-kernel {command}{own}"
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -110,22 +120,32 @@ def paths(home: str | None = None, people: str | None = None, environ: Mapping[s
 
 
 def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:
-    """Raises `OutsideError` where there is no home, `Refused` where the file says something that we do not know."""
+    """Raises `OutsideError` where there is no home, or where the file says something that we do not know."""
     try:
         text = where.config.read_text(encoding="utf-8")
     except FileNotFoundError:
-        hint = f"helm-ai-kernel init --home {where.home}"
-        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=hint) from None
+        raise OutsideError(
+            Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=where.typed("init")
+        ) from None
+    except UnicodeDecodeError:
+        raise _wrong(f"`{where.config}` is not UTF-8") from None
     try:
-        table: dict[str, Any] = tomllib.loads(text)
+        return _parsed(where, tomllib.loads(text), environ)
     except tomllib.TOMLDecodeError as e:
-        raise _refused(f"`{where.config}`: {e}") from None
+        raise _wrong(f"`{where.config}`: {e}") from None
+    except Refused as e:  # of a budget
+        raise OutsideError(e.reason, e.detail, hint=e.hint) from None
+
+
+def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> Config:
     _check(table)
     kernel, approval = table.get("kernel", {}), table.get("approval", {})
     agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
     key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
+    if agent == KERNEL:
+        raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):
-        raise _refused(f"approval.key is `{key}`, neither `file` nor `ssh-agent`")
+        raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
     upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     return Config(where, agent, key, upstreams, budgets)
@@ -140,32 +160,34 @@ def _check(table: Mapping[str, Any]) -> None:
         known = _KNOWN.get(section) or _KNOWN_NAMED[section]
         for name, keys in named:
             if not isinstance(keys, dict):
-                raise _refused(f"[{section}{'.' + name if name else ''}] is not a table")
+                raise _wrong(f"[{section}{'.' + name if name else ''}] is not a table")
             for key in keys:
                 if key not in known:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
 
 
 def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
+    if not SERVER.match(name):
+        raise _wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise _refused(f"upstream.{name}.{label} is not a list of strings")
+            raise _wrong(f"upstream.{name}.{label} is not a list of strings")
     if not command:
-        raise _refused(f"upstream.{name}.command is empty")
+        raise _wrong(f"upstream.{name}.command is empty")
     return Upstream(tuple(command), tuple(env))
 
 
 def _string(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 64:
-        raise _refused(f"{name} is not a short string")
+        raise _wrong(f"{name} is not a short string")
     return value
 
 
-def _unknown(key: str, known: frozenset[str] | set[str]) -> Refused:
+def _unknown(key: str, known: frozenset[str] | set[str]) -> OutsideError:
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(known), 1, 0.0)
-    return _refused(f"`{key}` is not known", f"did you mean `{near[0]}`?" if near else "")
+    return _wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")
 
 
-def _refused(detail: str, hint: str = "") -> Refused:
-    return Refused(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)
+def _wrong(detail: str, hint: str = "correct the file, then try again") -> OutsideError:
+    return OutsideError(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)

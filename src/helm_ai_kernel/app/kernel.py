@@ -8,94 +8,120 @@ import asyncio
 import atexit
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar, overload
 
-from helm_ai_kernel.connectors.python import PythonConnector
+from helm_ai_kernel.connectors.output import encode
+from helm_ai_kernel.connectors.python import CALLER, NotApplied, PythonConnector
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.jcs import canonical
 
 from . import operate
-from .config import Config, load, paths
-from .results import released
+from .config import SERVER, Config, load, paths
+from .results import Denied, Failed, Held, NotReleased, Unknown, Withheld, released
 from .runtime import Runtime, record_late
 
+__all__ = ["Denied", "Failed", "Held", "Kernel", "NotApplied", "NotReleased", "Unknown", "Withheld"]
+
 P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 DOOR = "library"
+EXIT_S = 5.0  # what the interpreter's exit waits for calls that nobody waits for any more; then they are UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    runtime: Runtime
 
 
 class Kernel:
-    """A kernel in this process. Use it as a context manager, or let the interpreter's exit close it."""
+    """A kernel in this process. Use it as a context manager, or let the interpreter's exit close it.
+
+    Safe to call from any thread and any event loop. After a fork it stays the parent's: the child's copy refuses.
+    """
 
     def __init__(self, home: str | None = None, *, server: str = "python", config: Config | None = None) -> None:
         """`home` as for the command line; `server` is the name under which this program's functions are pinned."""
-        self.config = config or load(paths(home))
+        if not SERVER.match(server):
+            raise ValueError(f"`{server}` is no name of a server: 1 to 64 lower case letters, digits, `_` and `-`")
+        self.config = config or _explained(lambda: load(paths(home)))
         self.server = server
         self._hands = PythonConnector((), on_late=record_late)
         self._effects: dict[str, Effect] = {}
         self._lock = threading.Lock()
-        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread, Runtime] | None = None
+        self._running: _Running | None = None
+        self._process: int | None = None  # the one that opened the store
         self._closed = False
 
     @overload
-    def tool(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def tool(self, function: Callable[P, T], /) -> Callable[P, T]: ...
     @overload
-    def tool(self, function: None = None, /, *, effect: str = ...) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def tool(self, function: None = None, /, *, effect: str = ...) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
 
     def tool(self, function: Any = None, /, *, effect: str = "destructive") -> Any:
         """Govern a function, sync or async; its schema comes from its signature.
 
         `effect` (`read`, `write`, `destructive`, `network`, `payment`) is what you propose; the person who pins it decides.
         """
+        if effect not in tuple(Effect):
+            raise ValueError(f"`{effect}` is no effect class: {', '.join(Effect)}")
         if function is None:
             return lambda inner: self._govern(inner, Effect(effect))
         return self._govern(function, Effect(effect))
 
     def call(self, tool: str, arguments: dict[str, Json], *, key: str | None = None) -> Answer:
         """Execute one call and wait for its answer. `tool` is `server/tool`; `key` makes retries safe."""
-        return self.run(lambda runtime: runtime.call(_request(tool, arguments, key), principal=self.config.agent, door=DOOR))
+        self._refuse_own_loop()
+        return self._answered(tool, self._wait(self._send(tool, arguments, key, None)))
 
     async def acall(self, tool: str, arguments: dict[str, Json], *, key: str | None = None) -> Answer:
-        """`call` for asynchronous programs. Cancelling it undoes nothing: the outcome is recorded all the same."""
-        loop, _, runtime = await asyncio.to_thread(self._open)
-        raw = _request(tool, arguments, key)
-        work = runtime.call(raw, principal=self.config.agent, door=DOOR)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+        """`call` for asynchronous programs. An async function of this program runs on the loop that awaits this.
+
+        Cancelling it undoes nothing: the outcome is recorded all the same.
+        """
+        if self._running is None:
+            await asyncio.to_thread(self._submit, _nothing)  # opening reads the disk, and this loop has others to serve
+        sent = self._send(tool, arguments, key, asyncio.get_running_loop())
+        return self._answered(tool, await asyncio.wrap_future(sent))
 
     def run(self, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the kernel's own loop and wait for it."""
-        loop, thread, runtime = self._open()
-        if threading.current_thread() is thread:
-            raise RuntimeError("a governed function calls the kernel from the kernel's own loop: make it sync, or use `acall`")
-        return asyncio.run_coroutine_threadsafe(work(runtime), loop).result()
+        self._refuse_own_loop()
+        return self._wait(self._submit(work))
 
     def proposal(self) -> dict[str, Any]:
         """The catalogue document of this program's functions, as `tools pin` would pin it."""
         entries = [entry(name, raw, effect=self._effects[name]) for name, raw in self._hands.definitions.items()]
         return server_doc(self.server, {"kind": "python"}, entries)
 
-    def close(self) -> None:
-        """Wait for the calls under way, end every session, let go of the store. Closing twice is fine."""
+    def close(self, *, within_s: float | None = None) -> None:
+        """Wait for the calls under way (each to its deadline, or so long), end every session, let go of the store.
+
+        Closing twice is fine. In a forked child it does nothing: store and threads are the parent's.
+        """
+        if self._process not in (None, os.getpid()):
+            return
+        self._refuse_own_loop()
         with self._lock:
             running, self._running, self._closed = self._running, None, True
         if running is None:
             return
-        loop, thread, runtime = running
-        atexit.unregister(self.close)
+        atexit.unregister(self._exit)
         try:
-            asyncio.run_coroutine_threadsafe(runtime.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(running.runtime.close(within_s=within_s), running.loop).result()
         finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+            _stop(running.loop, running.thread)
 
     def __enter__(self) -> "Kernel":
         return self
@@ -103,58 +129,146 @@ class Kernel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _exit(self) -> None:
+        self.close(within_s=EXIT_S)
+
     def _govern(self, function: Callable[..., Any], effect: Effect) -> Callable[..., Any]:
-        name = self._hands.add(function)
+        name = _explained(lambda: self._hands.add(function))
         self._effects[name] = effect
         tool, signature = f"{self.server}/{name}", inspect.signature(function)
 
-        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Json]:
+        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
             return dict(signature.bind(*args, **kwargs).arguments)
 
-        if inspect.iscoroutinefunction(function):
+        async def governed_async(*args: Any, **kwargs: Any) -> Any:
+            return released(await self.acall(tool, arguments(args, kwargs)))
 
-            @functools.wraps(function)
-            async def governed_async(*args: Any, **kwargs: Any) -> Any:
-                return released(await self.acall(tool, arguments(args, kwargs)))
-
-            return governed_async
-
-        @functools.wraps(function)
         def governed(*args: Any, **kwargs: Any) -> Any:
             return released(self.call(tool, arguments(args, kwargs)))
 
-        return governed
+        made: Any = functools.wraps(function)(governed_async if inspect.iscoroutinefunction(function) else governed)
+        made.__signature__ = signature
+        del made.__wrapped__  # the way around the kernel that `inspect.unwrap` takes
+        return made  # type: ignore[no-any-return]
 
-    def _open(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread, Runtime]:
+    def _send(
+        self, tool: str, arguments: dict[str, Any], key: str | None, caller: asyncio.AbstractEventLoop | None
+    ) -> "Future[Answer]":
+        raw = _request(tool, arguments, key)
+        token = CALLER.set(caller)  # the call's task copies this context
+        try:
+            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR))
+        finally:
+            CALLER.reset(token)
+
+    def _submit(self, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start `work` on the kernel's loop, which the first call opens. `close` waits for whatever was let in before it."""
+        if self._process not in (None, os.getpid()):  # before the lock, which a fork may have copied in any state
+            raise OutsideError(
+                Reason.ERR_STORE_LOCKED,
+                f"this kernel is open in process {self._process}, of which this one is a fork",
+                hint="make the first call after the fork, and in one process only",
+            )
         with self._lock:
-            if self._running is not None:
-                return self._running
-            if self._closed:
-                raise OutsideError(Reason.ERR_SEALED, "this kernel was closed", hint="make a new Kernel()")
-            loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="helm-kernel", daemon=True)
-            thread.start()
-            try:
-                opening = Runtime.open(self.config, connectors={self.server: self._hands}, client="python library")
-                runtime = asyncio.run_coroutine_threadsafe(opening, loop).result()
-                self._propose(runtime)
-            except BaseException:
-                loop.call_soon_threadsafe(loop.stop)
-                thread.join()
-                loop.close()
-                raise
-            self._running = (loop, thread, runtime)
-            atexit.register(self.close)
-            return self._running
+            self._running = running = self._running or self._open()
+            return asyncio.run_coroutine_threadsafe(_kept(running.runtime, work), running.loop)
 
-    def _propose(self, runtime: Runtime) -> None:
+    def _wait(self, future: "Future[T]") -> T:
+        with self._hands.waiting():
+            return future.result()
+
+    def _refuse_own_loop(self) -> None:
+        if self._running is not None and threading.current_thread() is self._running.thread:
+            raise RuntimeError("an async function waits for the kernel on the kernel's own loop: make it sync, or use `acall`")
+
+    def _answered(self, tool: str, answer: Answer) -> Answer:
+        """The hint of a refusal that a person ends by pinning or permitting one of this program's functions."""
+        mine = tool.removeprefix(f"{self.server}/") in self._hands.definitions and tool.startswith(f"{self.server}/")
+        running = self._running
+        if not mine or running is None or answer.reason not in (Reason.ERR_TOOL_NOT_ALLOWED, Reason.ERR_MCP_SCHEMA_DRIFT):
+            return answer
+        if self._propose(running.runtime):
+            return replace(answer, hint=self.config.paths.typed(f"tools pin {self.server}"))
+        return replace(answer, hint=f"{answer.hint}; then: {self.config.paths.typed('policy apply')}")
+
+    def _open(self) -> _Running:
+        if self._closed:
+            raise OutsideError(Reason.ERR_SEALED, "this kernel was closed", hint="make a new Kernel()")
+        self._process = os.getpid()
+        loop, opened = asyncio.new_event_loop(), list[Runtime]()
+        thread = threading.Thread(target=_serve, args=(loop, opened), name="helm-kernel", daemon=True)
+        thread.start()
+        opening = asyncio.run_coroutine_threadsafe(self._begin(opened), loop)
+        try:
+            _explained(opening.result)
+            self._propose(opened[0])
+        except BaseException:  # an interrupt, too: what was opened meanwhile is closed again
+            opening.cancel()
+            asyncio.run_coroutine_threadsafe(_undo(opened), loop).result()
+            _stop(loop, thread)
+            self._process = None
+            raise
+        atexit.register(self._exit)
+        return _Running(loop, thread, opened[0])
+
+    async def _begin(self, opened: list[Runtime]) -> None:
+        opened.append(await Runtime.open(self.config, connectors={self.server: self._hands}, client="python library"))
+
+    def _propose(self, runtime: Runtime) -> bool:
         """Where functions differ from their pins, leave what could be pinned for `tools pin`; it changes nothing by itself."""
         pins = runtime.boundary.catalog.tools
         proposal = self.proposal() if self._hands.definitions else {"tools": []}
-        if any(getattr(pins.get(f"{self.server}/{item['name']}"), "pin", None) != item["pin"] for item in proposal["tools"]):
-            operate.save_catalog(self.config.paths, proposal)
+        if all(getattr(pins.get(f"{self.server}/{item['name']}"), "pin", None) == item["pin"] for item in proposal["tools"]):
+            return False
+        with suppress(OSError):  # the answer does not depend on it
+            operate.save_catalog(self.config.paths, operate.as_said_before(proposal, runtime.boundary.catalog))
+        return True
 
 
-def _request(tool: str, arguments: dict[str, Json], key: str | None) -> bytes:
-    body: dict[str, Json] = {"tool": tool, "arguments": arguments}
-    return canonical(body if key is None else {**body, "idempotency_key": key})
+def _request(tool: str, arguments: dict[str, Any], key: str | None) -> bytes:
+    body: dict[str, Any] = {"tool": tool, "arguments": arguments}
+    raw = encode(body if key is None else {**body, "idempotency_key": key})
+    if raw is None:
+        raise Refused(Reason.ERR_JSON_NOT_IJSON, f"the arguments of `{tool}` are no JSON", hint="pass what its signature says")
+    return raw
+
+
+def _serve(loop: asyncio.AbstractEventLoop, opened: list[Runtime]) -> None:
+    """The kernel's thread. Its frame holds what is open: a fork leaves the frame behind, and so the child never closes the
+    parent's SQLite connections, which would harm both (sqlite.org/howtocorrupt.html, 2.6)."""
+    loop.run_forever()
+    opened.clear()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def _kept(runtime: Runtime, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
+    task = asyncio.current_task()
+    if task is not None:
+        runtime.keep(task)
+    return await work(runtime)
+
+
+async def _nothing(_: Runtime) -> None:
+    pass
+
+
+async def _undo(opened: list[Runtime]) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+    for runtime in opened:
+        await runtime.close()
+
+
+def _explained(work: Callable[[], T]) -> T:
+    """A traceback ends with what to do next."""
+    try:
+        return work()
+    except (OutsideError, Refused) as e:
+        if e.hint:
+            e.add_note(f"hint: {e.hint}")
+        raise

@@ -1,27 +1,35 @@
-"""What a person changes: pins, policy, releases. Prepared and checked here, signed with their key, enacted by the ledger."""
+"""What a person changes: pins, policy, releases. Prepared and checked here, signed with their key, enacted by the ledger.
+
+A change is prepared against what is in force, shown, and agreed to without the lock; it is made again under the lock, and
+signed only if it is still the same.
+"""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
+from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
+from helm_ai_kernel.ledger.ledger import LOCK
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
+from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.ledger.trustlog import sync_directory
-from helm_ai_kernel.pep.catalog import Catalog, entry, server_doc
+from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 
-from .bundles import documents, read_files
-from .config import Config, Paths, Upstream
+from .bundles import documents, read_files, stored_policy
+from .config import SERVER, Config, Paths, Upstream
 from .home import now
 from .runtime import Runtime
 
@@ -35,24 +43,67 @@ class Proposal:
     policy: Policy
 
 
+class InForce(Protocol):
+    """What a proposal is made against: a running kernel, or a store that is only read."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def boundary(self) -> Boundary: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is in force, read beside a running kernel or without one."""
+
+    config: Config
+    boundary: Boundary
+
+
+def standing(config: Config) -> Standing:
+    with Reader(config.paths.store) as reader:
+        catalog = EMPTY if reader.catalog is None else Catalog.from_bytes(reader.document(reader.catalog))
+        policy = None if reader.policy is None else stored_policy(reader.document, reader.policy, catalog)
+    return Standing(config, Boundary(catalog, policy))
+
+
+def check_unlocked(paths: Paths) -> None:
+    """Raises `OutsideError(ERR_STORE_LOCKED)` before a person is asked for anything that could not be done then."""
+    Lock(paths.store / LOCK).release()
+
+
 def protected(paths: Paths) -> list[str]:
     """The directories that no governed tool may name."""
     return sorted({str(paths.home), str(paths.people), str(paths.home.resolve()), str(paths.people.resolve())})
 
 
-def propose_pins(runtime: Runtime, server: dict[str, Any]) -> Proposal:
+def propose_pins(now: InForce, server: dict[str, Any]) -> Proposal:
     """`server` is a catalogue document of one server. The policy in force is bound to the new catalogue, unchanged."""
-    boundary = runtime.boundary
-    catalog = boundary.catalog.with_server(server)
-    files = {} if boundary.policy is None else boundary.policy.files
-    return Proposal(StatementKind.PIN, catalog, Policy.from_files(files, catalog, protected(runtime.config.paths)))
+    catalog = now.boundary.catalog.with_server(server)
+    files = {} if now.boundary.policy is None else now.boundary.policy.files
+    return Proposal(StatementKind.PIN, catalog, Policy.from_files(files, catalog, protected(now.config.paths)))
 
 
-def propose_policy(runtime: Runtime) -> Proposal:
+def propose_policy(now: InForce) -> Proposal:
     """The policy files as they are edited now, bound to the catalogue in force."""
-    catalog = runtime.boundary.catalog
-    files = read_files(runtime.config.paths.policy)
-    return Proposal(StatementKind.ACTIVATION, catalog, Policy.from_files(files, catalog, protected(runtime.config.paths)))
+    catalog = now.boundary.catalog
+    files = read_files(now.config.paths.policy)
+    return Proposal(StatementKind.ACTIVATION, catalog, Policy.from_files(files, catalog, protected(now.config.paths)))
+
+
+async def enact(config: Config, agreed: Proposal, propose: Callable[[InForce], Proposal], signers: Sequence[Signer]) -> Receipt:
+    """Sign what a person agreed to, unless something else came into force meanwhile."""
+    runtime = await Runtime.open(config)
+    try:
+        proposal = propose(runtime)
+        if (proposal.catalog.digest, proposal.policy.digest) != (agreed.catalog.digest, agreed.policy.digest):
+            raise Refused(
+                Reason.ERR_APPROVAL_INTENT_MISMATCH, "what is in force, or the files, changed meanwhile", hint="look again, then agree"
+            )
+        return await activate(runtime, proposal, signers)
+    finally:
+        await runtime.close()
 
 
 async def activate(runtime: Runtime, proposal: Proposal, signers: Sequence[Signer]) -> Receipt:
@@ -74,27 +125,35 @@ async def release(runtime: Runtime, tool: str, hold: Digest, signers: Sequence[S
 def save_catalog(paths: Paths, server: dict[str, Any]) -> None:
     """Write `catalog/<server>.json` for a person to read and edit; an edited file alone changes nothing."""
     path = paths.catalog / f"{server['server']}.json"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     partial.write_text(json.dumps(server, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.rename(partial, path)
     sync_directory(path.parent)
 
 
 def read_catalog(config: Config, server: str) -> dict[str, Any]:
-    """The proposed document of one server; raises `Refused` where there is none."""
+    """The proposed document of one server, of the right form; whether it can be pinned is for `propose_pins` to say."""
     path = config.paths.catalog / f"{server}.json"
+    again = config.paths.typed(f"tools inspect {server}") if server in config.upstreams else "write it again"
     try:
-        value = parse(path.read_bytes())
+        value = parse(path.read_bytes() if SERVER.match(server) else b"", bytes_max=BYTES_MAX)
     except FileNotFoundError:
-        hint = f"helm-ai-kernel tools inspect {server}"
-        raise Refused(Reason.ERR_TOOL_NOT_ALLOWED, f"no tools are proposed for `{server}`", hint=hint) from None
+        value = None
     except Refused as e:
-        raise Refused(
-            Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=f"helm-ai-kernel tools inspect {server}"
-        ) from None
-    if not isinstance(value, dict):
-        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not an object", hint=f"helm-ai-kernel tools inspect {server}")
+        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=again) from None
+    if value is None or not SERVER.match(server):
+        raise OutsideError(Reason.ERR_TOOL_NOT_ALLOWED, f"no tools are proposed for `{server}`", hint=_how(config, server))
+    tools = value.get("tools") if isinstance(value, dict) else None
+    named = isinstance(tools, list) and all(isinstance(tool, dict) and isinstance(tool.get("name"), str) for tool in tools)
+    if not isinstance(value, dict) or value.get("server") != server or not named:
+        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is no catalogue document of `{server}`", hint=again)
     return value
+
+
+def as_said_before(server: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """The same definitions, with what a person said of those that are pinned already: effect, limits, labels and the rest."""
+    said = {(str(tool["name"]), tool["pin"]): tool for tool in catalog.entries(server["server"])}
+    return {**server, "tools": [said.get((tool["name"], tool["pin"]), tool) for tool in server["tools"]]}
 
 
 async def _enact(

@@ -12,12 +12,13 @@ from typing import Any
 
 from helm_ai_kernel import __version__
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
+from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
-from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
@@ -27,6 +28,7 @@ from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
@@ -38,13 +40,15 @@ from .config import Config
 class Runtime:
     """Open it inside the loop that will use it. One process per home: the ledger holds the lock."""
 
-    def __init__(self, config: Config, ledger: Ledger, connectors: Mapping[str, Connector]) -> None:
+    def __init__(self, config: Config, ledger: Ledger, connectors: Mapping[str, PythonConnector]) -> None:
         self.config = config
         self.ledger = ledger
         self.recovered = 0
-        self._given = dict(connectors)  # servers whose hands the embedding program brings: Python functions
-        self._spawned: dict[str, Connector] = {}
+        self._given = dict(connectors)  # servers whose hands the embedding program brings: its functions
+        self._spawned: dict[str, McpStdioConnector] = {}
+        self._retiring: set[McpStdioConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = self._closed = False  # no new calls; no new processes
         self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
         self.boundary = Boundary(EMPTY, None)
 
@@ -53,7 +57,7 @@ class Runtime:
         cls,
         config: Config,
         *,
-        connectors: Mapping[str, Connector] | None = None,
+        connectors: Mapping[str, PythonConnector] | None = None,
         client: str = "",
         end: Callable[[str], None] = end_process,
     ) -> "Runtime":
@@ -75,18 +79,40 @@ class Runtime:
         return runtime
 
     def reload(self) -> None:
-        """Put into force what the log says is in force."""
+        """Put into force what the log says is in force. Servers that run go on under their new pins, or end after their calls."""
+        before = self.boundary.catalog
         state = self.ledger.writer.state
         catalog = EMPTY if state.catalog is None else Catalog.from_bytes(self.ledger.document(state.catalog))
         policy = None if state.policy is None else stored_policy(self.ledger.document, state.policy, catalog)
         self.boundary = Boundary(catalog, policy)
+        for server, functions in self._given.items():
+            functions.pins = self._pins(server)
+        for server in tuple(self._spawned):
+            if catalog.sources.get(server) == before.sources.get(server):
+                self._spawned[server].pins = self._pins(server)
+            else:
+                self.keep(asyncio.create_task(self._retire(self._spawned.pop(server), set(self._tasks))))
+
+    async def _retire(self, connector: McpStdioConnector, under_way: "set[asyncio.Task[Any]]") -> None:
+        """The end of a server whose command is not in force any more, after the calls that may still be with it."""
+        self._retiring.add(connector)
+        if under_way:
+            await asyncio.wait(under_way)
+        await connector.close()
+        self._retiring.discard(connector)
 
     async def call(self, raw: bytes, *, principal: str, door: str) -> Answer:
         """Execute one request to its end, even when the caller is cancelled meanwhile."""
-        session = await self.session(principal, door)
-        task = asyncio.create_task(execute(raw, self.boundary, SessionHost(self, session)))
+        if self._closing:
+            raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
+        task = asyncio.create_task(self._execute(raw, principal, door))
         self.keep(task)
         return await asyncio.shield(task)
+
+    async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
+        session = await self.session(principal, door)
+        boundary = self.boundary
+        return await execute(raw, boundary, SessionHost(self, session, boundary))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
@@ -96,17 +122,14 @@ class Runtime:
     async def session(self, principal: str, door: str) -> Session:
         """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
         pending = self._sessions.get((principal, door))
-        if pending is None:
+        if pending is None or (pending.done() and (pending.cancelled() or pending.exception())):  # a full disk passes
             pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
         return await asyncio.shield(pending)
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on."""
         receipt = await self.ledger.enact(statement, documents)
-        before = self.boundary.catalog
         self.reload()
-        for server in {name.split("/")[0] for name in (*before.tools, *self.boundary.catalog.tools)} & self._spawned.keys():
-            await self._spawned.pop(server).close()
         return receipt
 
     def connector(self, server: str) -> Connector | None:
@@ -115,37 +138,48 @@ class Runtime:
             return self._given[server]
         if server not in self._spawned:
             source = self.boundary.catalog.sources.get(server, {})
-            if source.get("kind") != "mcp-stdio":
+            if source.get("kind") != "mcp-stdio" or self._closed:
                 return None
-            mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
-            pins = {tool.name.split("/", 1)[1]: tool.pin for tool in mine}
             self._spawned[server] = McpStdioConnector(
-                _strings(source["command"]), named=_strings(source["env"]), pins=pins, on_late=record_late
+                _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
             )
         return self._spawned[server]
 
-    async def close(self) -> None:
-        """Wait for the calls under way (each has its deadline), then end every session."""
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connector in (*self._spawned.values(), *self._given.values()):
+    def _pins(self, server: str) -> dict[str, Digest]:
+        mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
+        return {tool.name.split("/", 1)[1]: tool.pin for tool in mine}
+
+    async def close(self, *, within_s: float | None = None) -> None:
+        """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
+        self._closing = True
+        under_way = self._tasks - {asyncio.current_task()}
+        if under_way:
+            await asyncio.wait(under_way, timeout=within_s)
+        self._closed = True
+        hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
+        for connector in hands:
             await connector.close()
+        while under_way := self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(under_way)
         await self.ledger.close()
 
 
 class SessionHost:
     """The executor's `Host`, bound to one session."""
 
-    def __init__(self, runtime: Runtime, session: Session) -> None:
+    def __init__(self, runtime: Runtime, session: Session, boundary: Boundary) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
+        self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
     async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
         return await self._ledger.commit(self._session, admitted, decide)
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
+        if not _same(self._boundary.catalog, self._runtime.boundary.catalog, call):
+            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="pin_changed")
         connector = self._runtime.connector(server)
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
@@ -163,20 +197,16 @@ class SessionHost:
         """Record what came after the deadline, once the UNKNOWN that it comes after is durable."""
         if task is not None:
             await asyncio.wait({task})
-        judged = self._runtime.boundary.judge(call, reply)
+        judged = self._boundary.judge(call, reply)
         await self._ledger.late(self._session, intent, replace(judged, status=Status.LATE))
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
-        output_salt = None
+        output_salt = None if outcome is None or output is None else outcome.salt
         if decision.repeats is not None:
             outcome, output_salt, output = self._ledger.first_outcome(decision)
-        elif outcome is not None and output is not None:
-            kept = self._ledger.attachment(outcome.index, store.OUTPUT)
-            output_salt = None if kept is None else kept[0]
-        args = self._ledger.attachment(decision.index, store.ARGS)
         return Answer(
             verdict=decision.verdict or Verdict.DENY,
             reason=decision.reason if outcome is None else _final(decision, outcome),
@@ -184,7 +214,7 @@ class SessionHost:
             outcome=outcome,
             output=output,
             output_salt=output_salt,
-            args_salt=None if args is None else args[0],
+            args_salt=decision.salt or None,
             checkpoint=self._ledger.checkpoint,
             hint=decision.hint,
         )
@@ -197,6 +227,14 @@ def record_late(reply: Reply) -> None:
     """What connectors call, in the context of the call that it answers."""
     host, call, intent, task = _UNDER_WAY.get()
     host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
+
+
+def _same(admitted: Catalog, now: Catalog, call: Call) -> bool:
+    """The tool that the call was admitted for is the one that would be called now."""
+    if admitted is now:
+        return True
+    tool, server = now.tools.get(call.tool), call.tool.split("/", 1)[0]
+    return tool is not None and tool.pin == call.pin and now.sources.get(server) == admitted.sources.get(server)
 
 
 def _final(decision: Receipt, outcome: Receipt) -> Reason:

@@ -58,9 +58,10 @@ class _End:
 class PythonConnector:
     """Implements `Connector` for a few functions, sync or async. Names are the functions' own, without `server/`.
 
-    Async functions run on the loop of `CALLER`, else on `loop`, else on that of the call. `pins`, when given, are checked before a function runs: a
-    program whose functions changed since they were pinned does not run them. `on_late` gets the end of a function whose
-    call was answered with UNKNOWN at its deadline; it runs on the loop of that call and in its context (contextvars).
+    Async functions run on the loop of `CALLER`, else on `loop`, else on that of the call. `pins`, when given, are checked
+    before a function runs: a program whose functions changed since they were pinned does not run them. `on_late` gets the end
+    of a function whose call was answered with UNKNOWN at its deadline; it runs on the loop of that call and in its context
+    (contextvars).
     """
 
     def __init__(

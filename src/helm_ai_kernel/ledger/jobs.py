@@ -19,8 +19,7 @@ from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
-from .store import ARGS, KEY, OUTPUT
-from .transaction import SALT_BYTES, Session, Transaction
+from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Session, Transaction
 
 RAW_KEPT_MAX = 64 * 1024  # a refused request is kept as evidence up to here; a flood of large ones must not fill the disk
 DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # these hold the tool
@@ -85,7 +84,7 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     if row is None:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
     tool, principal, key, reserved = row
-    windows: dict[str, str] = json.loads(reserved)
+    windows: dict[str, str] = json.loads(reserved) if reserved else {}
     spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
     for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
         tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
@@ -167,6 +166,7 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
         first = tx.attachment(read.first, ARGS) or b""
         content["args_hash"] = hashes.digest(first)  # the same content under the first one's salt: one attachment, one name
         content["repeats"] = decision.repeats
+        tx.salt = first[:SALT_BYTES]
     else:
         content["args_hash"] = _kept(tx, ARGS, call.args)
     if call.key is not None:
@@ -196,7 +196,7 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
         )
     tx.conn.execute(
         "INSERT INTO intents VALUES (?,?,?,?,?,?)",
-        (receipt.index, raw, call.tool, session.principal, call.key, json.dumps({n: read.windows[n] for n in decision.reserve})),
+        (receipt.index, raw, call.tool, session.principal, call.key, json.dumps({n: read.windows[n] for n in decision.reserve}) if decision.reserve else ""),
     )
     return receipt
 

@@ -21,7 +21,7 @@ from . import jobs, statements, store
 from .jobs import Decide, Intent
 from .signer import CheckpointSigner, first
 from .statements import Document
-from .transaction import SALT_BYTES, Ink, Session, State
+from .transaction import OUTPUT, SALT_BYTES, Ink, Session, State
 from .writer import Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
@@ -123,7 +123,7 @@ class Ledger:
         row = self._read.execute(
             "SELECT r.idx, r.line, a.content FROM claims c JOIN receipts r ON r.idx=c.outcome "
             "LEFT JOIN attachments a ON a.idx=r.idx AND a.slot=? WHERE c.leaf=?",
-            (store.OUTPUT, hashes.raw(Digest(str(repeat.repeats)))),
+            (OUTPUT, hashes.raw(Digest(str(repeat.repeats)))),
         ).fetchone()
         if row is None:
             raise OutsideError(
@@ -134,11 +134,6 @@ class Ledger:
             return receipt, None, None
         content = bytes(row[2])
         return receipt, content[:SALT_BYTES], content[SALT_BYTES:]
-
-    def attachment(self, index: int, slot: int) -> tuple[bytes, bytes] | None:
-        """Salt and content."""
-        row = self._read.execute("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot)).fetchone()
-        return None if row is None else (bytes(row[0])[:SALT_BYTES], bytes(row[0])[SALT_BYTES:])
 
     def document(self, digest: Digest) -> bytes:
         row = self._read.execute("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),)).fetchone()

@@ -16,6 +16,7 @@ from helm_ai_kernel.tcb.errors import OutsideError
 
 FORMAT = 1  # PRAGMA user_version; another one is refused, never guessed at
 APPLICATION = 0x48454C4D  # "HELM", PRAGMA application_id
+SQLITE = sqlite3.sqlite_version
 CACHE_KIB = 16_384  # resident memory stays within the promised bound
 
 _SCHEMA = """
@@ -36,8 +37,6 @@ CREATE TABLE documents (digest BLOB PRIMARY KEY, name TEXT NOT NULL, content BLO
 CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), origin TEXT NOT NULL, policy BLOB, catalog BLOB,
                   frontier BLOB NOT NULL, checkpoint BLOB NOT NULL, clean INTEGER NOT NULL);
 """
-
-ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
 
 
 class Lock:

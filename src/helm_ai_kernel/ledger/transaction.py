@@ -19,6 +19,7 @@ from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
 from helm_ai_kernel.tcb.registry import Registry
 
 SALT_BYTES = 32
+ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
 
 
 class Head(NamedTuple):
@@ -85,6 +86,7 @@ class Transaction:
         self.receipts: list[Receipt] = []
         self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
         self._attachments: list[tuple[int, int, bytes]] = []
+        self.salt = b""  # of the arguments or output that the next receipt names, for the caller
         self._trust: dict[str, Json] = {"head": ink.trust.head, "size": ink.trust.size}
         self._build: dict[str, Json] = {"version": ink.version}
         if ink.insecure:
@@ -122,8 +124,9 @@ class Transaction:
         record = seal(body, (self.ink.execution,))
         leaf = record.leaf
         receipt = Receipt(
-            kind, self.start.origin, session.id, seq, prev, tuple(parents), trust, body, record.line, leaf, self.index, hint
+            kind, self.start.origin, session.id, seq, prev, tuple(parents), trust, body, record.line, leaf, self.index, hint, self.salt
         )
+        self.salt = b""
         raw = hashes.raw(leaf)
         self._rows.append((self.index, bytes.fromhex(session.id), seq, kind.value, raw, record.line))
         self.receipts.append(receipt)
@@ -134,6 +137,8 @@ class Transaction:
     def attach(self, slot: int, salt: bytes, content: bytes) -> Digest:
         """Keep `content` beside the receipt that is appended next; the name is what that receipt says."""
         self._attachments.append((self.index, slot, salt + content))
+        if slot != KEY:
+            self.salt = salt
         return hashes.attachment_name(salt, content)
 
     def attachment(self, index: int, slot: int) -> bytes | None:

@@ -60,6 +60,8 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "recovery": (frozenset({"size", "root", "open"}), frozenset()),
 }
 
+_ALL = {variant: (_COMMON | required, optional) for variant, (required, optional) in SHAPES.items()}
+_TRUST, _BUILD, _INSECURE = frozenset({"size", "head"}), frozenset({"version"}), frozenset({"insecure"})
 
 # status -> the one reason that it has (None: it says none); FAILED has its connector's, LATE what would have been said in time
 _REASONS = {Status.OK: None, Status.DRIFT: Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Status.UNKNOWN: Reason.ERR_OUTCOME_UNKNOWN}
@@ -89,6 +91,7 @@ class Receipt:
     leaf: Digest
     index: int = -1  # position in the log; -1 while that is not known
     hint: str = ""  # for the caller who waits for it; no part of the record
+    salt: bytes = b""  # of the arguments (decision) or the output (outcome), likewise
 
     @property
     def verdict(self) -> Verdict | None:
@@ -97,7 +100,8 @@ class Receipt:
 
     @property
     def reason(self) -> Reason:
-        return Reason(str(self.body.get("reason", Reason.OK)))
+        """OK where no reason is said; why a session ended is words, not a code."""
+        return Reason.OK if self.kind is Kind.SESSION else Reason(str(self.body.get("reason", Reason.OK)))
 
     @property
     def status(self) -> Status | None:
@@ -136,11 +140,10 @@ class Receipt:
             kind = Kind(record.kind)
         except ValueError:
             raise EvidenceError(Finding.UNSUPPORTED, f"receipt kind `{record.kind[:32]}` is not known here") from None
-        required, optional = SHAPES[_variant(kind, body)]
-        fields.exact(body, _COMMON | required, optional)
+        fields.exact(body, *_ALL[_variant(kind, body)])
         _CHECKS[kind](body)
-        trust = fields.exact(body["trust"], {"size", "head"})
-        build = fields.exact(body["build"], {"version"}, {"insecure"})
+        trust = fields.exact(body["trust"], _TRUST)
+        build = fields.exact(body["build"], _BUILD, _INSECURE)
         _filled(build, "version")
         if "insecure" in build and not _names(build, "insecure"):
             raise fields.wrong("an empty `insecure` is left out")
@@ -258,8 +261,8 @@ def _outcome(body: Mapping[str, Json]) -> None:
         fields.digest(body, "output_hash")
     if "contract" in body:
         fields.one_of(body, "contract", Contract)
-    if "reason" in body and fields.one_of(body, "reason", Reason) is Reason.OK:
-        raise fields.wrong("the reason OK is left out")
+    if "reason" in body and fields.one_of(body, "reason", Reason) in (Reason.OK, Reason.REPEATED):
+        raise fields.wrong("the reason OK is left out, and an outcome repeats nothing")
     if "sub" in body:
         _filled(body, "sub")
     if "spent" in body:
@@ -267,16 +270,25 @@ def _outcome(body: Mapping[str, Json]) -> None:
     for name in ("tool_error", "truncated"):
         if name in body and body[name] is not True:
             raise fields.wrong(f"a false `{name}` is left out")
+    _ended(body, status)
+
+
+def _ended(body: Mapping[str, Json], status: Status) -> None:
+    """What a status implies."""
+    if status in _REASONS and body.get("reason") != _REASONS[status]:
+        raise fields.wrong("status and reason contradict each other")
     if status in (Status.OK, Status.DRIFT) and "output_hash" not in body:
         raise fields.wrong("an OK or a DRIFT without output")
     if status is Status.OK and "contract" not in body:
         raise fields.wrong("an OK without contract")
+    if status is Status.FAILED and "output_hash" in body:
+        raise fields.wrong("output of a call that was not applied")
+    if "truncated" in body and status in (Status.OK, Status.FAILED):
+        raise fields.wrong("output that was cut, and kept its contract or was none")
     if "contract" in body and (status not in (Status.OK, Status.LATE) or "output_hash" not in body):
         raise fields.wrong("a contract that no released output kept")
     if "tool_error" in body and "contract" not in body:
         raise fields.wrong("a tool's error in an output that kept no contract")
-    if status in _REASONS and body.get("reason") != _REASONS[status]:
-        raise fields.wrong("status and reason contradict each other")
 
 
 def _statement(body: Mapping[str, Json]) -> None:

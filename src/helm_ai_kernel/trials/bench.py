@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import secrets
-import sqlite3
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,7 +26,7 @@ from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.ledger.store import in_memory
+from helm_ai_kernel.ledger.store import SQLITE, in_memory
 from helm_ai_kernel.ledger.transaction import Ink, Session, State, Transaction
 from helm_ai_kernel.ledger.writer import now
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
@@ -37,7 +36,7 @@ from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.tcb.keys import Purpose
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import Frontier
 
 from .places import Places
@@ -73,6 +72,7 @@ def main(*, as_json: bool, full: bool, only: str) -> int:
 
 def run(*, full: bool, only: str) -> Iterator[Line]:
     makers: list[tuple[str, Callable[[], Iterator[Line]]]] = [
+        ("floor", floors),
         *((f"policy_{count}", lambda count=count: policy(count)) for count in (1, 10, 100, 1000)),
         ("canonicalise_200B", canonicalise),
         ("verdict_memory", verdict_memory),
@@ -92,10 +92,25 @@ def machine() -> dict[str, object]:
         "cpu": model.split(":", 1)[1].strip(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        "sqlite": SQLITE,
         "kernel": platform.release(),
         "load": os.getloadavg()[0],
     }
+
+
+def floors() -> Iterator[Line]:
+    """What this machine's disk and library need for the parts that nobody can leave out: read every other line beside these."""
+    key, message = SecretKey.from_seed(b"b" * 32, Purpose.EXECUTION), b"m" * 1000
+    signature = key.sign(message)
+    yield _line("floor_sign", "us", _timed(lambda: key.sign(message), 3000), "Ed25519 signature over 1,000 bytes")
+    yield _line("floor_verify", "us", _timed(lambda: key.public.verify(message, signature), 3000), "Ed25519 verification of it")
+    with tempfile.TemporaryFile(dir=_disk()) as file:
+
+        def synced() -> None:
+            os.write(file.fileno(), message)
+            os.fdatasync(file.fileno())
+
+        yield _line("floor_fdatasync", "us", _timed(synced, 500), "1,000 bytes appended and synced")
 
 
 def policy(rules: int) -> Iterator[Line]:
@@ -233,16 +248,16 @@ def _home(folder: Path) -> Config:
     config = load(places.paths)
 
     async def activate(runtime: Runtime) -> None:
-        for proposal in (lambda: operate.propose_pins(runtime, _server(TOOLS)), lambda: operate.propose_policy(runtime)):
-            await operate.activate(runtime, proposal(), [person])
+        await operate.activate(runtime, operate.propose_pins(runtime, _server(TOOLS)), [person])
+        await operate.activate(runtime, operate.propose_policy(runtime), [person])
 
     asyncio.run(_with_runtime(config, activate))
     return config
 
 
-def _tools(count: int) -> list[Callable[..., bool]]:
+def _tools(count: int) -> list[Callable[..., Awaitable[bool]]]:
     """So many functions that do nothing, each with a name of its own."""
-    made = []
+    made: list[Callable[..., Awaitable[bool]]] = []
     for number in range(count):
 
         async def tool(text: str, to: str, count: int) -> bool:

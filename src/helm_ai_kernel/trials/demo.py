@@ -4,6 +4,7 @@ Nothing here is scripted output: every line is read from the answer or the recei
 """
 
 import asyncio
+import json
 import os
 import secrets
 import subprocess
@@ -31,7 +32,6 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
-from helm_ai_kernel.verifier import files
 
 from .desk import Desk
 from .places import Places
@@ -186,10 +186,10 @@ def _prove(places: Places, story: Story, genesis: str) -> dict[str, Any]:
     story.say("The ProofGraph of the first session")
     for line in _lines(ProofGraph.of(receipts), session):
         story.say("  " + line)
-    report = files.check(out, genesis=files.pinned(genesis))
+    verify = _verified(out, genesis)
     again = replay(pack.read(evidence))
-    story.say(f"Evidence pack {out}: {len(evidence)} bytes, {report.receipts} receipts in {report.sessions} sessions")
-    story.say(f"  verified offline against the genesis: {report.exit.name} (exit {int(report.exit)})")
+    story.say(f"Evidence pack {out}: {len(evidence)} bytes, {verify['receipts']} receipts in {verify['sessions']} sessions")
+    story.say(f"  verified offline against the genesis: {verify['verdict']} (exit {verify['exit']})")
     story.say(f"  decisions derived again from policy, catalogue and facts: {again.decisions}, {len(again.differs)} differ")
     story.say("Look yourself:")
     story.say(f"  .venv/bin/helm-ai-kernel pack verify {out} --genesis {genesis}")
@@ -198,10 +198,18 @@ def _prove(places: Places, story: Story, genesis: str) -> dict[str, Any]:
         "calls": story.calls,
         "pack": str(out),
         "genesis": genesis,
-        "verify": report.to_json(),
+        "verify": verify,
         "replay": again.to_json(),
         "home": str(places.home),
     }
+
+
+def _verified(out: Path, genesis: str) -> dict[str, Any]:
+    """The outsider's tool, in a process of its own: it gets a file and a digest, and nothing else of ours."""
+    command = [sys.executable, "-m", "helm_ai_kernel.verifier", str(out), "--genesis", genesis, "--format", "json"]
+    ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    report: dict[str, Any] = json.loads(ended.stdout)
+    return report
 
 
 def _lines(graph: ProofGraph, session: str) -> Iterator[str]:

@@ -51,7 +51,9 @@ def listed(number: object) -> None:
     if behaviour == "storm" and state["calls"]:
         changed()
     if behaviour == "slow_list" and state["lists"] > 1:
-        return state["waiting"].append(number)
+        state["waiting"].append(number)
+        log.write(b'{"method":"busy"}\n')
+        return
     reply(number, {"tools": tools()})
 
 
