@@ -6,6 +6,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A property says what holds, not how fast: a busy machine must not fail it. No example database is left in the tree.
+settings.register_profile("helm", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("helm")
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -5,6 +5,7 @@ The home is built beside its place and renamed into it, so that an interrupted `
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,17 +43,18 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
 
     `passphrase` is asked for people's key files, which are reused where they exist. Raises `OutsideError` where a home exists.
     """
-    if paths.home.exists() and any(paths.home.iterdir()):
-        raise OutsideError(
-            Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{paths.home}` is not empty", hint="choose another --home; init overwrites nothing"
-        )
+    check_free(paths)
     paths.people_keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     root = _person(paths.people_keys / "root", Purpose.ROOT, passphrase)
     person = approval or _person(paths.people_keys / "approval", Purpose.APPROVAL, passphrase)
     partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True, mode=0o700)
     try:
-        made = _fill(Paths(partial, paths.people), root, person, paths)
+        made = _fill(Paths(partial, paths.people), root, person)
+        text = TEMPLATE.replace("{key}", "file" if approval is None else "ssh-agent")
+        (partial / paths.config.name).write_text(
+            text.replace("{approval}", str(paths.people_keys / "approval")), encoding="utf-8"
+        )
         trustlog.sync_directory(partial)
         if paths.home.exists():
             paths.home.rmdir()
@@ -63,6 +65,16 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     trustlog.sync_directory(paths.home.parent)
     remember(paths.trust, made.genesis)
     return made
+
+
+def check_free(paths: Paths) -> None:
+    """Raises `OutsideError` where something is in the place of the home: `init` overwrites nothing."""
+    if not paths.home.exists() and not paths.home.is_symlink():
+        return
+    if not paths.home.is_dir() or any(paths.home.iterdir()):
+        other = f"helm-ai-kernel init --home {shlex.quote(str(paths.home) + '-2')}"
+        hint = paths.typed("receipts list") if paths.config.exists() else other
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{paths.home}` is not empty, and nothing is overwritten", hint=hint)
 
 
 def trusted(path: Path) -> list[Digest]:
@@ -83,7 +95,7 @@ def remember(path: Path, genesis: Digest) -> None:
     listed = sorted({*trusted(path), genesis})
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
-        json.dump({"v": 1, "genesis": listed}, file, indent=1)
+        file.write(json.dumps({"v": 1, "genesis": listed}, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.rename(partial, path)
@@ -101,8 +113,7 @@ def _person(path: Path, purpose: Purpose, passphrase: Callable[[], bytes]) -> Si
     return keyfile.read_person(path, purpose, passphrase())
 
 
-def _fill(new: Paths, root: Signer, approval: Signer, final: Paths) -> Made:
-    """`new` is where the home is built, `final` where it will be."""
+def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
     for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
         folder.mkdir(parents=True, mode=0o700)
     at = now()
@@ -119,5 +130,4 @@ def _fill(new: Paths, root: Signer, approval: Signer, final: Paths) -> Made:
     trustlog.create(new.store / ledger.TRUST, registry)
     ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG])
     (new.policy / STARTER_NAME).write_bytes(STARTER)
-    new.config.write_text(TEMPLATE.replace("{approval}", str(final.people_keys / "approval")), encoding="utf-8")
     return Made(registry.genesis, origin, root.public.id, approval.public.id)

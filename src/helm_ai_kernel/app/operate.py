@@ -99,7 +99,9 @@ async def enact(config: Config, agreed: Proposal, propose: Callable[[InForce], P
         proposal = propose(runtime)
         if (proposal.catalog.digest, proposal.policy.digest) != (agreed.catalog.digest, agreed.policy.digest):
             raise Refused(
-                Reason.ERR_APPROVAL_INTENT_MISMATCH, "what is in force, or the files, changed meanwhile", hint="look again, then agree"
+                Reason.ERR_APPROVAL_INTENT_MISMATCH,
+                "what is in force, or the files, changed meanwhile",
+                hint="look again, then agree",
             )
         return await activate(runtime, proposal, signers)
     finally:
@@ -123,10 +125,10 @@ async def release(runtime: Runtime, tool: str, hold: Digest, signers: Sequence[S
 
 
 def save_catalog(paths: Paths, server: dict[str, Any]) -> None:
-    """Write `catalog/<server>.json` for a person to read and edit; an edited file alone changes nothing."""
+    """Write `catalog/<server>.json` for a person to read and edit, in ASCII; an edited file alone changes nothing."""
     path = paths.catalog / f"{server['server']}.json"
     partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    partial.write_text(json.dumps(server, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(server, indent=1) + "\n", encoding="ascii")
     os.rename(partial, path)
     sync_directory(path.parent)
 
@@ -134,26 +136,38 @@ def save_catalog(paths: Paths, server: dict[str, Any]) -> None:
 def read_catalog(config: Config, server: str) -> dict[str, Any]:
     """The proposed document of one server, of the right form; whether it can be pinned is for `propose_pins` to say."""
     path = config.paths.catalog / f"{server}.json"
-    again = config.paths.typed(f"tools inspect {server}") if server in config.upstreams else "write it again"
-    try:
-        value = parse(path.read_bytes() if SERVER.match(server) else b"", bytes_max=BYTES_MAX)
-    except FileNotFoundError:
-        value = None
-    except Refused as e:
-        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=again) from None
-    if value is None or not SERVER.match(server):
+    if not SERVER.match(server) or not path.exists():
         raise OutsideError(Reason.ERR_TOOL_NOT_ALLOWED, f"no tools are proposed for `{server}`", hint=_how(config, server))
+    try:
+        value = parse(path.read_bytes(), bytes_max=BYTES_MAX)
+    except Refused as e:
+        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=_how(config, server)) from None
     tools = value.get("tools") if isinstance(value, dict) else None
     named = isinstance(tools, list) and all(isinstance(tool, dict) and isinstance(tool.get("name"), str) for tool in tools)
     if not isinstance(value, dict) or value.get("server") != server or not named:
-        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is no catalogue document of `{server}`", hint=again)
+        detail = f"`{path}` is no catalogue document of `{server}`"
+        raise Refused(Reason.ERR_SCHEMA_UNSAFE, detail, hint=_how(config, server))
     return value
+
+
+def _how(config: Config, server: str) -> str:
+    """To tools that can be pinned."""
+    if server in config.upstreams:
+        return config.paths.typed(f"tools inspect {server}")
+    return f"add [upstream.{server}] to {config.paths.config}, or run the program that governs functions as `{server}`"
 
 
 def as_said_before(server: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
     """The same definitions, with what a person said of those that are pinned already: effect, limits, labels and the rest."""
-    said = {(str(tool["name"]), tool["pin"]): tool for tool in catalog.entries(server["server"])}
-    return {**server, "tools": [said.get((tool["name"], tool["pin"]), tool) for tool in server["tools"]]}
+    said, name = entries(catalog), server["server"]
+    kept = [(tool, said.get(f"{name}/{tool['name']}", tool)) for tool in server["tools"]]
+    return {**server, "tools": [before if before["pin"] == tool["pin"] else tool for tool, before in kept]}
+
+
+def entries(catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """Every pinned tool as it stands in the catalogue's document, by `server/tool`."""
+    body: Any = parse(catalog.document, bytes_max=BYTES_MAX)
+    return {f"{server['server']}/{tool['name']}": tool for server in body["servers"] for tool in server["tools"]}
 
 
 async def _enact(
@@ -164,21 +178,29 @@ async def _enact(
     return await runtime.enact(statement, docs)
 
 
-async def ask(server: str, upstream: Upstream) -> dict[str, Any]:
-    """Start the server, take its tools as they stand, end it. Every tool is `destructive` until a person says otherwise."""
+async def ask(server: str, upstream: Upstream) -> tuple[dict[str, Any], dict[str, Refused]]:
+    """Start the server, take its tools as they stand, end it: what may be pinned, and what has no one meaning, by name.
+
+    Every tool is `destructive` until a person says otherwise.
+    """
     connector = McpStdioConnector(upstream.command, named=upstream.env)
     try:
         await connector.start()
-        entries = [entry(name, raw) for name, raw in sorted(connector.definitions.items())]
-        refused = connector.refused
+        listed = [entry(name, raw) for name, raw in sorted(connector.definitions.items())]
+        refused = dict(connector.refused)
     finally:
         await connector.close()
-    if refused:
-        name, why = sorted(refused.items())[0]
-        raise Refused(
-            why.reason, f"`{server}/{name}`: {why.detail}", hint="the server's definition is outside what can be pinned"
-        )
-    return server_doc(server, {"kind": "mcp-stdio", "command": list(upstream.command), "env": list(upstream.env)}, entries)
+    source = {"kind": "mcp-stdio", "command": list(upstream.command), "env": list(upstream.env)}
+    return server_doc(server, source, listed), refused
+
+
+def pinnable(server: dict[str, Any], tool: dict[str, Any]) -> Refused | None:
+    """Why this tool of the proposed document cannot be pinned as it stands there."""
+    try:
+        EMPTY.with_server({**server, "tools": [tool]})
+    except Refused as refused:
+        return refused
+    return None
 
 
 def classify(server: dict[str, Any], effects: Sequence[str], accept_formats: Sequence[str]) -> None:
@@ -186,12 +208,25 @@ def classify(server: dict[str, Any], effects: Sequence[str], accept_formats: Seq
     tools = {tool["name"]: tool for tool in server["tools"]}
     for text in sorted(effects, key=lambda item: "=" in item):
         name, _, effect = text.rpartition("=")
-        if effect not in tuple(Effect) or (name and name not in tools):
-            known = ", ".join(tools) if name and name not in tools else ", ".join(Effect)
-            raise Refused(
-                Reason.ERR_SCHEMA_UNSAFE, f"`--effect {text}` names no tool or no effect class", hint=f"one of: {known}"
-            )
+        if effect not in tuple(Effect):
+            raise _no_such("effect class", effect, list(Effect))
+        if name and name not in tools:
+            raise _no_such("proposed tool", name, sorted(tools))
         for tool in [tools[name]] if name else tools.values():
             tool["effect"] = effect
-    for tool in tools.values():
-        tool["accept_formats"] = sorted({*tool.get("accept_formats", []), *accept_formats})
+    if accept_formats:
+        for tool in tools.values():
+            tool["accept_formats"] = sorted({*tool.get("accept_formats", []), *accept_formats})
+
+
+def leave_out(server: dict[str, Any], names: Sequence[str]) -> None:
+    """Take tools out of a proposed document; one that is pinned is then not pinned any more."""
+    there = [tool["name"] for tool in server["tools"]]
+    for name in names:
+        if name not in there:
+            raise _no_such("proposed tool", name, there)
+    server["tools"] = [tool for tool in server["tools"] if tool["name"] not in names]
+
+
+def _no_such(what: str, name: str, known: Sequence[str]) -> OutsideError:
+    return OutsideError(Reason.ERR_TOOL_NOT_ALLOWED, f"`{name}` is no {what}", hint=f"one of: {', '.join(known)}")

@@ -4,45 +4,65 @@ Exit codes: 0 done, 1 the answer is no, 2 usage or the world failed; `pack verif
 """
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from helm_ai_kernel import __version__
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.findings import Exit
 
-from . import evidence, policy, setup, tools, trial
-from .output import complain
+from . import evidence, packs, policy, setup, tools, trial
+from .output import PROGRAM, Declined, Parser, at_home, complain
+
+INTERRUPTED = 130  # as shells say it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, translate failures into one `error:` line and one `hint:` line that works."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
+    args.typed = shlex.join([PROGRAM, *argv])
     try:
-        return int(args.run(args))
-    except Refused as e:
-        return complain(e.detail, e.reason, e.hint, 1)
-    except OutsideError as e:
-        return complain(e.detail, e.reason, e.hint, 2)
-    except EvidenceError as e:
-        return complain(f"{e.where}: {e.detail}" if e.where else e.detail, e.finding, "helm-ai-kernel fsck", 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away: nothing to say, and nobody to say it to
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe went away: nothing to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except KeyboardInterrupt:
-        return 130
-    except OSError as e:
-        return complain(f"{e.filename or ''}: {e.strerror}", "", "check the path and its permissions", 2)
+        return INTERRUPTED
+    except (Declined, Refused, OutsideError, EvidenceError, OSError) as e:
+        return _failed(args, e)
+
+
+def _failed(args: argparse.Namespace, e: Exception) -> int:
+    no, outside, broken = (1, int(Exit.USAGE), int(Exit.INVALID)) if args.verifies else (1, 2, 1)
+    if isinstance(e, EvidenceError):
+        hint = args.typed if args.verifies else at_home(args, f"{PROGRAM} fsck")
+        return complain(args.what, f"{e.where}: {e.detail}" if e.where else e.detail, e.finding, hint=hint, exit_code=broken)
+    if isinstance(e, Declined):
+        return complain(args.what, e.detail, hint=at_home(args, e.hint), exit_code=no)
+    if isinstance(e, Refused | OutsideError):
+        code = no if isinstance(e, Refused) else outside
+        return complain(args.what, e.detail, e.reason, hint=at_home(args, e.hint), exit_code=code)
+    if isinstance(e, OSError):
+        hint = f"ls -ld {shlex.quote(os.path.dirname(os.path.abspath(e.filename)))}" if isinstance(e.filename, str) else ""
+        named = f"`{e.filename}`: " if e.filename else ""
+        return complain(args.what, f"{named}{(e.strerror or str(e)).lower()}", hint=hint, exit_code=outside)
+    raise e
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="helm-ai-kernel",
+    top = Parser(
+        prog=PROGRAM,
         description="A fail-closed execution firewall for AI agents.",
-        epilog="start here: helm-ai-kernel demo",
+        epilog=f"start here: {PROGRAM} demo",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"helm-ai-kernel {__version__}")
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (setup, tools, policy, evidence, trial):
+    for module in (setup, tools, policy, evidence, packs, trial):
         module.add(commands)
     return top

@@ -22,7 +22,7 @@ from .jobs import Decide, Intent
 from .signer import CheckpointSigner, first
 from .statements import Document
 from .transaction import OUTPUT, SALT_BYTES, Ink, Session, State
-from .writer import Writer, end_process
+from .writer import Pace, Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
 
@@ -48,7 +48,14 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, folder: Path, *, ink: Ink, log_key: Signer, budgets: Sequence[Budget] = (), end: Callable[[str], None] = end_process
+        cls,
+        folder: Path,
+        *,
+        ink: Ink,
+        log_key: Signer,
+        budgets: Sequence[Budget] = (),
+        end: Callable[[str], None] = end_process,
+        pace: Pace | None = None,
     ) -> "Ledger":
         """Take the lock and check the tail; raises `OutsideError`. Nothing is answered before `begin`."""
         lock = store.Lock(folder / LOCK)
@@ -58,14 +65,14 @@ class Ledger:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key)
                 _check_keys(ink, log_key, state.origin)
+                read = store.connect(folder / DATABASE, read_only=True)
             except BaseException:
                 conn.close()
                 raise
         except BaseException:
             lock.release()
             raise
-        read = store.connect(folder / DATABASE, read_only=True)
-        return cls(Writer(conn, state, ink, signer, end), lock, read, clean, budgets)
+        return cls(Writer(conn, state, ink, signer, end, pace), lock, read, clean, budgets)
 
     @property
     def origin(self) -> str:

@@ -34,6 +34,14 @@ T = TypeVar("T")
 Job = Callable[[Transaction], T]
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When the writer takes to its thread, and when it folds the WAL: with small numbers each is reached in few receipts."""
+
+    inline_us: float
+    wal_bytes_max: int
+
+
 @dataclass(slots=True)
 class _Queued:
     job: Job[Any]
@@ -53,7 +61,13 @@ class Writer:
     """Owns the connection, the log's state and the checkpoint signer. One event loop submits to it."""
 
     def __init__(
-        self, conn: sqlite3.Connection, state: State, ink: Ink, signer: CheckpointSigner, end: Callable[[str], None]
+        self,
+        conn: sqlite3.Connection,
+        state: State,
+        ink: Ink,
+        signer: CheckpointSigner,
+        end: Callable[[str], None],
+        pace: Pace | None = None,
     ) -> None:
         self.state = state
         self.kernel: Session | None = None
@@ -62,6 +76,7 @@ class Writer:
         self._ink = ink
         self._signer = signer
         self._end = end
+        self._pace = pace or Pace(INLINE_US, WAL_BYTES_MAX)
         self._queue: list[_Queued] = []
         self._busy = False
         self._commit_us = 0.0
@@ -102,7 +117,7 @@ class Writer:
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
-        if self._commit_us < INLINE_US:
+        if self._commit_us < self._pace.inline_us:
             self._write(group)
             self._finish(loop, group)
             return
@@ -150,7 +165,7 @@ class Writer:
             self._signer.extend(tx.frontier, [hashes.raw(receipt.leaf) for receipt in tx.receipts])
         except Exception as e:  # no answer without a checkpoint that covers it
             self._seal(group, f"{type(e).__name__}: {e}")
-        if self._wal_bytes > WAL_BYTES_MAX:
+        if self._wal_bytes > self._pace.wal_bytes_max:
             self._fold_wal(group)
 
     def _fold_wal(self, group: list[_Queued]) -> None:

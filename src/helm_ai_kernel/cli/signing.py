@@ -1,0 +1,64 @@
+"""What a person signs: shown first, agreed to, and only then is their key asked for. Nothing here signs by itself."""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from helm_ai_kernel.app import operate
+from helm_ai_kernel.app.config import Config
+from helm_ai_kernel.credentials import agent, keyfile
+from helm_ai_kernel.ledger import ledger, trustlog
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.keys import Purpose, Signer
+
+from .output import Declined, tell
+
+
+def signing_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--passphrase-file", type=Path, help="first line is the passphrase (default: ask; $HELM_PASSPHRASE_FILE)")
+    parser.add_argument("--ssh-agent", action="store_true", help="sign with the approval key that your ssh-agent holds")
+    parser.add_argument("--yes", action="store_true", help="sign without asking again")
+
+
+def person(args: argparse.Namespace, settings: Config, shown: Iterable[str], question: str) -> Signer:
+    """The approval key of a person who has seen `shown` and said yes. Raises `Declined` where they did not."""
+    operate.check_unlocked(settings.paths)
+    tell(args, shown)
+    if not _agreed(args, question):
+        raise Declined("nothing was signed", f"{args.typed} --yes")
+    if args.ssh_agent or (settings.approval_key == "ssh-agent" and not args.passphrase_file):
+        registry = trustlog.load(settings.paths.store / ledger.TRUST)
+        return agent.find([entry.key for entry in registry.keys.values() if entry.key.purpose is Purpose.APPROVAL])
+    return keyfile.read_person(settings.paths.people_keys / "approval", Purpose.APPROVAL, passphrase(args, "your approval key"))
+
+
+def passphrase(args: argparse.Namespace, of: str, *, new: bool = False) -> bytes:
+    """From the file that is named, else from the terminal, a new one twice; never from argv."""
+    named = args.passphrase_file or os.environ.get("HELM_PASSPHRASE_FILE")
+    if named:
+        return Path(named).read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    if not sys.stdin.isatty():
+        raise OutsideError(
+            Reason.ERR_SIGNER_UNAVAILABLE,
+            "there is no terminal to ask for the passphrase",
+            hint=f"{args.typed} --passphrase-file FILE",
+        )
+    said = getpass.getpass(f"{'new ' if new else ''}passphrase of {of}: ")
+    if new and said != getpass.getpass("the same again: "):
+        raise OutsideError(Reason.ERR_SIGNER_UNAVAILABLE, "the passphrases differ", hint=args.typed)
+    return said.encode()
+
+
+def _agreed(args: argparse.Namespace, question: str) -> bool:
+    """Asks on the terminal; without one, only `--yes` is a yes."""
+    if args.yes:
+        return True
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
