@@ -123,6 +123,40 @@ def test_what_doubles_with_the_depth_of_the_arguments_is_refused_where_they_are_
     assert violation.sub == "time"
 
 
+SELF = {"$ref": "#"}
+TWICE = [
+    ("two patterns", {"patternProperties": {"^a": SELF, "a$": SELF}}, "a"),
+    ("a name and a pattern", {"properties": {"a": SELF}, "patternProperties": {"^a": SELF}}, "a"),
+    ("two branches", {"allOf": [{"properties": {"a": SELF}}, {"properties": {"a": SELF}, "minProperties": 0}]}, "a"),
+    ("a condition", {"if": {"properties": {"a": SELF}}, "then": {"properties": {"a": SELF}}}, "a"),
+    ("a name and a dependency", {"properties": {"a": SELF}, "dependentSchemas": {"a": {"properties": {"a": SELF}}}}, "a"),
+    ("a place and any", {"prefixItems": [SELF], "contains": SELF}, ""),
+    ("any and any", {"items": SELF, "contains": SELF}, ""),
+]
+
+
+@pytest.mark.parametrize(("what", "schema", "key"), TWICE, ids=[what for what, _, _ in TWICE])
+def test_recursion_that_visits_a_value_twice_is_bounded_by_depth(what: str, schema: Any, key: str) -> None:
+    pinned = Schema.pin(schema, closed=False)
+
+    def reason(levels: int) -> Reason:
+        value: Json = wrapped({}, levels, key) if key else []
+        for _ in range(0 if key else levels):
+            value = [value]
+        violation = pinned.violation(value, 400)
+        return Reason.OK if violation is None else violation.reason
+
+    assert reason(5) is not Reason.ERR_SCHEMA_BUDGET
+    assert reason(40) is Reason.ERR_SCHEMA_BUDGET
+
+
+def test_recursion_by_different_names_is_not() -> None:
+    schema = Schema.pin(
+        {"allOf": [{"properties": {"a": SELF}}, {"properties": {"b": SELF}}], "properties": {"c": SELF}}, closed=False
+    )
+    assert schema.violation(wrapped(wrapped({}, 20, "a"), 20, "b"), 1 << 20) is None
+
+
 def test_a_recursive_choice_is_bounded_and_not_refused() -> None:
     tree = {"type": "object", "properties": {"op": {}, "all": {"items": {"$ref": "#"}}, "none": {"items": {"$ref": "#"}}}}
     schema = Schema.pin({**tree, "anyOf": [{"required": ["all"]}, {"required": ["none"]}]}, closed=True)

@@ -14,7 +14,7 @@ from helm_ai_kernel.pep.admit import admit
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.pep.keyword import ANNOTATIONS, EDGES, FORMATS, KEYWORDS, REBASING, URIS, VALUES, Dialect
 from helm_ai_kernel.pep.release import release
-from helm_ai_kernel.pep.schema import Schema
+from helm_ai_kernel.pep.schema import Schema, _compile
 from helm_ai_kernel.pep.vet import BYTES_MAX, CHAIN_MAX, DEPTH_MAX, PATTERNS_MAX, PLACES_MAX
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
@@ -84,6 +84,7 @@ UNSAFE: list[tuple[str, str, Any]] = [
     ("ref", "$dynamicAnchor", {"$dynamicAnchor": "x"}),
     ("ref", "$recursiveRef", {"$recursiveRef": "#"}),
     ("ref", "$vocabulary", {"$vocabulary": {}}),
+    ("ref", "what ends like a pointer", {"$defs": {"a": {}}, "properties": {"p": {"$ref": "x:$defs/a"}}}),
     ("ref", "nothing there", {"$ref": "#/$defs/nothing"}),
     ("ref", "into a default", {"default": {"a": {}}, "properties": {"a": {"$ref": "#/default/a"}}}),
     ("ref", "into an example", {"examples": [{"type": "string"}], "properties": {"a": {"$ref": "#/examples/0"}}}),
@@ -301,6 +302,15 @@ def test_no_schema_makes_the_kernel_call_anyone() -> None:
                 with suppress(Refused):
                     release(catalog.tools["s/t"], b'{"content":[],"structuredContent":{"a":{}}}')
         assert pinned == 6  # those that hold an address only where nothing reads it
+        assert asked == []
+
+
+def test_the_validator_is_offline_also_without_the_vetting() -> None:
+    with canary() as (url, asked):
+        for dialect in Dialect:
+            for closed in (False, True):
+                with pytest.raises(Refused):
+                    _compile({"$ref": f"{url}/ref"}, dialect, closed)
         assert asked == []
 
 

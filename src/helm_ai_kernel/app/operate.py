@@ -6,7 +6,7 @@ signed only if it is still the same.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
-from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
@@ -94,16 +94,25 @@ def propose_policy(now: InForce) -> Proposal:
 
 async def enact(config: Config, agreed: Proposal, propose: Callable[[InForce], Proposal], signers: Sequence[Signer]) -> Receipt:
     """Sign what a person agreed to, unless something else came into force meanwhile."""
-    runtime = await Runtime.open(config)
-    try:
+
+    async def work(runtime: Runtime) -> Receipt:
         proposal = propose(runtime)
         if (proposal.catalog.digest, proposal.policy.digest) != (agreed.catalog.digest, agreed.policy.digest):
-            raise Refused(
-                Reason.ERR_APPROVAL_INTENT_MISMATCH,
-                "what is in force, or the files, changed meanwhile",
-                hint="look again, then agree",
-            )
+            detail = "what is in force, or the files, changed meanwhile"
+            raise Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, detail, hint="look again, then agree")
         return await activate(runtime, proposal, signers)
+
+    return await _with_runtime(config, work)
+
+
+async def enact_release(config: Config, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
+    return await _with_runtime(config, lambda runtime: release(runtime, tool, hold, signers))
+
+
+async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[Receipt]]) -> Receipt:
+    runtime = await Runtime.open(config)
+    try:
+        return await work(runtime)
     finally:
         await runtime.close()
 
@@ -143,11 +152,16 @@ def read_catalog(config: Config, server: str) -> dict[str, Any]:
     except Refused as e:
         raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{path}` is not JSON: {e.detail}", hint=_how(config, server)) from None
     tools = value.get("tools") if isinstance(value, dict) else None
-    named = isinstance(tools, list) and all(isinstance(tool, dict) and isinstance(tool.get("name"), str) for tool in tools)
-    if not isinstance(value, dict) or value.get("server") != server or not named:
+    if not isinstance(value, dict) or value.get("server") != server or not isinstance(tools, list) or not all(map(_named, tools)):
         detail = f"`{path}` is no catalogue document of `{server}`"
         raise Refused(Reason.ERR_SCHEMA_UNSAFE, detail, hint=_how(config, server))
+    EMPTY.with_server({**value, "tools": []})  # vets the rest of it
     return value
+
+
+def _named(tool: Json) -> bool:
+    words = ("name", "pin", "effect")
+    return isinstance(tool, dict) and isinstance(tool.get("raw"), dict) and all(isinstance(tool.get(w), str) for w in words)
 
 
 def _how(config: Config, server: str) -> str:

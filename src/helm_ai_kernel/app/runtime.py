@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any
 
 from helm_ai_kernel import __version__
@@ -26,7 +25,7 @@ from helm_ai_kernel.ledger.writer import end_process
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Outcome, Status, Verdict
+from helm_ai_kernel.tcb.decision import Outcome, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
@@ -198,7 +197,7 @@ class SessionHost:
         if task is not None:
             await asyncio.wait({task})
         judged = self._boundary.judge(call, reply)
-        await self._ledger.late(self._session, intent, replace(judged, status=Status.LATE))
+        await self._ledger.late(self._session, intent, judged)
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)

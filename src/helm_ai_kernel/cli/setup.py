@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import functools
+from pathlib import Path
 
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import load
@@ -11,15 +13,20 @@ from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.keys import Purpose
 
-from .output import Commands, command, complain, emit, passphrase, where
+from .output import Commands, command, complain, emit, where
+from .signing import passphrase
 
 
 def add(commands: Commands) -> None:
     init = command(
         commands, "init", "make a kernel: keys, trust registry, empty log, a policy that allows nothing", "helm-ai-kernel init"
     )
-    init.add_argument("--passphrase-file", help="first line protects your root and approval keys (default: ask)")
-    init.add_argument("--ssh-agent", metavar="SHA256:…", help="use this Ed25519 key of your ssh-agent as the approval key")
+    init.add_argument(
+        "--passphrase-file",
+        type=Path,
+        help="first line protects your root and approval keys (default: ask; $HELM_PASSPHRASE_FILE)",
+    )
+    init.add_argument("--ssh-agent", metavar="SHA256:KEY", help="use this Ed25519 key of your ssh-agent as the approval key")
     init.set_defaults(run=run_init)
     explain = command(
         commands, "explain", "what a reason code means and what to do", "helm-ai-kernel explain ERR_POLICY_DENY", home=False
@@ -32,16 +39,21 @@ def add(commands: Commands) -> None:
 
 def run_init(args: argparse.Namespace) -> int:
     paths = where(args)
+    home.check_free(paths)
     approval = agent.by_fingerprint(args.ssh_agent, Purpose.APPROVAL) if args.ssh_agent else None
-    secret = passphrase(args)
-    made = home.init(paths, lambda: secret, approval=approval)
+    new = not (paths.people_keys / "root").exists()
+    made = home.init(paths, functools.cache(lambda: passphrase(args, "your root and approval keys", new=new)), approval=approval)
     data = {"home": str(paths.home), "genesis": made.genesis, "log": made.origin, "root": made.root, "approval": made.approval}
+    whose = "root key" if approval else "root and approval keys"
     lines = [
         f"home      {paths.home}",
-        f"people    {paths.people_keys}  (root and approval keys, protected by your passphrase)",
+        f"people    {paths.people_keys}  (your {whose}, protected by your passphrase)",
         f"genesis   {made.genesis}  (give this to whoever verifies your packs)",
         f"log       {made.origin}",
-        "Nothing is allowed yet. Next: pin tools (`helm-ai-kernel tools inspect --help`), then `helm-ai-kernel policy apply`.",
+        "Nothing is allowed yet. Next:",
+        f"  add an [upstream.NAME] to {paths.config}, then: {paths.typed('tools inspect')} NAME",
+        f"  or govern Python functions (`from helm_ai_kernel import Kernel`), then: {paths.typed('tools pin')} python",
+        f"  permit calls in {paths.policy}/main.cedar, then: {paths.typed('policy apply')}",
     ]
     emit(args, data, lines)
     return 0
@@ -53,8 +65,9 @@ def run_explain(args: argparse.Namespace) -> int:
         emit(args, rows, [f"{row['code']:<32} {row['meaning']}" for row in rows])
         return 0
     if args.code.upper() not in tuple(Reason):
-        near = difflib.get_close_matches(args.code.upper(), tuple(Reason), 1, 0.0)
-        return complain(f"`{args.code}` is no reason code", "", f"helm-ai-kernel explain {near[0]}", 2)
+        near = difflib.get_close_matches(args.code.upper(), tuple(Reason), 1)
+        hint = " ".join(["helm-ai-kernel explain", *near])
+        return complain(args.what, f"`{args.code}` is no reason code", hint=hint, exit_code=2)
     reason = Reason(args.code.upper())
     emit(args, _page(reason), reasons.text(reason).splitlines())
     return 0

@@ -1,6 +1,6 @@
 """The configured, pure part of the kernel: what may be called, by which contract, under which policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from helm_ai_kernel.guardian.policy import Policy, decide
 from helm_ai_kernel.pep.admit import admit
@@ -10,6 +10,7 @@ from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Decision, Facts, Outcome, Status
 from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.receipt import TEXT_MAX
 
 from .host import Reply, ReplyKind
 
@@ -29,6 +30,7 @@ class Boundary:
 
     def judge(self, call: Call, reply: Reply) -> Outcome:
         """What a reply means. Only output that keeps the pinned contract is OK; only proof makes a call FAILED."""
+        reply = replace(reply, sub=_word(reply.sub))
         if reply.kind is ReplyKind.FAILED:
             return Outcome(Status.FAILED, reply.ms, reason=reply.reason, sub=reply.sub)
         if reply.kind is ReplyKind.UNKNOWN or reply.output is None:
@@ -43,6 +45,11 @@ class Boundary:
         except Refused as refused:
             return _drift(reply, reply.sub or refused.sub)
         return Outcome(Status.OK, reply.ms, output=reply.output, contract=contract, tool_error=tool_error)
+
+
+def _word(sub: str) -> str:
+    """A receipt holds a short word that JSON can say, whatever a connector passes on."""
+    return sub.encode("ascii", "replace").decode()[:TEXT_MAX]
 
 
 def _drift(reply: Reply, sub: str) -> Outcome:

@@ -6,7 +6,7 @@ A job refuses before it writes or not at all: a `Refused` leaves the group as it
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from helm_ai_kernel.guardian.budget import Budget
@@ -49,6 +49,8 @@ def end_session(tx: Transaction, session: Session, reason: str) -> Receipt:
 
 def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, budgets: Sequence[Budget]) -> Receipt:
     """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt at once."""
+    if session.id not in tx.heads:
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the session has ended", hint="open a new one")
     read = _read(tx, session, admitted, budgets)
     decision = rule(admitted, read.facts)
     content: dict[str, Json] = {
@@ -78,6 +80,8 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
 
 def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
     """Close an open intent, once. A tool that broke its contract is held in the same transaction."""
+    if session.id not in tx.heads and tx.kernel is not None:
+        session = tx.kernel  # its own session has ended: the kernel tells it
     row = tx.conn.execute(
         "SELECT tool, principal, key, reserved FROM intents WHERE idx=? AND leaf=?", (intent.index, hashes.raw(intent.leaf))
     ).fetchone()
@@ -86,9 +90,9 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     tool, principal, key, reserved = row
     windows: dict[str, str] = json.loads(reserved) if reserved else {}
     spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
+    receipt = _outcome(tx, session, intent.leaf, outcome, spent)
     for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
         tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
-    receipt = _outcome(tx, session, intent.leaf, outcome, spent)
     tx.conn.execute("DELETE FROM intents WHERE idx=?", (intent.index,))
     if key is not None:
         state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
@@ -101,9 +105,11 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     return receipt
 
 
-def late(tx: Transaction, session: Session, intent: Digest, outcome: Outcome) -> Receipt:
-    """An answer that came after UNKNOWN was recorded: kept as evidence, never an edit."""
-    return _outcome(tx, session, intent, outcome, {})
+def late(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
+    """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
+    if tx.conn.execute("SELECT 1 FROM intents WHERE idx=?", (intent.index,)).fetchone():
+        return settle(tx, session, intent, outcome)
+    return _outcome(tx, session, intent.leaf, replace(outcome, status=Status.LATE), {})
 
 
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:
@@ -196,7 +202,14 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
         )
     tx.conn.execute(
         "INSERT INTO intents VALUES (?,?,?,?,?,?)",
-        (receipt.index, raw, call.tool, session.principal, call.key, json.dumps({n: read.windows[n] for n in decision.reserve}) if decision.reserve else ""),
+        (
+            receipt.index,
+            raw,
+            call.tool,
+            session.principal,
+            call.key,
+            json.dumps({n: read.windows[n] for n in decision.reserve}) if decision.reserve else "",
+        ),
     )
     return receipt
 

@@ -11,10 +11,10 @@ from helm_ai_kernel.tcb.call import Admitted
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Status
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import TEXT_MAX, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
@@ -66,6 +66,10 @@ class Ledger:
                     state, signer, clean = _load(conn, log_key)
                 _check_keys(ink, log_key, state.origin)
                 read = store.connect(folder / DATABASE, read_only=True)
+            except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
+                conn.close()
+                detail = f"the stored state is damaged: {e}"
+                raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
             except BaseException:
                 conn.close()
                 raise
@@ -89,6 +93,9 @@ class Ledger:
 
     async def session(self, principal: str, door: str, client: str | None) -> Session:
         """Open a session; its id is 128 random bits of ours."""
+        for name in (principal, door, client or ""):
+            if len(name) > TEXT_MAX:
+                raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"a name of more than {TEXT_MAX} characters", hint="use a shorter one")
         session = Session(os.urandom(16).hex(), principal, door)
         await self.writer.submit(lambda tx: jobs.start_session(tx, session, client))
         self._sessions[session.id] = session
@@ -96,7 +103,11 @@ class Ledger:
 
     async def end_session(self, session: Session, reason: str) -> Receipt:
         del self._sessions[session.id]
-        return await self.writer.submit(lambda tx: jobs.end_session(tx, session, reason))
+        try:
+            return await self.writer.submit(lambda tx: jobs.end_session(tx, session, reason))
+        except OutsideError:
+            self._sessions[session.id] = session  # not ended, so not forgotten: the log would be marked clean
+            raise
 
     async def commit(self, session: Session, admitted: Admitted, decide: Decide) -> Receipt:
         return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, self._budgets))
@@ -105,7 +116,8 @@ class Ledger:
         return await self.writer.submit(lambda tx: jobs.settle(tx, session, Intent(intent.index, intent.leaf), outcome))
 
     async def late(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
-        return await self.writer.submit(lambda tx: jobs.late(tx, session, intent.leaf, outcome))
+        """What came after the deadline; where the UNKNOWN could not be stored, this is the outcome itself."""
+        return await self.writer.submit(lambda tx: jobs.late(tx, session, Intent(intent.index, intent.leaf), outcome))
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect; raises `Refused` where it may not."""

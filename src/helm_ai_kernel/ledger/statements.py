@@ -23,6 +23,8 @@ class Document(NamedTuple):
 
 def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
     """Append the statement and let it take effect; raises `Refused` and changes nothing where it may not."""
+    if tx.kernel is None:
+        raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet", hint="wait until it is ready")
     _check(tx, statement)
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
         if change is not None:
@@ -33,10 +35,8 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
         if hold is None or hold != statement.hold:
             raise _mismatch(f"`{statement.tool}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
         parents = (hold,)
-        tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
-    if tx.kernel is None:
-        raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet")
     receipt = tx.append(tx.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()}, parents)
+    tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
     tx.conn.execute("INSERT INTO statements VALUES (?,?)", (statement.nonce, receipt.index))
     for digest, document in documents.items():
         row = (hashes.raw(digest), document.name, document.content)

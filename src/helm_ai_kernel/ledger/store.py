@@ -30,6 +30,7 @@ CREATE TABLE intents (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, tool TEXT NOT
 CREATE TABLE claims (principal TEXT NOT NULL, tool TEXT NOT NULL, key TEXT NOT NULL, idx INTEGER NOT NULL, leaf BLOB NOT NULL,
                      key_hash BLOB NOT NULL, state TEXT NOT NULL, outcome INTEGER,
                      PRIMARY KEY (principal, tool, key)) WITHOUT ROWID;
+CREATE INDEX claims_leaf ON claims (leaf);
 CREATE TABLE holds (tool TEXT PRIMARY KEY, leaf BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE budgets (name TEXT NOT NULL, window TEXT NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (name, window)) WITHOUT ROWID;
 CREATE TABLE statements (nonce TEXT PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
@@ -43,7 +44,11 @@ class Lock:
     """An exclusive `flock` beside the store: the kernel drops it by itself when its process dies, however it dies."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as e:
+            detail = f"no lock can be taken at `{path}`: {e.strerror}"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="helm-ai-kernel init") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -70,7 +75,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         raise OutsideError(Reason.ERR_STORE_CORRUPT, f"`{path}` is not a regular file", hint="restore it from a backup")
     with outside():
         flags = "ro" if read_only else "rw"
-        conn = sqlite3.connect(f"file:{path}?mode={flags}", uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        conn = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={flags}", uri=True, isolation_level=None, check_same_thread=False, timeout=5
+        )
         try:
             _configure(conn, read_only)
         except BaseException:

@@ -124,7 +124,19 @@ class Transaction:
         record = seal(body, (self.ink.execution,))
         leaf = record.leaf
         receipt = Receipt(
-            kind, self.start.origin, session.id, seq, prev, tuple(parents), trust, body, record.line, leaf, self.index, hint, self.salt
+            kind,
+            self.start.origin,
+            session.id,
+            seq,
+            prev,
+            tuple(parents),
+            trust,
+            body,
+            record.line,
+            leaf,
+            self.index,
+            hint,
+            self.salt,
         )
         self.salt = b""
         raw = hashes.raw(leaf)
@@ -140,6 +152,11 @@ class Transaction:
         if slot != KEY:
             self.salt = salt
         return hashes.attachment_name(salt, content)
+
+    def forget(self) -> None:
+        """Drop what was attached for a receipt that is not appended after all."""
+        self._attachments = [kept for kept in self._attachments if kept[0] < self.index]
+        self.salt = b""
 
     def attachment(self, index: int, slot: int) -> bytes | None:
         """Salt and content, also of this group."""

@@ -22,7 +22,7 @@ from helm_ai_kernel.tcb.decision import Clock
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 
 from .signer import CheckpointSigner
-from .store import translated
+from .store import outside, translated
 from .transaction import Ink, Moment, Session, State, Transaction
 
 INLINE_US = 300.0  # a commit faster than this is cheaper on the loop than two thread switches
@@ -95,7 +95,7 @@ class Writer:
     async def submit(self, job: Job[T]) -> T:
         """Run `job` in the next group; returns when its group is durable and under a checkpoint."""
         if self.sealed:
-            raise OutsideError(Reason.ERR_SEALED, f"nothing is executed any more: {self.sealed}", hint="helm-ai-kernel fsck")
+            raise _sealed(self.sealed)
         loop = asyncio.get_running_loop()
         queued = _Queued(job, loop.create_future())
         self._queue.append(queued)
@@ -107,13 +107,16 @@ class Writer:
 
     def close(self, *, clean: bool) -> None:
         """Store the last checkpoint, and whether every session was ended."""
-        if not self.sealed:
-            self._conn.execute("BEGIN IMMEDIATE")
-            self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
-            self._conn.execute("COMMIT")
-        if self._thread is not None:
-            self._thread.shutdown()
-        self._conn.close()
+        try:
+            if not self.sealed:
+                with outside():
+                    self._conn.execute("BEGIN IMMEDIATE")
+                    self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
+                    self._conn.execute("COMMIT")
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+            self._conn.close()
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
@@ -134,6 +137,11 @@ class Writer:
                 queued.future.set_exception(queued.error)
             else:
                 queued.future.set_result(queued.result)
+        if self.sealed:
+            for queued in self._queue:
+                if not queued.future.done():
+                    queued.future.set_exception(_sealed(self.sealed))
+            self._queue = []
         if self._queue:
             loop.call_soon(self._drain, loop)
         else:
@@ -182,9 +190,10 @@ class Writer:
 
     def _failed(self, group: list[_Queued], error: OutsideError) -> None:
         """A full disk is refused and may pass; any other failure leaves unknown bytes behind and ends the process."""
-        if error.reason is Reason.ERR_EVIDENCE_FULL and self._conn.in_transaction:
+        if error.reason is Reason.ERR_EVIDENCE_FULL:
             try:
-                self._conn.execute("ROLLBACK")
+                if self._conn.in_transaction:  # where the commit itself found the disk full, SQLite has rolled back already
+                    self._conn.execute("ROLLBACK")
             except sqlite3.DatabaseError as e:
                 self._seal(group, str(e))
                 return
@@ -197,7 +206,11 @@ class Writer:
         self.sealed = why
         self._end(why)
         for queued in group:
-            queued.error = OutsideError(Reason.ERR_SEALED, f"nothing is executed any more: {why}", hint="helm-ai-kernel fsck")
+            queued.error = _sealed(why)
+
+
+def _sealed(why: str) -> OutsideError:
+    return OutsideError(Reason.ERR_SEALED, f"nothing is executed any more: {why}", hint="helm-ai-kernel fsck")
 
 
 def _run(queued: _Queued, tx: Transaction) -> None:
@@ -207,6 +220,7 @@ def _run(queued: _Queued, tx: Transaction) -> None:
     except (Refused, OutsideError, EvidenceError) as e:
         if tx.index != before:
             raise
+        tx.forget()
         queued.error = e
 
 

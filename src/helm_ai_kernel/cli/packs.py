@@ -1,0 +1,165 @@
+"""`pack`, `replay`: the proof of what happened. A file is read once; what is verified is what is shown and decided again."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from helm_ai_kernel.app import home
+from helm_ai_kernel.app.config import paths
+from helm_ai_kernel.executor.replay import ReplayReport, replay
+from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb import checklist, pack
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.errors import EvidenceError
+from helm_ai_kernel.tcb.findings import PRECEDENCE, Exit, Report, visible
+from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.verifier import files
+
+from .evidence import brief, line
+from .output import Commands, command, complain, config, emit, group
+
+HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
+
+
+def add(commands: Commands) -> None:
+    packs = group(commands, "pack", "evidence packs: make, verify, look inside")
+    export = command(packs, "export", "write the log's evidence pack", "helm-ai-kernel pack export --out evidence.tar")
+    export.add_argument("--out", type=Path, help="where to (default: packs/ in the home, named by log and size)")
+    export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
+    export.set_defaults(run=run_export)
+    verify = command(
+        packs, "verify", "verify a pack offline", "helm-ai-kernel pack verify evidence.tar", home=False, verifies=True
+    )
+    verify.add_argument("pack", type=Path)
+    _genesis(verify)
+    verify.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint that you kept: the pack must extend it")
+    verify.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
+    verify.set_defaults(run=run_verify)
+    inside = command(packs, "show", "what a pack holds; verifies nothing", "helm-ai-kernel pack show evidence.tar", home=False)
+    inside.add_argument("pack", type=Path)
+    inside.set_defaults(run=run_inside)
+    again = command(
+        commands,
+        "replay",
+        "derive every decision of a pack again",
+        "helm-ai-kernel replay evidence.tar --verify",
+        home=False,
+        verifies=True,
+    )
+    again.add_argument("pack", type=Path)
+    again.add_argument(
+        "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
+    )
+    _genesis(again)
+    again.set_defaults(run=run_replay)
+
+
+def _genesis(parser: argparse.ArgumentParser) -> None:
+    text = "the registry's genesis digest, from outside (default: the local trust file)"
+    parser.add_argument("--genesis", type=_pinned, metavar="sha256:HEX", help=text)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    settings = config(args)
+    with Reader(settings.paths.store) as reader:
+        if args.jsonl and args.out is None:
+            sys.stdout.buffer.writelines(reader.jsonl())
+            return 0
+        name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
+        out: Path = args.out or settings.paths.packs / name
+        count = _write(out, reader.jsonl() if args.jsonl else [reader.export()])
+    emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
+    return 0
+
+
+def _write(out: Path, parts: Iterable[bytes]) -> int:
+    """All of it or nothing, durable; how many bytes."""
+    partial, count = out.with_name(f".{out.name}.{os.urandom(8).hex()}"), 0
+    try:
+        with open(partial, "xb") as file:
+            for part in parts:
+                count += file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(partial, out)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return count
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    data = _read(args.pack)
+    head = None if args.known_head is None else _read(args.known_head, NOTE_BYTES_MAX)
+    report = checklist.verify(
+        data, genesis=args.genesis or _trusted(data), known_head=head, require_resolved=args.require_resolved
+    )
+    emit(args, report.to_json(), report.to_text().splitlines())
+    return int(report.exit)
+
+
+def _trusted(data: bytes) -> Digest | None:
+    """The pack's genesis digest, if this machine's trust file lists it: what the pack says only selects, it never adds."""
+    known = home.trusted(paths().trust)
+    try:
+        own = Registry.replay(pack.lines(pack.read(data)[pack.TRUST])[:1]).genesis
+    except (EvidenceError, KeyError):
+        return None  # the verification says what is wrong
+    return own if own in known else None
+
+
+def run_inside(args: argparse.Namespace) -> int:
+    entries = pack.read(_read(args.pack))
+    rows = [{"name": name, "bytes": len(content)} for name, content in entries.items()]
+    receipts = [Receipt.from_bytes(row, index) for index, row in enumerate(pack.lines(entries.get(pack.RECEIPTS, b"")))]
+    data = {"files": rows, "receipts": [brief(receipt) for receipt in receipts]}
+    lines = [f"{row['bytes']:>10}  {row['name']}" for row in rows] + [line(receipt) for receipt in receipts]
+    verify = f"helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"
+    emit(args, data, [*lines, f"nothing here was verified; next: {verify}"])
+    return 0
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    data, report = _read(args.pack), None
+    if args.verify:
+        report = checklist.verify(data, genesis=args.genesis or _trusted(data), known_head=None)
+        if report.exit not in HOLDS:
+            sys.stderr.write(report.to_text())
+            cause = "the pack does not verify, so nothing is decided again from it"
+            hint = f"helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"
+            return complain(args.what, cause, hint=hint, exit_code=int(report.exit))
+    again = replay(pack.read(data))
+    said: dict[str, Any] = {} if report is None else {"verify": report.to_json()}
+    emit(args, again.to_json() | said, _replayed(again, report))
+    exits = {again.exit} | (set() if report is None else {report.exit})
+    return int(next(exit for exit in PRECEDENCE if exit in exits))
+
+
+def _replayed(again: ReplayReport, report: Report | None) -> list[str]:
+    lines = [f"receipt {d.index}: {d.field} is {d.recorded!r}, derived {d.derived!r}" for d in again.differs]
+    lines += [f"receipt {index}: cannot be derived, something it was made from is withheld" for index in again.not_replayable]
+    first = [] if report is None else [f"the pack: {report.exit.name}"]
+    counts = f"{again.decisions} decisions, {len(again.differs)} differ, {len(again.not_replayable)} not replayable"
+    return [*first, *(visible(text, 300) for text in lines), f"{again.exit.name}: {counts}"]
+
+
+def _read(path: Path, bytes_max: int = pack.PACK_BYTES_MAX) -> bytes:
+    """Bounded, whatever the path leads to."""
+    with path.open("rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise OSError(0, f"larger than {bytes_max} bytes", str(path))
+    return data
+
+
+def _pinned(text: str) -> Digest:
+    try:
+        return files.pinned(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
