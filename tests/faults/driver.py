@@ -1,23 +1,27 @@
-"""A small kernel to lose: `python driver.py MODE FOLDER`. Says on stdout what it was promised, at the moment it was promised it.
+"""A small kernel to lose: `python driver.py MODE FOLDER`. It says on stdout what it was promised, at the moment of the promise.
 
-Modes: `make` an empty log; `calls` makes calls with real effects; `leave` leaves an intent open; `recover` starts and
-closes; `export` writes the pack. Each acknowledged receipt is one line `ack LEAF`, each effect one line in `effects`.
+`size N`: the writer answered for so many receipts. `ack LEAF`: this receipt is durable. `full STEP`: refused for want of space,
+and tried again. Each effect is a line in `FOLDER/effects`; the store is in `FOLDER/home/store`.
 """
 
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import ledger, trustlog
-from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.ledger.transaction import Ink
+from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.ledger.transaction import Ink, Session
+from helm_ai_kernel.ledger.writer import Pace
 from helm_ai_kernel.tcb import registry as trust
 from helm_ai_kernel.tcb.call import Admitted, Call, Effect
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Contract, Decision, Facts, Outcome, Status, Verdict
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.registry import Registry
 
@@ -25,93 +29,149 @@ AT = "2026-11-23T00:00:00.000Z"
 ROOT = SecretKey.from_seed(b"r" * 32, Purpose.ROOT)
 EXECUTION = SecretKey.from_seed(b"e" * 32, Purpose.EXECUTION)
 LOG = SecretKey.from_seed(b"l" * 32, Purpose.LOG)
-CALLS = 3
+KEYS = ("k0", "k1")
+LEFT = ("k0", "left")  # of them `leave` settles none
+CALLERS, OWN = 16, 4  # of `crowd`: each caller has so many keys of its own, and all want `KEYS` too
+INLINE = Pace(inline_us=1e9, wal_bytes_max=3000)  # the WAL is folded every few receipts
+THREAD = Pace(inline_us=-1.0, wal_bytes_max=3000)
+TRIES = 3
+REFUSED = 3  # exit code: the store said no, in words
+
+T = TypeVar("T")
+
+
+def store(folder: Path) -> Path:
+    return folder / "home" / "store"
 
 
 def make(folder: Path) -> None:
+    """A home with an empty log."""
+    store(folder).mkdir(parents=True)
+    (folder / "home" / "helm.toml").write_text("")
+    (folder / "home" / "packs").mkdir()
     registry = Registry.replay([trust.genesis([(ROOT, "owner")], threshold=1, at=AT, nonce="0" * 32)])
     origin = f"{registry.deployment}/{'0' * 16}"
     for key, name in ((EXECUTION, "kernel-execution"), (LOG, "kernel-log")):
         registry = registry.fold(trust.add(registry, key, name, origin, at=AT, roots=[ROOT]))
-    trustlog.create(folder / ledger.TRUST, registry)
-    ledger.create(folder, origin=origin, log_key=LOG)
+    trustlog.create(store(folder) / ledger.TRUST, registry)
+    ledger.create(store(folder), origin=origin, log_key=LOG)
 
 
-async def start(folder: Path) -> ledger.Ledger:
-    ink = Ink(EXECUTION, trustlog.load(folder / ledger.TRUST), "test")
-    log = ledger.Ledger.open(folder, ink=ink, log_key=LOG)
-    clean = await log.begin("driver")
-    await recover(log, clean=clean)
+async def start(folder: Path, pace: Pace = INLINE) -> Ledger:
+    ink = Ink(EXECUTION, trustlog.load(store(folder) / ledger.TRUST), "test")
+    log = Ledger.open(store(folder), ink=ink, log_key=LOG, pace=pace)
+    clean = await patient("begin", lambda: log.begin("driver"))
+    size(log)
+    await patient("recover", lambda: recover(Told(log), clean=clean))
+    say("started")
     return log
 
 
-def allow(admitted: Admitted, facts: Facts) -> Decision:
+class Told:
+    """The log as recovery sees it, saying how far it came."""
+
+    def __init__(self, log: Ledger) -> None:
+        self.log = log
+
+    def open_intents(self) -> Iterable[Digest]:
+        return self.log.open_intents()
+
+    async def recovered(self, open_count: int) -> None:
+        await self.log.recovered(open_count)
+        size(self.log)
+
+    async def conclude(self, decision: Digest, outcome: Outcome) -> None:
+        await self.log.conclude(decision, outcome)
+        size(self.log)
+
+
+async def end(log: Ledger) -> None:
+    say("closing")
+    await patient("close", log.close)
+
+
+async def calls(folder: Path, log: Ledger, keys: Iterable[str], *, settled: bool = True) -> None:
+    session = await patient("session", lambda: log.session("local", "library", None))
+    size(log)
+    for key in keys:
+        await call(folder, log, session, key, settled)
+
+
+async def crowd(folder: Path, log: Ledger) -> None:
+    """Many callers at once, each in its own order; nobody waits for anybody."""
+    session = await log.session("local", "library", None)
+    await asyncio.gather(*(_caller(folder, log, session, n) for n in range(CALLERS)))
+
+
+async def _caller(folder: Path, log: Ledger, session: Session, n: int) -> None:
+    for key in [*KEYS[n % 2 :], *(f"own-{n}-{i}" for i in range(OWN)), *KEYS[: n % 2]]:
+        await call(folder, log, session, key, True)
+
+
+async def call(folder: Path, log: Ledger, session: Session, key: str, settled: bool) -> None:
+    intent = await patient(f"commit {key}", lambda: log.commit(session, admitted(key), allow))
+    say(f"ack {intent.leaf}")
+    if intent.verdict is not Verdict.ALLOW:
+        return
+    effect(folder, key)
+    outcome = Outcome(Status.OK, 1, output=b"true", contract=Contract.SHAPE)
+    if settled:
+        done = await patient(f"settle {key}", lambda: log.settle(session, intent, outcome))
+        say(f"ack {done.leaf}")
+
+
+def admitted(key: str) -> Call:
+    return Call("test/effect", digest(b"pin"), Effect.WRITE, b'{"key":"' + key.encode() + b'"}', {"key": key}, key=key)
+
+
+def allow(_: Admitted, facts: Facts) -> Decision:
     """Every key once; what the guardian says to a claim is not the question here."""
     if facts.claim is not None:
         return Decision(Verdict.DENY, Reason.ERR_OUTCOME_UNKNOWN)
     return Decision(Verdict.ALLOW, Reason.OK, ("test",))
 
 
-def call(key: str) -> Call:
-    return Call("test/effect", digest(b"pin"), Effect.WRITE, b'{"key":"' + key.encode() + b'"}', {"key": key}, key=key)
-
-
-async def calls(folder: Path, settle: bool) -> None:
-    log = await start(folder)
-    session = await log.session("local", "library", None)
-    for number in range(CALLS):
-        intent = await log.commit(session, call(f"k{number}"), allow)
-        say(f"ack {intent.leaf}")
-        if intent.verdict is not Verdict.ALLOW:
-            continue
-        effect(folder, f"k{number}")
-        if settle:
-            outcome = await log.settle(session, intent, Outcome(Status.OK, 1, output=b"true", contract=Contract.SHAPE))
-            say(f"ack {outcome.leaf}")
-    if settle:
-        await log.close()
-    else:
-        os._exit(0)
-
-
-async def recovered(folder: Path) -> None:
-    log = await start(folder)
-    say("started")
-    await log.close()
-
-
-def export(folder: Path) -> None:
-    with Reader(folder) as reader:
-        data = reader.export()
-    partial = folder / "pack.partial"
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(partial, folder / "pack.tar")
-    say("exported")
+async def patient(step: str, work: Callable[[], Awaitable[T]]) -> T:
+    """A full disk passes, or it does not."""
+    for tries in range(TRIES):
+        try:
+            return await work()
+        except OutsideError as error:
+            if error.reason is not Reason.ERR_EVIDENCE_FULL or tries == TRIES - 1:
+                raise
+            say(f"full {step}")
+    raise AssertionError
 
 
 def effect(folder: Path, key: str) -> None:
-    fd = os.open(folder.parent / "effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    fd = os.open(folder / "effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(fd, f"{key}\n".encode())
     os.close(fd)
+
+
+def size(log: Ledger) -> None:
+    say(f"size {log.writer.state.frontier.size}")
 
 
 def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def main(mode: str, folder: Path) -> None:
-    if mode == "make":
-        make(folder)
-    elif mode == "export":
-        export(folder)
-    elif mode == "recover":
-        asyncio.run(recovered(folder))
-    else:
-        asyncio.run(calls(folder, settle=mode == "calls"))
+async def main(mode: str, folder: Path) -> None:
+    log = await start(folder, THREAD if mode == "threaded" else INLINE)
+    if mode == "leave":
+        await calls(folder, log, LEFT, settled=False)
+        os._exit(0)
+    if mode == "crowd":
+        await crowd(folder, log)
+    elif mode != "recover":
+        await calls(folder, log, KEYS)
+    await end(log)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    try:
+        asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+    except OutsideError as error:
+        sys.stderr.write(f"error: {error}\n")
+        os._exit(REFUSED)

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(args: argparse.Namespace, e: Exception) -> int:
     no, outside, broken = (1, int(Exit.USAGE), int(Exit.INVALID)) if args.verifies else (1, 2, 1)
     if isinstance(e, EvidenceError):
-        hint = args.typed if args.verifies else at_home(args, f"{PROGRAM} fsck")
+        named = getattr(args, "pack", None)
+        hint = at_home(args, f"{PROGRAM} fsck") if named is None else f"{PROGRAM} pack verify {shlex.quote(str(named))}"
         return complain(args.what, f"{e.where}: {e.detail}" if e.where else e.detail, e.finding, hint=hint, exit_code=broken)
     if isinstance(e, Declined):
         return complain(args.what, e.detail, hint=at_home(args, e.hint), exit_code=no)

@@ -74,8 +74,8 @@ def of_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterato
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         yield f"  {' ' if old == new else '+' if old is None else '-' if new is None else '~'} {visible(name)}"
-        lines = [(content or b"").decode("utf-8", "replace").splitlines() for content in (old, new)]
-        for line in list(difflib.unified_diff(*lines, lineterm="", n=0))[2:]:
+        was, now = ((content or b"").decode("utf-8", "replace").splitlines() for content in (old, new))
+        for line in list(difflib.unified_diff(was, now, lineterm="", n=0))[2:]:
             if not line.startswith("@@") and line[1:].strip():
                 yield f"      {visible(line, TEXT_CHARS_MAX)}"
 

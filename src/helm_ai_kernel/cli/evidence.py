@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     receipts = group(commands, "receipts", "what happened, in the order of the log")
     listed = command(receipts, "list", "the newest receipts, one line each", "helm-ai-kernel receipts list --newest 20")
     listed.add_argument("--newest", type=number, default=50, metavar="N", help="how many (default 50; 0 for all)")
-    listed.add_argument("--session", type=_session, default="", help="only this session (32 hex digits)")
+    listed.add_argument("--session", type=_session, help="only this session (32 hex digits)")
     listed.set_defaults(run=run_list)
     show = command(receipts, "show", "one receipt whole, with what was kept beside it", "helm-ai-kernel receipts show 7")
     show.add_argument("receipt", help="its index, or its leaf hash or the first digits of it")
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     with Reader(config(args).paths.store) as reader:
-        found = reader.receipts(session=args.session, newest=args.newest)
+        found = reader.receipts(session=args.session or "", newest=args.newest)
         if args.format == "json":
             emit(args, [brief(receipt) for receipt in found], ())
         else:

@@ -7,6 +7,7 @@ from typing import Any
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
 
 from . import changes
@@ -58,7 +59,8 @@ def run_list(args: argparse.Namespace) -> int:
 def run_inspect(args: argparse.Namespace) -> int:
     settings = config(args)
     pinned = operate.standing(settings).boundary.catalog
-    upstream, refused = settings.upstreams.get(args.server), {}
+    upstream = settings.upstreams.get(args.server)
+    refused: dict[str, Refused] = {}
     if upstream is None:
         doc = operate.read_catalog(settings, args.server)
     else:

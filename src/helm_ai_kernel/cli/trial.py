@@ -37,7 +37,7 @@ def run_demo(args: argparse.Namespace) -> int:
     upstream = shutil.which(args.upstream)
     if upstream is None:
         raise OutsideError(
-            Reason.ERR_CONNECTOR_FAILED, f"the MCP server `{args.upstream}` is not installed", hint="make demo (it installs one)"
+            Reason.ERR_CONNECTOR_FAILED, f"the MCP server `{args.upstream}` is not installed", hint="pip install mcp-server-time"
         )
     quiet = args.format == "json"
     result = demo.run(str(Path(upstream).absolute()), args.folder, (lambda text: None) if quiet else print)

@@ -89,7 +89,8 @@ def read_person(path: Path, purpose: Purpose, passphrase: bytes) -> SecretKey:
     try:
         key = load_ssh_private_key(data, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # a wrong passphrase is a ValueError too
-        raise unavailable(f"`{path}` did not open", "type its passphrase again, or check: ssh-keygen -y -f FILE") from None
+        check = f"ssh-keygen -y -f {shlex.quote(str(path))}"
+        raise unavailable(f"`{path}` did not open", f"type its passphrase again; this asks for it, too: {check}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise unavailable(f"`{path}` is not an Ed25519 key", "make one: ssh-keygen -t ed25519 -f FILE")
     return SecretKey.from_seed(key.private_bytes_raw(), purpose)

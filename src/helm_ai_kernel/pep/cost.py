@@ -23,19 +23,19 @@ Reached = dict[tuple[Edge, str | None], int]  # the property or position (None: 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`visits[d]`: how many subschemas meet one value that is at most `d` levels deep; `text_ns`: patterns per byte."""
+    """`visits[d]`: how many subschemas meet one value that is at most `d` levels deep; `text_ns[d]`: its patterns, per byte."""
 
     visits: tuple[int, ...]
-    text_ns: int
+    text_ns: tuple[int, ...]
 
     @property
     def byte_ns(self) -> int:
         """Whatever the instance looks like, it costs at most this per byte."""
-        return self.visits[-1] * VISIT_NS + self.text_ns
+        return self.visits[-1] * VISIT_NS + self.text_ns[-1]
 
     def bound_ns(self, value: Json, size: int) -> int:
         nodes, depth = measure(value)
-        return nodes * self.visits[min(depth, DEPTH_MAX)] * VISIT_NS + size * self.text_ns
+        return nodes * self.visits[depth] * VISIT_NS + size * self.text_ns[depth]
 
 
 def cost(vetted: Vetted, closed: frozenset[Pointer]) -> Cost:
@@ -46,9 +46,9 @@ def cost(vetted: Vetted, closed: frozenset[Pointer]) -> Cost:
         if met > TESTS_MAX:
             refuse("expansion", f"a value at {at(pointer)} would be tested more than {TESTS_MAX} times", "pin a simpler tool")
     root = vetted.order.index(())
-    visits = accumulate(_levels(nodes, root, tests, BUDGET_NS // VISIT_NS), max)
+    visits = _levels(nodes, root, tests, BUDGET_NS // VISIT_NS)
     texts = [vetted.places[pointer].text_ns for pointer in vetted.order]
-    return Cost(tuple(visits), max(_levels(nodes, root, texts, BUDGET_NS)) if any(texts) else 0)
+    return Cost(visits, _levels(nodes, root, texts, BUDGET_NS))
 
 
 def measure(value: Json) -> tuple[int, int]:
@@ -101,14 +101,14 @@ def _here(nodes: list[_Node], weights: list[int]) -> list[int]:
     return met
 
 
-def _levels(nodes: list[_Node], root: int, weights: list[int], enough: int) -> list[int]:
-    """For d = 0, 1, … the most that a value d levels below the root meets, over every path to it; stops counting at `enough`."""
+def _levels(nodes: list[_Node], root: int, weights: list[int], enough: int) -> tuple[int, ...]:
+    """For d = 0, 1, … the most that a value at most d levels below the root meets, over every path to it, as far as `enough`."""
     level = _here(nodes, weights)
     levels, before = [level[root]], list[int]()
     while len(levels) <= DEPTH_MAX and level != before and level[root] < enough:
         before, level = level, _deeper(nodes, level)
         levels.append(level[root])
-    return levels + [levels[-1]] * (DEPTH_MAX + 1 - len(levels))
+    return tuple(accumulate(levels + [levels[-1]] * (DEPTH_MAX + 1 - len(levels)), max))
 
 
 def _deeper(nodes: list[_Node], level: list[int]) -> list[int]:

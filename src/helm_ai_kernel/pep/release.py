@@ -53,9 +53,7 @@ def _call_tool_result(tool: Tool, value: Json, size: int) -> tuple[Contract, boo
     for name, kind in (("structuredContent", dict), ("isError", bool), ("_meta", dict)):
         if name in value and type(value[name]) is not kind:
             raise _drift(name)
-    if (
-        value.get("resultType", "complete") != "complete"
-    ):  # 2026-07-28: a question back to the client, which nobody can answer here
+    if value.get("resultType", "complete") != "complete":  # 2026-07-28: a question to the client, whom nobody can ask here
         raise _drift("resultType")
     if value.get("isError") is True:
         return Contract.SHAPE, True

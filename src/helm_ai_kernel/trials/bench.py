@@ -150,6 +150,7 @@ def verdict_memory() -> Iterator[Line]:
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
     tx = Transaction(in_memory(), state, Ink(execution, registry, "bench"), now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
+    jobs.start_session(tx, session, None)
     samples = _timed(lambda: jobs.decide(tx, session, boundary.admit(raw), boundary.decide, ()), 3000)
     yield _line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
 

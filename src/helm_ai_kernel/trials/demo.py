@@ -4,13 +4,13 @@ Nothing here is scripted output: every line is read from the answer or the recei
 """
 
 import asyncio
-import json
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.decision import Facts
+from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.tcb.graph import ProofGraph, draw
-from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
@@ -49,6 +50,7 @@ forbid (principal, action == Action::"desk/send_mail", resource)
 unless { context.args.to like "*@example.com" };
 """
 
+PROGRAM = "helm-ai-kernel"
 Say = Callable[[str], None]
 
 
@@ -73,9 +75,17 @@ class Story:
                 "receipt": {"leaf": receipt.leaf, "index": receipt.index, "session": receipt.session, "seq": receipt.seq},
             }
         )
-        shown = "" if answer.output is None else "  " + visible(answer.output.decode("utf-8", "replace"), 70)
+        shown = "" if answer.output is None else f": {_shown(answer.output)}"
         self.say(f"  {answer.verdict.value:<9}{answer.reason.value:<30}{status or '-':<9}{what}{shown}")
         return answer
+
+
+def _shown(output: bytes) -> str:
+    """The beginning of what was released: of an MCP result its text, in one line."""
+    value: Any = parse(output, any_number=True)
+    content = value.get("content") if isinstance(value, dict) else None
+    text = str(content[0].get("text")) if content else output.decode()
+    return visible(" ".join(text.split()), 100)
 
 
 def run(upstream: str, folder: Path | None, say: Say) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def _set_up(places: Places, upstream: str, person: Signer, story: Story) -> None
         story.say("Before anything is pinned or allowed, nothing runs")
         story.call(kernel, "a call on the first day", "desk/append_note", {"text": "hello"})
         story.say("A person pins the tools and puts a policy into force, each signed with their approval key")
-        time = asyncio.run(operate.ask("time", Upstream((upstream, "--local-timezone", "UTC"))))
+        time, _ = asyncio.run(operate.ask("time", Upstream((upstream, "--local-timezone", "UTC"))))
         operate.classify(time, ["read"], [])
         (places.paths.policy / "main.cedar").write_text(POLICY, encoding="utf-8")
         for propose in (
@@ -177,14 +187,14 @@ def _after_crash(kernel: Kernel, desk: Desk, story: Story) -> None:
     story.call(kernel, "a retry with the same key: not run again", "desk/crash", {"text": "the effect happened"}, "crash-1")
 
 
-def _prove(places: Places, story: Story, genesis: str) -> dict[str, Any]:
+def _prove(places: Places, story: Story, genesis: Digest) -> dict[str, Any]:
     with Reader(places.paths.store) as reader:
         evidence, receipts = reader.export(), list(reader.receipts())
     out = places.paths.packs / "demo.tar"
     out.write_bytes(evidence)
     session = str(story.calls[0]["receipt"]["session"])
     story.say("The ProofGraph of the first session")
-    for line in _lines(ProofGraph.of(receipts), session):
+    for line in draw(ProofGraph.of(receipts), session):
         story.say("  " + line)
     verify = _verified(out, genesis)
     again = replay(pack.read(evidence))
@@ -192,14 +202,15 @@ def _prove(places: Places, story: Story, genesis: str) -> dict[str, Any]:
     story.say(f"  verified offline against the genesis: {verify['verdict']} (exit {verify['exit']})")
     story.say(f"  decisions derived again from policy, catalogue and facts: {again.decisions}, {len(again.differs)} differ")
     story.say("Look yourself:")
-    story.say(f"  .venv/bin/helm-ai-kernel pack verify {out} --genesis {genesis}")
-    story.say(f"  .venv/bin/helm-ai-kernel receipts list --home {places.home}")
+    command = shlex.quote(os.path.relpath(Path(sys.argv[0]).absolute())) if sys.argv[0].endswith(PROGRAM) else PROGRAM
+    story.say(f"  {command} pack verify {shlex.quote(str(out))} --genesis {genesis}")
+    story.say(f"  {command} receipts list --home {shlex.quote(str(places.home))}")
     return {
         "calls": story.calls,
         "pack": str(out),
         "genesis": genesis,
         "verify": verify,
-        "replay": again.to_json(),
+        "replay": {name: again.to_json()[name] for name in ("verdict", "exit", "decisions", "differs")},
         "home": str(places.home),
     }
 
@@ -208,9 +219,5 @@ def _verified(out: Path, genesis: str) -> dict[str, Any]:
     """The outsider's tool, in a process of its own: it gets a file and a digest, and nothing else of ours."""
     command = [sys.executable, "-m", "helm_ai_kernel.verifier", str(out), "--genesis", genesis, "--format", "json"]
     ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
-    report: dict[str, Any] = json.loads(ended.stdout)
-    return report
-
-
-def _lines(graph: ProofGraph, session: str) -> Iterator[str]:
-    yield from draw(graph, session)
+    report: Any = parse(ended.stdout)
+    return dict(report)

@@ -1,0 +1,132 @@
+"""A fault at one system call: strace kills the process there, or lets the call fail, and tells what was under way.
+
+A place is the n-th call of its kind that one thread makes; `when=` of strace counts the same way. Calls that touch nothing
+in the folder (imports, what the driver says) are counted but are no places.
+"""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from needs import needs
+
+TRACED = "openat,mkdir,rmdir,write,pwrite64,ftruncate,fchmod,fsync,fdatasync,rename,unlink"
+KILL, EIO, FULL = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
+FAULTS = (KILL, EIO, FULL)
+TIMEOUT_S = 120  # bounds a hang; nothing here depends on how long something takes
+THEIRS = ("said", "trace", "effects", "passphrase")  # what of a folder is the test's; the rest is the kernel's
+_CALL = re.compile(r"(\d+) +(\w+)\((.*)")
+_PATH = re.compile(r'(?:"|\d<)(/[^>"]*)[>"]')  # named, or that of a file descriptor
+_PID = re.compile(r"\d+$|\d+(?=/)")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    syscall: str
+    file: str  # the end of its path, without the random and the counted part
+    nth: int
+    phase: str = ""  # what the driver had said last, of `started` and `closing`
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that met a fault."""
+
+    code: int
+    stderr: str
+    said: list[str]  # of this process and of those before it in the same folder
+    calls: list[tuple[Place, bool]]  # each traced call, and whether a fault met it; a place without a file is none of ours
+    said_after: list[str]  # what the driver still said behind the first fault
+
+    @property
+    def struck(self) -> Place | None:
+        """Where the fault was, if it was."""
+        return next((place for place, struck in self.calls if struck), None)
+
+
+def run(command: Sequence[str], folder: Path, *options: str) -> Ended:
+    trace, said = folder / "trace", folder / "said"
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HELM_PEOPLE": str(folder / "people")}
+    strace = [needs("strace"), "-f", "-y", "-qq", "--seccomp-bpf", "-o", str(trace), "-e", f"trace={TRACED}", *options]
+    with said.open("ab") as out:
+        ended = subprocess.run([*strace, *command], stdout=out, stderr=subprocess.PIPE, env=env, timeout=TIMEOUT_S, check=False)
+    lines = trace.read_text(errors="replace").splitlines()
+    struck = next((n for n, line in enumerate(lines) if "(INJECTED)" in line), len(lines))
+    after = [word for line in lines[struck:] if (word := _said(line)) is not None]
+    words = said.read_text().splitlines()
+    return Ended(ended.returncode, ended.stderr.decode(errors="replace"), words, list(_calls(lines, folder)), after)
+
+
+def inject(command: Sequence[str], folder: Path, place: Place, fault: str, *, on: bool = False) -> Ended:
+    """`on`: the fault stays from there on."""
+    ended = run(command, folder, "-e", f"inject={place.syscall}:{fault}:when={place.nth}{'+' if on else ''}")
+    if fault == KILL:
+        assert ended.code in (-9, 137), f"{place} was not reached: {ended.stderr}"
+    else:
+        assert ended.struck is not None, f"{place} was not reached: {ended.stderr}"
+    return ended
+
+
+def places(command: Sequence[str], folder: Path) -> list[Place]:
+    """Every place in an undisturbed run."""
+    ended = run(command, folder)
+    assert ended.code == 0, ended.stderr
+    found = [place for place, _ in ended.calls if place.file]
+    assert found, "no storage system call was seen"
+    return found
+
+
+def sampled(found: Sequence[Place], name: str, every: Sequence[tuple[str, str]], more: int = 1) -> list[tuple[Place, str]]:
+    """One place of each kind under one of the faults, and places of the kinds in `every` under each of them."""
+    dice = random.Random(name)  # the same places each time
+    kinds: dict[tuple[str, str], list[Place]] = {}
+    for place in found:
+        kinds.setdefault((place.syscall, place.file), []).append(place)
+    chosen = []
+    for kind, of_kind in sorted(kinds.items()):
+        faults = FAULTS * more if kind in every else (dice.choice(FAULTS),)
+        chosen += [(dice.choice(of_kind), fault) for fault in faults]
+    return chosen
+
+
+def python(script: Path, *args: object) -> list[str]:
+    return [sys.executable, str(script), *map(str, args)]
+
+
+def command(*args: object) -> list[str]:
+    """The product's command line."""
+    return [sys.executable, "-c", "import sys; from helm_ai_kernel.cli import main; sys.exit(main())", *map(str, args)]
+
+
+def _calls(trace: Sequence[str], folder: Path) -> Iterator[tuple[Place, bool]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    phase = ""
+    for line in trace:
+        word = _said(line)
+        phase = word if word in ("started", "closing") else phase
+        match = _CALL.match(line)
+        if match is not None:
+            pid, syscall, rest = match.groups()
+            counts[pid, syscall] += 1
+            yield Place(syscall, _file(rest, folder), counts[pid, syscall], phase), "(INJECTED)" in rest
+
+
+def _file(rest: str, folder: Path) -> str:
+    for path in _PATH.findall(rest)[:1]:
+        if path == str(folder):
+            return "."
+        name = path.removeprefix(f"{folder}/")
+        if name != path and name not in THEIRS:
+            return _PID.sub("N", name)
+    return ""
+
+
+def _said(line: str) -> str | None:
+    match = re.match(r'\d+ +write\(1<[^>]*>, "([^"\\]*)\\n', line)
+    return None if match is None else match[1]
