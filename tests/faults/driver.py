@@ -14,6 +14,7 @@ from typing import TypeVar
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import ledger, trustlog
 from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.writer import Pace
 from helm_ai_kernel.tcb import registry as trust
@@ -22,19 +23,27 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Contract, Decision, Facts, Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.statement import StatementKind, sign
 
 AT = "2026-11-23T00:00:00.000Z"
 ROOT = SecretKey.from_seed(b"r" * 32, Purpose.ROOT)
 EXECUTION = SecretKey.from_seed(b"e" * 32, Purpose.EXECUTION)
+APPROVAL = SecretKey.from_seed(b"a" * 32, Purpose.APPROVAL)
 LOG = SecretKey.from_seed(b"l" * 32, Purpose.LOG)
+CATALOG = canonical({"v": 1, "servers": []})
+POLICY = canonical({"v": 1, "catalog": digest(CATALOG), "files": {}, "protected": []})
+IN_FORCE = {"policy": digest(POLICY), "catalog": digest(CATALOG)}
 KEYS = ("k0", "k1")
 LEFT = ("k0", "left")  # of them `leave` settles none
 CALLERS, OWN = 16, 4  # of `crowd`: each caller has so many keys of its own, and all want `KEYS` too
 INLINE = Pace(inline_us=1e9, wal_bytes_max=3000)  # the WAL is folded every few receipts
 THREAD = Pace(inline_us=-1.0, wal_bytes_max=3000)
 TRIES = 3
+TELLS = __name__ == "__main__"
 REFUSED = 3  # exit code: the store said no, in words
 
 T = TypeVar("T")
@@ -51,6 +60,7 @@ def make(folder: Path) -> None:
     (folder / "home" / "packs").mkdir()
     registry = Registry.replay([trust.genesis([(ROOT, "owner")], threshold=1, at=AT, nonce="0" * 32)])
     origin = f"{registry.deployment}/{'0' * 16}"
+    registry = registry.fold(trust.add(registry, APPROVAL, "owner", None, at=AT, roots=[ROOT]))
     for key, name in ((EXECUTION, "kernel-execution"), (LOG, "kernel-log")):
         registry = registry.fold(trust.add(registry, key, name, origin, at=AT, roots=[ROOT]))
     trustlog.create(store(folder) / ledger.TRUST, registry)
@@ -91,15 +101,30 @@ async def end(log: Ledger) -> None:
 
 
 async def calls(folder: Path, log: Ledger, keys: Iterable[str], *, settled: bool = True) -> None:
-    session = await patient("session", lambda: log.session("local", "library", None))
-    size(log)
+    session = await opened(log)
     for key in keys:
         await call(folder, log, session, key, settled)
 
 
+async def opened(log: Ledger) -> Session:
+    """A session in which calls may be allowed: a person has put a policy in force."""
+    if log.writer.state.policy is None:
+        content: dict[str, Json] = {
+            "policy": {"from": None, "to": digest(POLICY)},
+            "catalog": {"from": None, "to": digest(CATALOG)},
+        }
+        statement = sign(StatementKind.PIN, content, log=log.origin, at=AT, nonce="0" * 32, signers=[APPROVAL])
+        documents = {digest(data): Document(name, data) for name, data in (("policy", POLICY), ("catalog", CATALOG))}
+        done = await patient("enact", lambda: log.enact(statement, documents))
+        say(f"ack {done.leaf}")
+    session = await patient("session", lambda: log.session("local", "library", None))
+    size(log)
+    return session
+
+
 async def crowd(folder: Path, log: Ledger) -> None:
     """Many callers at once, each in its own order; nobody waits for anybody."""
-    session = await log.session("local", "library", None)
+    session = await opened(log)
     await asyncio.gather(*(_caller(folder, log, session, n) for n in range(CALLERS)))
 
 
@@ -154,7 +179,8 @@ def size(log: Ledger) -> None:
 
 
 def say(text: str) -> None:
-    os.write(1, f"{text}\n".encode())
+    if TELLS:
+        os.write(1, f"{text}\n".encode())
 
 
 async def main(mode: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from helm_ai_kernel.tcb.errors import Refused
 
 FOREIGN = [
     "(?i)abc", "(?m)^a$", "(?s:a)", "(?x) a", "(?P<n>a)", "a(?i:b)",  # flags and names of the engine, not of ECMA-262
-    "[a&&b]", "[a-z--b]", "[a~~b]", "[[:alpha:]]", "[[a]]", "[]", "[^]", "[]a]", "[^]a]",  # classes that the engine reads its own way
+    "[a&&b]", "[a-z--b]", "[a~~b]", "[[:alpha:]]", "[[a]]", "[]", "[^]", "[]a]", "[^]a]",  # read its own way
     r"\Aa", r"a\z", r"a\Z", r"\<a", r"a\>", r"\b{start}", r"\x{41}", r"\pL", r"\ha", r"\ea", r"\8", r"\Q",
     "(?=a)b", "(?!a)b", "(?<=a)b", "(?<!a)b", r"(a)\1", r"(?<n>a)\k<n>",  # not linear
     "(", "[", "a{2,1}", "*", "a" * (CHARS_MAX + 1), "(a{1000}){1000}", "\\",

@@ -285,6 +285,13 @@ SUBS: list[tuple[Any, Any, str]] = [
     ({"$defs": {"n": {"maximum": 3}}, "properties": {"a": {"$ref": "#/$defs/n"}}}, {"a": 4}, "maximum at /$defs/n/maximum"),
     ({"properties": {"a": {"anyOf": [{"type": "string"}, NULL]}}}, {"a": 1}, "anyOf at /properties/a/anyOf"),
     ({"anyOf": [{}, {}], "properties": {"a": {"minLength": 2}}}, {"a": "x"}, "minLength at /properties/a/minLength"),
+    (
+        {"anyOf": [{"properties": {"a": {"minimum": 1}}, "type": "object"}, NULL]},
+        {"a": 0},
+        "minimum at /anyOf/0/properties/a/minimum",
+    ),
+    ({"oneOf": [{"properties": {"a": {"minimum": 1}}}, {"properties": {"a": {"minimum": 2}}}]}, {"a": 0}, "oneOf at /oneOf"),
+    ({"oneOf": [{"minProperties": 0}, {"maxProperties": 1}]}, {"a": 0}, "oneOf at /oneOf"),
     ({"not": {"required": ["a"]}}, {"a": 1}, "not at /not"),
     ({"properties": {"a": {}}}, {"b": 1}, "unevaluatedProperties at /unevaluatedProperties"),
     ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "additionalProperties at /additionalProperties"),

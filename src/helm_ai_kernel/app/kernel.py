@@ -35,6 +35,9 @@ __all__ = ["Denied", "Failed", "Held", "Kernel", "NotApplied", "NotReleased", "U
 P = ParamSpec("P")
 T = TypeVar("T")
 DOOR = "library"
+_ENDED_BY_A_PERSON = frozenset({
+    Reason.ERR_TOOL_NOT_ALLOWED, Reason.ERR_TOOL_HALTED, Reason.ERR_MCP_SCHEMA_DRIFT, Reason.ERR_CONNECTOR_CONTRACT_DRIFT,
+})  # fmt: skip
 EXIT_S = 5.0  # what the interpreter's exit waits for calls that nobody waits for any more; then they are UNKNOWN
 
 
@@ -182,14 +185,16 @@ class Kernel:
             raise RuntimeError("an async function waits for the kernel on the kernel's own loop: make it sync, or use `acall`")
 
     def _answered(self, tool: str, answer: Answer) -> Answer:
-        """The hint of a refusal that a person ends by pinning or permitting one of this program's functions."""
-        mine = tool.removeprefix(f"{self.server}/") in self._hands.definitions and tool.startswith(f"{self.server}/")
-        running = self._running
-        if not mine or running is None or answer.reason not in (Reason.ERR_TOOL_NOT_ALLOWED, Reason.ERR_MCP_SCHEMA_DRIFT):
+        """The answer; where a person ends such refusals of this program's functions, its hint is what that person types."""
+        server, _, name = tool.partition("/")
+        if answer.reason not in _ENDED_BY_A_PERSON or server != self.server or name not in self._hands.definitions:
             return answer
-        if self._propose(running.runtime):
-            return replace(answer, hint=self.config.paths.typed(f"tools pin {self.server}"))
-        return replace(answer, hint=f"{answer.hint}; then: {self.config.paths.typed('policy apply')}")
+        home = self.config.paths
+        if self._running is not None and name in self._propose(self._running.runtime):
+            return replace(answer, hint=home.typed(f"tools pin {server}"))
+        if answer.reason is not Reason.ERR_TOOL_NOT_ALLOWED:
+            return replace(answer, hint=home.typed(f"tools release {tool}"))
+        return replace(answer, hint=f"permit `{tool}` in {home.policy / 'main.cedar'}, then: {home.typed('policy apply')}")
 
     def _open(self) -> _Running:
         if self._closed:
@@ -214,15 +219,15 @@ class Kernel:
     async def _begin(self, opened: list[Runtime]) -> None:
         opened.append(await Runtime.open(self.config, connectors={self.server: self._hands}, client="python library"))
 
-    def _propose(self, runtime: Runtime) -> bool:
-        """Where functions differ from their pins, leave what could be pinned for `tools pin`; it changes nothing by itself."""
-        pins = runtime.boundary.catalog.tools
-        proposal = self.proposal() if self._hands.definitions else {"tools": []}
-        if all(getattr(pins.get(f"{self.server}/{item['name']}"), "pin", None) == item["pin"] for item in proposal["tools"]):
-            return False
-        with suppress(OSError):  # the answer does not depend on it
-            operate.save_catalog(self.config.paths, operate.as_said_before(proposal, runtime.boundary.catalog))
-        return True
+    def _propose(self, runtime: Runtime) -> set[str]:
+        """The functions that differ from their pins; what could be pinned is left for `tools pin`. Nothing changes by itself."""
+        pins, proposal = runtime.boundary.catalog.tools, self.proposal()
+        pinned = {name: pins.get(f"{self.server}/{name}") for name in self._effects}
+        differ = {str(t["name"]) for t in proposal["tools"] if getattr(pinned[t["name"]], "pin", None) != t["pin"]}
+        if differ:
+            with suppress(OSError):  # the answer does not depend on it
+                operate.save_catalog(self.config.paths, operate.as_said_before(proposal, runtime.boundary.catalog))
+        return differ
 
 
 def _request(tool: str, arguments: dict[str, Any], key: str | None) -> bytes:

@@ -6,6 +6,7 @@ signed only if it is still the same.
 
 import json
 import os
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -202,6 +203,9 @@ async def ask(server: str, upstream: Upstream) -> tuple[dict[str, Any], dict[str
         await connector.start()
         listed = [entry(name, raw) for name, raw in sorted(connector.definitions.items())]
         refused = dict(connector.refused)
+    except OutsideError as e:
+        hint = e.hint or f"run it by hand: {shlex.join(upstream.command)}"
+        raise OutsideError(e.reason, f"`{server}`: {e.detail}", hint=hint) from None
     finally:
         await connector.close()
     source = {"kind": "mcp-stdio", "command": list(upstream.command), "env": list(upstream.env)}

@@ -1,7 +1,6 @@
 """What a signature would change, in words: nothing is left out that decides what a call does or who may make it."""
 
 import difflib
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.tcb.findings import visible
+
+from .output import plain
 
 TEXT_CHARS_MAX = 2000  # of one part of a definition; the whole is in the catalogue's file
 
@@ -27,8 +28,8 @@ class ToolChange(NamedTuple):
             yield from definition(self.after)
             for name in ("labels", "limits", "destinations", "require_key", "closed", "accept_formats"):
                 if shown[name] not in ([], False) and name not in ("limits", "closed"):
-                    yield f"      {name}: {_json(shown[name])}"
-            yield f"      limits: {_json(shown['limits'])}{'' if shown['closed'] else ', takes arguments that it does not name'}"
+                    yield f"      {name}: {_said(shown[name])}"
+            yield f"      limits: {_said(shown['limits'])}{'' if shown['closed'] else ', takes arguments that it does not name'}"
         elif self.mark == "~":
             yield from _differences(self.before, self.after)
 
@@ -66,7 +67,7 @@ def definition(tool: Mapping[str, Any]) -> Iterator[str]:
         yield f"      {visible(line, TEXT_CHARS_MAX)}"
     for name, value in sorted(raw.items()):
         if name not in ("name", "description"):
-            yield f"      {visible(name)}: {_json(value)}"
+            yield f"      {visible(name)}: {_said(value)}"
 
 
 def of_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
@@ -83,15 +84,13 @@ def of_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterato
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(before.keys() | after.keys()):
         if name != "raw" and before.get(name) != after.get(name):
-            yield f"      {name}: {_json(before.get(name))} -> {_json(after.get(name))}"
+            yield f"      {name}: {_said(before.get(name))} -> {_said(after.get(name))}"
     old, new = before["raw"], after["raw"]
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            yield f"      - {visible(name)}: {_json(old.get(name))}"
-            yield f"      + {visible(name)}: {_json(new.get(name))}"
+            yield f"      - {visible(name)}: {_said(old.get(name))}"
+            yield f"      + {visible(name)}: {_said(new.get(name))}"
 
 
-def _json(value: Any) -> str:
-    """JSON in ASCII, which holds no character that a terminal could obey; nothing is escaped twice."""
-    text = json.dumps(value, sort_keys=True)
-    return text if len(text) <= TEXT_CHARS_MAX else text[:TEXT_CHARS_MAX] + "..."
+def _said(value: Any) -> str:
+    return plain(value, TEXT_CHARS_MAX)

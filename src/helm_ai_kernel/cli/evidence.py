@@ -11,10 +11,10 @@ from helm_ai_kernel.tcb.graph import ProofGraph, draw
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from .output import Commands, Declined, command, config, emit, group, number
+from .output import Commands, Declined, command, config, emit, group, number, plain
 
 KEPT = ("arguments", "key", "output")  # by slot
-SHOWN_CHARS_MAX = 2000  # of what was kept beside a receipt; `--format json` has all of it
+SHOWN_CHARS_MAX = 2000  # of one field, or of what was kept beside a receipt; `--format json` has all of it
 
 
 def add(commands: Commands) -> None:
@@ -50,7 +50,7 @@ def run_show(args: argparse.Namespace) -> int:
     kept = {name: content[32:].decode("utf-8", "backslashreplace") for name, content in held.items() if content is not None}
     data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": kept}
     lines = [f"receipt {receipt.index}  {receipt.leaf}"]
-    lines += [f"  {name:<12} {visible(str(receipt.body[name]), 200)}" for name in sorted(receipt.body)]
+    lines += [f"  {name:<12} {plain(receipt.body[name], SHOWN_CHARS_MAX)}" for name in sorted(receipt.body)]
     lines += [f"kept {name}: {visible(text, SHOWN_CHARS_MAX)}" for name, text in kept.items()]
     emit(args, data, lines)
     return 0
@@ -95,7 +95,7 @@ def _sessions(reader: Reader) -> list[dict[str, Any]]:
 
 def brief(receipt: Receipt) -> dict[str, Any]:
     """One row of a listing."""
-    names = ("verdict", "reason", "status", "tool", "event", "principal", "door", "decision")
+    names = ("verdict", "reason", "sub", "status", "tool", "event", "principal", "door", "decision")
     row = {
         "index": receipt.index,
         "leaf": receipt.leaf,
@@ -107,7 +107,7 @@ def brief(receipt: Receipt) -> dict[str, Any]:
 
 
 def line(receipt: Receipt) -> str:
-    text = visible(" ".join(_words(receipt)), 200)
+    text = visible(" ".join(word for word in _words(receipt) if word), 200)
     return f"{receipt.index:>6}  {receipt.leaf[7:19]}  {receipt.session[:8]}:{receipt.seq:<4} {receipt.kind.value:<9} {text}"
 
 
@@ -120,7 +120,8 @@ def _words(receipt: Receipt) -> Iterator[str]:
         yield "of " + str(body["decision"])[7:19]
     elif receipt.kind is Kind.STATEMENT:
         statement = Statement.from_record(Record.from_json(body["statement"]))
-        yield f"{statement.kind} {statement.tool or ''}"
+        yield statement.kind
+        yield statement.tool or ""
     elif receipt.kind is Kind.RECOVERY:
         yield f"{body['open']} open"
 

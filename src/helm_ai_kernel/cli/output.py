@@ -82,6 +82,12 @@ def tell(args: argparse.Namespace, lines: Iterable[str]) -> None:
         print(line, file=sys.stderr if args.format == "json" else sys.stdout, flush=True)
 
 
+def plain(value: Any, chars_max: int) -> str:
+    """JSON in ASCII, which holds no character that a terminal could obey; nothing is escaped twice."""
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= chars_max else text[:chars_max] + "..."
+
+
 def complain(what: str, cause: str, code: str = "", *, hint: str = "", exit_code: int) -> int:
     """One `error:` line and, where there is something to do, one `hint:` line."""
     sys.stdout.flush()

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.merkle import Frontier
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.receipt import Receipt
 
 from . import store, trustlog
+from .derived import differences
 from .ledger import DATABASE, LOCK, TRUST
 from .reader import Reader
 from .signer import CheckpointSigner
@@ -34,6 +34,8 @@ def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
             return reader.size, list(_damage(folder, reader, log_key))
     except (EvidenceError, OutsideError) as e:
         return 0, [Damage("store", str(e))]
+    except (TypeError, ValueError, sqlite3.DatabaseError) as e:  # a row or column of another form than we wrote
+        return 0, [Damage("store", f"cannot be read: {e}")]
     finally:
         lock.release()
 
@@ -46,7 +48,7 @@ def _damage(folder: Path, reader: Reader, log_key: Signer) -> Iterator[Damage]:
                 yield Damage("sqlite", str(line))
         receipts = list(reader.receipts())
         yield from _tree(conn, receipts, log_key)
-        yield from _tables(conn, receipts)
+        yield from (Damage(*difference) for difference in differences(conn, receipts))
     finally:
         conn.close()
     yield from _evidence(folder, reader)
@@ -65,35 +67,6 @@ def _tree(conn: sqlite3.Connection, receipts: list[Receipt], log_key: Signer) ->
         matches = matches or signed == frontier
     if not matches:
         yield Damage("log", f"the signed tree of size {signed.size} is not that of the receipts")
-
-
-def _tables(conn: sqlite3.Connection, receipts: list[Receipt]) -> Iterator[Damage]:
-    """Open intents, claims' states and holds, derived again from the receipts."""
-    intents: dict[bytes, int] = {}
-    outcomes: dict[bytes, Status | None] = {}
-    holds: dict[str, bytes] = {}
-    for receipt in receipts:
-        if receipt.is_intent:
-            intents[hashes.raw(receipt.leaf)] = receipt.index
-        elif receipt.kind is Kind.OUTCOME and receipt.status is not Status.LATE:
-            outcomes[bytes.fromhex(str(receipt.body["decision"])[len(hashes.PREFIX) :])] = receipt.status
-        elif receipt.kind is Kind.HOLD:
-            holds[str(receipt.body["tool"])] = hashes.raw(receipt.leaf)
-        elif receipt.kind is Kind.STATEMENT:
-            body = receipt.body["statement"]
-            inner = body.get("body") if isinstance(body, dict) else None
-            if isinstance(inner, dict) and inner.get("kind") == "release":
-                holds.pop(str(inner["tool"]), None)
-    opened = {leaf: index for leaf, index in intents.items() if leaf not in outcomes}
-    if dict(conn.execute("SELECT leaf, idx FROM intents").fetchall()) != opened:
-        yield Damage("intents", "the table of open intents is not what the receipts say")
-    if dict(conn.execute("SELECT tool, leaf FROM holds").fetchall()) != holds:
-        yield Damage("holds", "the table of held tools is not what the receipts say")
-    for leaf, state in conn.execute("SELECT leaf, state FROM claims"):
-        status = outcomes.get(bytes(leaf))
-        expected = "open" if status is None else "unknown" if status is Status.UNKNOWN else "done"
-        if bytes(leaf) not in intents or state != expected:
-            yield Damage("claims", f"a claim says `{state}`, its receipts say `{expected}`")
 
 
 def _evidence(folder: Path, reader: Reader) -> Iterator[Damage]:

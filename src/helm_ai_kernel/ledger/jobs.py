@@ -109,7 +109,8 @@ def late(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) ->
     """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
     if tx.conn.execute("SELECT 1 FROM intents WHERE idx=?", (intent.index,)).fetchone():
         return settle(tx, session, intent, outcome)
-    return _outcome(tx, session, intent.leaf, replace(outcome, status=Status.LATE), {})
+    teller = tx.kernel if session.id not in tx.heads and tx.kernel is not None else session
+    return _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
 
 
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:

@@ -1,7 +1,9 @@
 """The log of one kernel, open for writing: what the rest of the product may ask of it, each answer durable when it comes."""
 
+import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
 from .jobs import Decide, Intent
+from .scrub import scrub
 from .signer import CheckpointSigner, first
 from .statements import Document
 from .transaction import OUTPUT, SALT_BYTES, Ink, Session, State
@@ -37,7 +40,13 @@ class Ledger:
     """`open` it inside the event loop that will use it; `close` ends every session and stores the last checkpoint."""
 
     def __init__(
-        self, writer: Writer, lock: store.Lock, read: sqlite3.Connection, clean: bool, budgets: Sequence[Budget]
+        self,
+        database: Path,
+        writer: Writer,
+        lock: store.Lock,
+        read: sqlite3.Connection,
+        clean: bool,
+        budgets: Sequence[Budget],
     ) -> None:
         self.writer = writer
         self._lock = lock
@@ -45,6 +54,10 @@ class Ledger:
         self._clean = clean
         self._budgets = budgets
         self._sessions: dict[str, Session] = {}
+        self._database = database
+        self._signed = writer.state.frontier
+        self._stop = threading.Event()
+        self.scrubbed: asyncio.Task[None] | None = None  # done when everything before this start was hashed again
 
     @classmethod
     def open(
@@ -76,7 +89,7 @@ class Ledger:
         except BaseException:
             lock.release()
             raise
-        return cls(Writer(conn, state, ink, signer, end, pace), lock, read, clean, budgets)
+        return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace), lock, read, clean, budgets)
 
     @property
     def origin(self) -> str:
@@ -89,7 +102,16 @@ class Ledger:
     async def begin(self, client: str) -> bool:
         """Open the kernel's own session; returns whether the process before this one ended cleanly."""
         self.writer.kernel = await self.session("kernel", "kernel", client)
+        self.scrubbed = asyncio.create_task(self._scrub())
         return self._clean
+
+    async def _scrub(self) -> None:
+        try:
+            damage = await asyncio.to_thread(scrub, self._database, self._signed, self._stop)
+        except OutsideError as e:
+            damage = e.detail
+        if damage:
+            self.writer.seal(damage)
 
     async def session(self, principal: str, door: str, client: str | None) -> Session:
         """Open a session; its id is 128 random bits of ours."""
@@ -149,10 +171,13 @@ class Ledger:
                 Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck"
             )
         receipt = Receipt.from_bytes(bytes(row[1]), row[0])
-        if row[2] is None or receipt.status is not Status.OK:
-            return receipt, None, None
-        content = bytes(row[2])
-        return receipt, content[:SALT_BYTES], content[SALT_BYTES:]
+        content = b"" if row[2] is None else bytes(row[2])
+        released = receipt.status is Status.OK
+        if receipt.body["decision"] != repeat.repeats or (released and hashes.digest(content) != receipt.body["output_hash"]):
+            raise OutsideError(
+                Reason.ERR_STORE_CORRUPT, "the first outcome is not the one that was recorded", hint="helm-ai-kernel fsck"
+            )
+        return (receipt, content[:SALT_BYTES], content[SALT_BYTES:]) if released else (receipt, None, None)
 
     def document(self, digest: Digest) -> bytes:
         row = self._read.execute("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),)).fetchone()
@@ -167,10 +192,14 @@ class Ledger:
         kernel = self.writer.kernel
         for session in [s for s in self._sessions.values() if s is not kernel] + ([kernel] if kernel else []):
             await self.end_session(session, "closed")
+        self._stop.set()
+        if self.scrubbed is not None:
+            await self.scrubbed
         self.abandon()
 
     def abandon(self) -> None:
         """Let go of the store without ending sessions: what a crash leaves, for whoever starts next."""
+        self._stop.set()
         try:
             self._read.close()
             self.writer.close(clean=not self._sessions)

@@ -7,8 +7,9 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from helm_ai_kernel.tcb.statement import Change, Statement, authorise
+from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, authorise
 
 from .jobs import held
 from .transaction import Transaction
@@ -29,6 +30,7 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
         if change is not None:
             _in_force(tx, name, change)
+    _carried(statement, documents)
     parents: tuple[Digest, ...] = ()
     if statement.tool is not None:
         hold = held(tx, statement.tool)
@@ -68,6 +70,23 @@ def _in_force(tx: Transaction, name: str, change: Change) -> None:
         raise _mismatch(
             f"the {name} in force is `{now}`, the statement was signed for `{change.before}`", "look again, then sign again"
         )
+
+
+def _carried(statement: Statement, documents: Mapping[Digest, Document]) -> None:
+    """What comes into force is here, is what its digest says, and belongs together: a log never names what no pack can hold."""
+    policy, catalog = statement.policy, statement.catalog
+    if policy is None or catalog is None:
+        return
+    if statement.kind is StatementKind.ACTIVATION and catalog.before not in (None, catalog.after):
+        raise _mismatch("an activation changes no catalogue", "pin the tools first: helm-ai-kernel tools pin")
+    for digest, document in documents.items():
+        if hashes.digest(document.content) != digest:
+            raise _mismatch(f"a document is not what its digest `{digest}` says", "sign it again")
+    if not {policy.after, catalog.after} <= documents.keys():
+        raise _mismatch("the policy or the catalogue that would come into force is not here", "sign it again")
+    manifest = parse(documents[policy.after].content)
+    if not isinstance(manifest, dict) or manifest.get("catalog") != catalog.after:
+        raise _mismatch("the policy is bound to another catalogue", "helm-ai-kernel policy apply")
 
 
 def _mismatch(detail: str, hint: str) -> Refused:

@@ -118,6 +118,10 @@ class Writer:
                 self._thread.shutdown()
             self._conn.close()
 
+    def seal(self, why: str) -> None:
+        """Damage was found: nothing is written any more. What was answered stays answered."""
+        self.sealed = self.sealed or why
+
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
         if self._commit_us < self._pace.inline_us:

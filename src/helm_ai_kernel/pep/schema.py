@@ -145,9 +145,23 @@ def _explained(form: _Form, value: Json, bound_ns: int) -> Violation:
             try:
                 validator.validate(value)
             except jsonschema_rs.ValidationError as error:
-                return _violation(error)
+                return _violation(_meant(error))
     hint = "the value breaks the pinned schema; send less at once to learn where"
     return Violation(Reason.ERR_SCHEMA_VIOLATION, "schema", hint)
+
+
+def _meant(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+    """Of a choice, the error in the one branch for values of this type: an optional object says what is wrong with the object."""
+    kinds = (jsonschema_rs.ValidationErrorKind.AnyOf, jsonschema_rs.ValidationErrorKind.OneOfNotValid)
+    while isinstance(error.kind, kinds):
+        place = error.instance_path
+        branches = [
+            branch for branch in error.kind.context if all((e.kind.name, e.instance_path) != ("type", place) for e in branch)
+        ]
+        if len(branches) != 1 or not branches[0]:
+            break
+        error = branches[0][0]
+    return error
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
