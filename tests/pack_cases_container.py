@@ -4,7 +4,8 @@ import base64
 from collections.abc import Mapping
 
 from helm_ai_kernel.tcb import checkpoint, container, pack
-from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.codes import Finding, Reason
+from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.digest import PREFIX, digest
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
@@ -393,6 +394,40 @@ def attachment_removed() -> Made:
     files = log.files(withhold=False)
     del files[next(name for name in files if name.startswith("attachments/"))]
     return of(log, repack(files))
+
+
+def with_arguments(attachment: bytes) -> Made:
+    """A denied call whose arguments are this attachment."""
+    log = Log()
+    log.start_kernel()
+    name = digest(attachment)
+    log.attachments[name] = attachment
+    log.decide(log.start(), Verdict.DENY, Reason.ERR_POLICY_NOT_READY, args=name)
+    return of(log, log.pack(withhold=False))
+
+
+@case(Exit.INVALID, Finding.REDACTION_MISMATCH)
+def attachment_without_salt() -> Made:
+    """Arguments are named by their bare hash: whoever guesses them can prove it without having seen them."""
+    return with_arguments(b"{}")
+
+
+@case(Exit.INVALID, Finding.REDACTION_MISMATCH)
+def arguments_not_canonical() -> Made:
+    """Arguments with a space: what was decided on is not what a connector gets."""
+    return with_arguments(seed("salt") + b'{"a": 1}')
+
+
+@case(Exit.INVALID, Finding.REDACTION_MISMATCH)
+def arguments_no_object() -> Made:
+    """Arguments that are a list."""
+    return with_arguments(seed("salt") + b"[1]")
+
+
+@case(Exit.INVALID, Finding.REDACTION_MISMATCH)
+def arguments_no_json() -> Made:
+    """Arguments that nobody can read."""
+    return with_arguments(seed("salt") + b"{")
 
 
 @case(Exit.INVALID, Finding.REDACTION_MISMATCH)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Status, Verdict
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import Record, seal
 from helm_ai_kernel.tcb.findings import Exit
@@ -29,6 +29,13 @@ def begun() -> tuple[Log, str]:
 
 def sets(**fields: object) -> Callable[[Body], None]:
     return lambda body: body.update(fields)  # type: ignore[arg-type]
+
+
+def read_claim(log: Log, session: str, first: Receipt, state: ClaimState, *, key: Digest | None = None) -> Receipt:
+    """A denial that read the claim of `first` on this key (its own)."""
+    facts = {"claim": Claim(first.leaf, state, same_args=False)}
+    more: Body = {"key": key or first.body["key"]}
+    return log.decide(session, Verdict.DENY, Reason.ERR_IDEMPOTENCY_MISMATCH, facts=facts, more=more)
 
 
 def replaced(log: Log, index: int, line: bytes) -> list[bytes]:
@@ -73,7 +80,7 @@ def claim_of_an_open_call() -> Made:
     """A call with a key that is in flight is refused, and the fact that it is can be seen in the log."""
     log, agent = begun()
     first = log.allow(agent, more={"key": log.attach(b"key-1")})
-    log.deny(agent, Reason.ERR_IDEMPOTENCY_IN_FLIGHT, claim=Claim(first.leaf, ClaimState.OPEN, True))
+    read_claim(log, agent, first, ClaimState.OPEN)
     log.settle(agent, first.leaf)
     return of(log)
 
@@ -183,7 +190,7 @@ def receipt_by_a_stranger() -> Made:
     """The whole log is signed with a key that the registry does not have."""
     log = Log()
     log.deployment.execution = key("mallet", Purpose.EXECUTION)
-    log.start()
+    log.start_kernel()
     return of(log)
 
 
@@ -210,7 +217,7 @@ def receipt_before_its_key() -> Made:
     log = Log()
     earlier = log.deployment.registry
     trust: Body = {"size": 2, "head": earlier.head_at(2)}
-    log.start(change=sets(trust=trust, prev=trust["head"]))
+    log.start("kernel", "kernel", change=sets(trust=trust, prev=trust["head"]))
     return of(log)
 
 
@@ -261,7 +268,7 @@ def log_of_another_deployment() -> Made:
         deployment.enrol(secret, "kernel", deployment.origin)
         setattr(deployment, purpose.value, secret)
     log = Log(deployment)
-    log.start()
+    log.start_kernel()
     return of(log)
 
 
@@ -394,7 +401,7 @@ def session_begins_with_a_call() -> Made:
 def session_begins_elsewhere() -> Made:
     """A session's start does not name the registry head that it relies on."""
     log = Log()
-    log.start(change=sets(prev=digest(b"elsewhere")))
+    log.start("kernel", "kernel", change=sets(prev=digest(b"elsewhere")))
     return of(log)
 
 
@@ -564,7 +571,7 @@ def repeat_of_a_denial() -> Made:
 def repeat_of_the_unknown() -> Made:
     """A repeat is answered with an outcome that nobody knows."""
     log, agent = begun()
-    log.repeat(agent, first_call(log, agent, Status.UNKNOWN))
+    log.repeat(agent, first_call(log, agent, Status.UNKNOWN), state=ClaimState.UNKNOWN)
     return of(log)
 
 
@@ -572,8 +579,7 @@ def repeat_of_the_unknown() -> Made:
 def claim_that_the_log_contradicts() -> Made:
     """A decision reads that an earlier call is open, and its outcome stands in the log."""
     log, agent = begun()
-    claim = Claim(first_call(log, agent).leaf, ClaimState.OPEN, True)
-    log.deny(agent, Reason.ERR_IDEMPOTENCY_IN_FLIGHT, claim=claim)
+    read_claim(log, agent, first_call(log, agent), ClaimState.OPEN)
     return of(log)
 
 
@@ -581,8 +587,7 @@ def claim_that_the_log_contradicts() -> Made:
 def called_while_held() -> Made:
     """A tool broke its contract and was held, and the next call of it was allowed."""
     log, agent = begun()
-    drifted = log.settle(agent, log.allow(agent).leaf, Status.DRIFT)
-    log.hold(drifted.leaf)
+    log.drift(agent)
     log.settle(agent, log.allow(agent).leaf)
     return of(log)
 
@@ -600,12 +605,12 @@ def drifted_and_not_held() -> Made:
 def hold_of_another_tool() -> Made:
     """A decision reads a hold that is on another tool."""
     log, agent = begun()
-    hold = log.hold(log.receipts[-1].leaf, "demo/sum")
+    hold = log.drift(agent, "demo/sum")
     log.deny(agent, Reason.ERR_TOOL_HALTED, hold=hold.leaf)
     return of(log)
 
 
-@case(Exit.INVALID, Finding.DAG_DANGLING)
+@case(Exit.INVALID, Finding.DAG_DANGLING, Finding.FLOW_INVALID)
 def hold_without_cause() -> Made:
     """A hold names a cause that is not in the log."""
     log, _ = begun()
@@ -648,6 +653,7 @@ def session_with_an_old_catalogue() -> Made:
 def allowed_before_any_policy() -> Made:
     """A call is allowed before anybody signed a policy."""
     log = Log()
+    log.start_kernel()
     agent = log.start()
     log.settle(agent, log.allow(agent).leaf)
     return of(log)
@@ -677,9 +683,9 @@ def statement_by_a_stranger() -> Made:
 @case(Exit.INVALID, Finding.SIG_INVALID)
 def statement_edited() -> Made:
     """The kernel changed what a person signed, and signed its receipt."""
-    log, _ = begun()
-    hold = log.hold(log.receipts[-1].leaf)
-    other = log.hold(hold.leaf, "demo/sum")
+    log, agent = begun()
+    hold = log.drift(agent)
+    other = log.drift(agent, "demo/sum")
     inner = Record.from_bytes(log.release(hold.leaf).line).body["statement"]
     assert isinstance(inner, dict) and isinstance(inner["body"], dict)
     del log.lines[-1]
@@ -702,8 +708,8 @@ def statement_for_another_log() -> Made:
 @case(Exit.INVALID, Finding.APPROVAL_REUSED)
 def statement_used_twice() -> Made:
     """One signed release opens the same tool a second time."""
-    log, _ = begun()
-    hold = log.hold(log.receipts[-1].leaf)
+    log, agent = begun()
+    hold = log.drift(agent)
     statement = log.release(hold.leaf).body["statement"]
     log.append(log.kernel, Kind.STATEMENT, {"statement": statement})
     return of(log)
@@ -736,8 +742,8 @@ def policy_of_another_catalogue() -> Made:
 @case(Exit.INVALID, Finding.APPROVAL_INVALID)
 def release_of_what_is_not_held() -> Made:
     """A release names a hold of another tool."""
-    log, _ = begun()
-    hold = log.hold(log.receipts[-1].leaf)
+    log, agent = begun()
+    hold = log.drift(agent)
     log.release(hold.leaf, "demo/sum")
     return of(log)
 
@@ -752,7 +758,7 @@ def relies_on_less_than_before() -> Made:
     registry = log.deployment.registry
     before: Body = {"size": registry.size, "head": registry.head}
     log.deployment.enrol(key("second execution", Purpose.EXECUTION), "kernel", log.deployment.origin)
-    log.start()
+    log.start_kernel()
     log.start(change=sets(trust=before, prev=before["head"]))
     return of(log)
 
@@ -762,7 +768,7 @@ def relies_on_another_registry() -> Made:
     """A receipt relies on a registry with another head at that size."""
     log = Log()
     head = digest(b"another registry")
-    log.start(change=sets(trust={"size": log.deployment.registry.size, "head": head}, prev=head))
+    log.start("kernel", "kernel", change=sets(trust={"size": log.deployment.registry.size, "head": head}, prev=head))
     return of(log)
 
 

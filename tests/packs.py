@@ -11,7 +11,7 @@ from helm_ai_kernel.tcb import checkpoint, container, pack
 from helm_ai_kernel.tcb import registry as trust_registry
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Clock, Contract, Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Contract, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
@@ -209,10 +209,14 @@ class Log:
         content |= {"sub": "syntax", "facts": self.facts(), "policy": self.policy, "effect_by": EffectBy.KERNEL.value}
         return self.append(session, Kind.DECISION, content)
 
-    def repeat(self, session: str, first: Receipt, *, change: Edit = unchanged) -> Receipt:
+    def repeat(
+        self, session: str, first: Receipt, *, state: ClaimState = ClaimState.DONE, change: Edit = unchanged
+    ) -> Receipt:  # fmt: skip
         more: Body = {"repeats": first.leaf, "key": first.body["key"]}
-        args = Digest(str(first.body["args_hash"]))
-        return self.decide(session, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, parents=[first.leaf], change=change)
+        args, facts = Digest(str(first.body["args_hash"])), {"claim": Claim(first.leaf, state, same_args=True)}
+        return self.decide(
+            session, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, facts=facts, parents=[first.leaf], change=change
+        )  # fmt: skip
 
     def settle(
         self, session: str, intent: Digest, status: Status = Status.OK, *, more: Body | None = None, change: Edit = unchanged,
@@ -228,9 +232,14 @@ class Log:
         named = [intent] if parents is None else parents
         return self.append(session, Kind.OUTCOME, {**content, **(more or {})}, named, change=change)
 
-    def hold(self, cause: Digest, tool: str = TOOL) -> Receipt:
-        content: Body = {"tool": tool, "cause": cause, "reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value}
-        return self.append(self.kernel, Kind.HOLD, content, [cause])
+    def hold(
+        self, cause: Digest, tool: str = TOOL, *, reason: Reason = Reason.ERR_CONNECTOR_CONTRACT_DRIFT, session: str = ""
+    ) -> Receipt:  # fmt: skip
+        return self.append(session or self.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, [cause])
+
+    def drift(self, session: str, tool: str = TOOL) -> Receipt:
+        """A call whose output broke its contract, and the hold that follows."""
+        return self.hold(self.settle(session, self.allow(session, tool=tool).leaf, Status.DRIFT).leaf, tool)
 
     def release(self, hold: Digest, tool: str = TOOL, **how: object) -> Receipt:
         return self.state(StatementKind.RELEASE, {"tool": tool, "hold": hold}, **how)  # type: ignore[arg-type]
@@ -315,8 +324,7 @@ def story(log: Log | None = None) -> Log:
     log.deny_raw(agent)
     log.deny(agent)
     log.escalate(agent)
-    drifted = log.settle(agent, log.allow(agent).leaf, Status.DRIFT)
-    hold = log.hold(drifted.leaf)
+    hold = log.drift(agent)
     log.deny(agent, Reason.ERR_TOOL_HALTED, hold=hold.leaf)
     log.release(hold.leaf)
     crashed = log.allow(agent)

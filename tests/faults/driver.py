@@ -68,12 +68,24 @@ def make(folder: Path) -> None:
 
 
 async def start(folder: Path, pace: Pace = INLINE) -> Ledger:
+    log = await patient("start", lambda: _started(folder, pace))
+    say("started")
+    return log
+
+
+async def _started(folder: Path, pace: Pace) -> Ledger:
+    """As the product starts: what fails before it is ready lets go of everything."""
     ink = Ink(EXECUTION, trustlog.load(store(folder) / ledger.TRUST), "test")
     log = Ledger.open(store(folder), ink=ink, log_key=LOG, pace=pace)
-    clean = await patient("begin", lambda: log.begin("driver"))
-    size(log)
-    await patient("recover", lambda: recover(Told(log), clean=clean))
-    say("started")
+    try:
+        clean = await log.begin("driver")
+        if log.scrubbed is not None:
+            await log.scrubbed  # so that every run makes the same system calls in the same order
+        size(log)
+        await recover(Told(log), clean=clean)
+    except BaseException:
+        log.abandon()
+        raise
     return log
 
 

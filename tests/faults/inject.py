@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from needs import needs
 
-TRACED = "openat,mkdir,rmdir,write,pwrite64,ftruncate,fchmod,fsync,fdatasync,rename,unlink"
+CHANGES = ("openat", "mkdir", "rmdir", "write", "pwrite64", "ftruncate", "fchmod", "fsync", "fdatasync", "rename", "unlink")
+LOOKS = ("read", "pread64", "flock", "fcntl")  # to die at one is to die at the next change; they can fail
+TRACED = ",".join(CHANGES + LOOKS)
 KILL, EIO, FULL = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
 FAULTS = (KILL, EIO, FULL)
 TIMEOUT_S = 120  # bounds a hang; nothing here depends on how long something takes
@@ -42,12 +44,14 @@ class Ended:
     code: int
     stderr: str
     said: list[str]  # of this process and of those before it in the same folder
-    calls: list[tuple[Place, bool]]  # each traced call, and whether a fault met it; a place without a file is none of ours
+    calls: list[tuple[Place, bool]] = field(repr=False)  # and whether it failed by injection; without a file it is no place
     said_after: list[str]  # what the driver still said behind the first fault
 
     @property
     def struck(self) -> Place | None:
         """Where the fault was, if it was."""
+        if self.code == -signal.SIGKILL:
+            return self.calls[-1][0]
         return next((place for place, struck in self.calls if struck), None)
 
 
@@ -77,22 +81,29 @@ def places(command: Sequence[str], folder: Path) -> list[Place]:
     """Every place in an undisturbed run."""
     ended = run(command, folder)
     assert ended.code == 0, ended.stderr
-    found = [place for place, _ in ended.calls if place.file]
+    first: dict[tuple[str, int], Place] = {}  # of several threads the first to make its n-th call is the one that is struck
+    for place, _ in ended.calls:
+        first.setdefault((place.syscall, place.nth), place)
+    found = [place for place in first.values() if place.file]
     assert found, "no storage system call was seen"
     return found
 
 
-def sampled(found: Sequence[Place], name: str, every: Sequence[tuple[str, str]], more: int = 1) -> list[tuple[Place, str]]:
-    """One place of each kind under one of the faults, and places of the kinds in `every` under each of them."""
-    dice = random.Random(name)  # the same places each time
+def sampled(found: Sequence[Place], name: str, every: Sequence[tuple[str, str]], others: int) -> list[tuple[Place, str]]:
+    """A place of each kind in `every` under each of the faults, and so many `others`; the same ones each time."""
+    dice = random.Random(name)
     kinds: dict[tuple[str, str], list[Place]] = {}
     for place in found:
         kinds.setdefault((place.syscall, place.file), []).append(place)
-    chosen = []
-    for kind, of_kind in sorted(kinds.items()):
-        faults = FAULTS * more if kind in every else (dice.choice(FAULTS),)
-        chosen += [(dice.choice(of_kind), fault) for fault in faults]
+    chosen = [(dice.choice(kinds[kind]), fault) for kind in every for fault in FAULTS]
+    for kind in dice.sample(sorted(kinds.keys() - set(every)), others):
+        place = dice.choice(kinds[kind])
+        chosen.append((place, dice.choice([fault for fault in FAULTS if can(place, fault)])))
     return chosen
+
+
+def can(place: Place, fault: str) -> bool:
+    return place.syscall in CHANGES or fault == EIO
 
 
 def python(script: Path, *args: object) -> list[str]:
@@ -114,7 +125,7 @@ def _calls(trace: Sequence[str], folder: Path) -> Iterator[tuple[Place, bool]]:
         if match is not None:
             pid, syscall, rest = match.groups()
             counts[pid, syscall] += 1
-            yield Place(syscall, _file(rest, folder), counts[pid, syscall], phase), "(INJECTED)" in rest or rest.endswith("= ?")
+            yield Place(syscall, _file(rest, folder), counts[pid, syscall], phase), "(INJECTED)" in rest
 
 
 def _file(rest: str, folder: Path) -> str:

@@ -15,8 +15,14 @@ from helm_ai_kernel.tcb.ijson import parse_evidence
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """`*.cedar` and `overlays/*.cedar` as a person left them; `tests/` is not part of a policy."""
+    """`*.cedar` and `overlays/*.cedar` as a person left them. What is neither is refused: a misspelt folder must not lose a rule."""
     files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        known = name.as_posix() in ("overlays", "tests") or (name.suffix == ".cedar" and name.parent.as_posix() in (".", "overlays"))
+        if not known:
+            detail = f"`{path}` is no policy file: `*.cedar` and `overlays/*.cedar` are (policy tests are not built yet)"
+            raise Refused(Reason.ERR_POLICY_ERROR, detail, hint=f"move it out of `{folder}`")
     for path in sorted(folder.glob("*.cedar")) + sorted(folder.glob("overlays/*.cedar")):
         if path.stat().st_size > FILE_BYTES_MAX:
             raise Refused(Reason.ERR_POLICY_ERROR, f"`{path}` is larger than {FILE_BYTES_MAX} bytes", hint="split the file")

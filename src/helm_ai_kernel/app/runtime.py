@@ -78,7 +78,7 @@ class Runtime:
         return runtime
 
     def reload(self) -> None:
-        """Put into force what the log says is in force. Servers that run go on under their new pins, or end after their calls."""
+        """Put into force what the log says is in force. A server whose pins or command changed ends after its calls."""
         before = self.boundary.catalog
         state = self.ledger.writer.state
         catalog = EMPTY if state.catalog is None else Catalog.from_bytes(self.ledger.document(state.catalog))
@@ -86,14 +86,12 @@ class Runtime:
         self.boundary = Boundary(catalog, policy)
         for server, functions in self._given.items():
             functions.pins = self._pins(server)
-        for server in tuple(self._spawned):
-            if catalog.sources.get(server) == before.sources.get(server):
-                self._spawned[server].pins = self._pins(server)
-            else:
+        for server, running in tuple(self._spawned.items()):
+            if catalog.sources.get(server) != before.sources.get(server) or running.pins != self._pins(server):
                 self.keep(asyncio.create_task(self._retire(self._spawned.pop(server), set(self._tasks))))
 
     async def _retire(self, connector: McpStdioConnector, under_way: "set[asyncio.Task[Any]]") -> None:
-        """The end of a server whose command is not in force any more, after the calls that may still be with it."""
+        """The end of a server that is not in force any more, after the calls that may still be with it under its old pins."""
         self._retiring.add(connector)
         if under_way:
             await asyncio.wait(under_way)
@@ -177,8 +175,6 @@ class SessionHost:
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
-        if not _same(self._boundary.catalog, self._runtime.boundary.catalog, call):
-            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="pin_changed")
         connector = self._runtime.connector(server)
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
@@ -226,14 +222,6 @@ def record_late(reply: Reply) -> None:
     """What connectors call, in the context of the call that it answers."""
     host, call, intent, task = _UNDER_WAY.get()
     host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
-
-
-def _same(admitted: Catalog, now: Catalog, call: Call) -> bool:
-    """The tool that the call was admitted for is the one that would be called now."""
-    if admitted is now:
-        return True
-    tool, server = now.tools.get(call.tool), call.tool.split("/", 1)[0]
-    return tool is not None and tool.pin == call.pin and now.sources.get(server) == admitted.sources.get(server)
 
 
 def _final(decision: Receipt, outcome: Receipt) -> Reason:

@@ -105,12 +105,15 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     return receipt
 
 
-def late(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
+def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: Outcome) -> Receipt:
     """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
     if tx.conn.execute("SELECT 1 FROM intents WHERE idx=?", (intent.index,)).fetchone():
         return settle(tx, session, intent, outcome)
     teller = tx.kernel if session.id not in tx.heads and tx.kernel is not None else session
-    return _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
+    receipt = _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
+    if outcome.reason in DRIFTED:
+        hold(tx, tool, receipt.leaf, outcome.reason)
+    return receipt
 
 
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb import digest as hashes
@@ -139,15 +140,15 @@ class Ledger:
 
     async def late(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
         """What came after the deadline; where the UNKNOWN could not be stored, this is the outcome itself."""
-        return await self.writer.submit(lambda tx: jobs.late(tx, session, Intent(intent.index, intent.leaf), outcome))
+        tool = str(intent.body["tool"])
+        return await self.writer.submit(lambda tx: jobs.late(tx, session, tool, Intent(intent.index, intent.leaf), outcome))
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect; raises `Refused` where it may not."""
         return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents))
 
     def open_intents(self) -> Iterable[Digest]:
-        rows = self._read.execute("SELECT leaf FROM intents ORDER BY idx").fetchall()
-        return [hashes.text(bytes(row[0])) for row in rows]
+        return [hashes.text(bytes(row[0])) for row in self._rows("SELECT leaf FROM intents ORDER BY idx")]
 
     async def recovered(self, open_count: int) -> None:
         kernel = self._kernel()
@@ -155,23 +156,25 @@ class Ledger:
 
     async def conclude(self, decision: Digest, outcome: Outcome) -> None:
         kernel = self._kernel()
-        row = self._read.execute("SELECT idx FROM intents WHERE leaf=?", (hashes.raw(decision),)).fetchone()
-        intent = Intent(row[0], decision)
+        rows = self._rows("SELECT idx FROM intents WHERE leaf=?", hashes.raw(decision))
+        intent = Intent(rows[0][0] if rows else -1, decision)  # one that is not open is refused in the transaction
         await self.writer.submit(lambda tx: jobs.settle(tx, kernel, intent, outcome))
 
     def first_outcome(self, repeat: Receipt) -> tuple[Receipt, bytes | None, bytes | None]:
         """The outcome that a repeated call is answered with: receipt, salt, and output unless it was withheld."""
-        row = self._read.execute(
+        rows = self._rows(
             "SELECT r.idx, r.line, a.content FROM claims c JOIN receipts r ON r.idx=c.outcome "
             "LEFT JOIN attachments a ON a.idx=r.idx AND a.slot=? WHERE c.leaf=?",
-            (OUTPUT, hashes.raw(Digest(str(repeat.repeats)))),
-        ).fetchone()
-        if row is None:
+            OUTPUT,
+            hashes.raw(Digest(str(repeat.repeats))),
+        )
+        if not rows:
             raise OutsideError(
                 Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck"
             )
-        receipt = Receipt.from_bytes(bytes(row[1]), row[0])
-        content = b"" if row[2] is None else bytes(row[2])
+        index, line, kept = rows[0]
+        receipt = Receipt.from_bytes(bytes(line), index)
+        content = b"" if kept is None else bytes(kept)
         released = receipt.status is Status.OK
         if receipt.body["decision"] != repeat.repeats or (released and hashes.digest(content) != receipt.body["output_hash"]):
             raise OutsideError(
@@ -180,12 +183,12 @@ class Ledger:
         return (receipt, content[:SALT_BYTES], content[SALT_BYTES:]) if released else (receipt, None, None)
 
     def document(self, digest: Digest) -> bytes:
-        row = self._read.execute("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),)).fetchone()
-        if row is None or hashes.digest(bytes(row[0])) != digest:
+        rows = self._rows("SELECT content FROM documents WHERE digest=?", hashes.raw(digest))
+        if not rows or hashes.digest(bytes(rows[0][0])) != digest:
             raise OutsideError(
                 Reason.ERR_STORE_CORRUPT, f"the document `{digest}` is missing or damaged", hint="helm-ai-kernel fsck"
             )
-        return bytes(row[0])
+        return bytes(rows[0][0])
 
     async def close(self) -> None:
         """End every session, the kernel's last; afterwards the log is marked clean."""
@@ -205,6 +208,10 @@ class Ledger:
             self.writer.close(clean=not self._sessions)
         finally:
             self._lock.release()
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        with store.outside():
+            return self._read.execute(sql, values).fetchall()
 
     def _kernel(self) -> Session:
         if self.writer.kernel is None:

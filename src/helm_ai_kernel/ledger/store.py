@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from helm_ai_kernel.tcb.codes import Reason
@@ -60,6 +60,8 @@ class Lock:
             ) from None
 
     def release(self) -> None:
+        with suppress(OSError):  # then closing it must do
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing alone would leave it to a forked child, which has the same open file
         os.close(self._fd)
 
 

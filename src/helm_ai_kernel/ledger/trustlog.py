@@ -18,6 +18,9 @@ def load(path: Path) -> Registry:
         raise OutsideError(
             Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no registry at `{path}`", hint="helm-ai-kernel init"
         ) from None
+    except OSError as e:
+        detail = f"the registry `{path}` cannot be read: {(e.strerror or '').lower()}"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="helm-ai-kernel fsck") from None
     if len(data) > BYTES_MAX or not data.endswith(b"\n"):
         raise EvidenceError(Finding.REGISTRY_INVALID, "too large, empty or cut in the middle of an event", where=str(path))
     return Registry.replay(data[:-1].split(b"\n"))

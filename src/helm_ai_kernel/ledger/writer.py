@@ -130,7 +130,12 @@ class Writer:
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "helm-ledger")
-        written = loop.run_in_executor(self._thread, self._write, group)
+        try:
+            written = loop.run_in_executor(self._thread, self._write, group)
+        except RuntimeError:  # the interpreter ends and gives its threads no more work; what is asked for is written all the same
+            self._write(group)
+            self._finish(loop, group)
+            return
         written.add_done_callback(lambda _: self._finish(loop, group))
 
     def _finish(self, loop: asyncio.AbstractEventLoop, group: list[_Queued]) -> None:

@@ -20,6 +20,7 @@ from .graph import check_causes
 from .keys import Purpose
 from .merkle import Frontier, leaf_hash
 from .pack import Contents, Manifest, Mentions
+from .process import Processes
 from .receipt import Kind, Receipt
 from .registry import Registry
 from .statement import Statement, authorise
@@ -68,6 +69,7 @@ class _Checklist:
         self.mentions = Mentions()
         self.contents = Contents(files)
         self.chains = Chains(self.index_of)
+        self.processes = Processes()
         self.flows = Flows(self.contents.bound)
 
     def run(self, genesis: Digest | None, known_head: bytes | None, require_resolved: bool) -> Report:
@@ -113,6 +115,7 @@ class _Checklist:
         if self.readable:
             self._step(7, where, self.chains.append, receipt)  # V7
             self._step(9, where, check_causes, receipt, self.index_of)  # V9
+            self._step(10, where, self.processes.append, receipt)  # V10
             self._step(10 if statement is None else 11, where, self.flows.append, receipt)  # V10, V11
             self.mentions.add(receipt)
         if statement is not None:

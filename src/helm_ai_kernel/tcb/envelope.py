@@ -16,7 +16,7 @@ from .digest import Digest, leaf
 from .errors import EvidenceError
 from .ijson import Json, parse_evidence
 from .jcs import canonical
-from .keys import PublicKey, Signer
+from .keys import ED25519, PublicKey, Signer
 
 LINE_BYTES_MAX = 1 << 20  # a record is a few hundred bytes; statements carry at most a catalogue's tool list
 SIGS_MAX = 64  # more signers than any threshold that a person could manage
@@ -107,10 +107,14 @@ def _line(payload: bytes, sigs: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _sig(item: Json) -> tuple[str, bytes]:
+    if type(item) is dict and "proof" in item:
+        raise EvidenceError(Finding.UNSUPPORTED, "a signature with a `proof` is of a scheme that is not known here")
     entry = fields.exact(item, _SIG)
     key, encoded = fields.text(entry, "key", bytes_max=96), fields.text(entry, "sig", bytes_max=88)
     if not _KEY_ID.match(key):
         raise EvidenceError(Finding.SIG_INVALID, "a key id is a scheme, a colon and 64 hex digits")
+    if not key.startswith(ED25519 + ":"):
+        raise EvidenceError(Finding.UNSUPPORTED, "a signature of a scheme that is not known here")
     try:
         sig = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

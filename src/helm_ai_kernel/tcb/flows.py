@@ -1,14 +1,15 @@
 """What may be said after what has been said: the flows of `docs/spec/verification.md` (V10, V11) as one fold over a log.
 
-Who signed is not the question here, only whether the log's story holds: every intent has one outcome, nothing is called while
-it is held, statements change what was in force, and every decision names the policy that was.
+Who signed is not the question here, only whether the log's story holds: every intent has one outcome, an idempotency key is
+dispatched once, nothing is called while it is held, statements change what was in force, and every decision names the policy
+that was. Which process of the kernel says it, and when, is `process.py`.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .codes import Finding
-from .decision import ClaimState, Status
+from .codes import Finding, Reason
+from .decision import ClaimState, Status, Verdict
 from .digest import Digest
 from .envelope import Record
 from .errors import EvidenceError
@@ -16,7 +17,7 @@ from .ijson import Json
 from .receipt import Kind, Receipt
 from .statement import Change, Statement, StatementKind
 
-KERNEL = "kernel"  # the principal of sessions for what is not a call's
+DRIFTS = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # the reasons of outcomes that hold their tool
 
 
 def statement_of(receipt: Receipt) -> Statement | None:
@@ -28,11 +29,9 @@ class Intent(NamedTuple):
     """An ALLOW that was dispatched, by what later receipts may say about it."""
 
     place: int  # in the log
-    session: str
     principal: str | None
     tool: Json
     args: Json
-    key: Json
     reserved: Mapping[str, Json]
 
 
@@ -46,10 +45,11 @@ class Flows:
         self.unknown: dict[Digest, int] = {}  # intents whose outcome is UNKNOWN, and no LATE one came
         self._catalog_of = catalog_of  # policy -> the catalogue that its manifest names
         self._intents: dict[Digest, Intent] = {}
+        self._keys: dict[Json, Digest] = {}  # idempotency key, as receipts name it -> the intent that claimed it
         self._statuses: dict[Digest, Status] = {}
         self._principals: dict[str, str] = {}
         self._holds: dict[str, set[Digest]] = {}  # tool -> holds that were not released
-        self._drifted: set[str] = set()  # tools that broke their contract and are not held yet
+        self._drifted: dict[str, tuple[Json, Json]] = {}  # tools to hold next -> the outcome that is the cause, its reason
         self._nonces: set[str] = set()
 
     def append(self, receipt: Receipt) -> None:
@@ -65,9 +65,7 @@ class Flows:
             case Kind.OUTCOME:
                 self._outcome(receipt)
             case Kind.HOLD:
-                tool = str(receipt.body["tool"])
-                self._holds.setdefault(tool, set()).add(receipt.leaf)
-                self._drifted.discard(tool)
+                self._hold(receipt)
             case Kind.RECOVERY:
                 if receipt.body["open"] != len(self.open):
                     raise _flow(f"counts {receipt.body['open']} open intents where there are {len(self.open)}")
@@ -81,60 +79,62 @@ class Flows:
             raise _flow("names another catalogue than the one in force")
 
     def _decision(self, receipt: Receipt) -> None:
-        body = receipt.body
+        body, tool = receipt.body, str(receipt.body.get("tool", ""))
+        first = self._keys.get(body.get("key"))
         if receipt.is_intent:
-            reserved = body.get("reserved", {})
+            reserved = body.get("reserved")
             self._intents[receipt.leaf] = Intent(
                 receipt.index,
-                receipt.session,
                 self._principals.get(receipt.session),
-                body["tool"],
+                tool,
                 body["args_hash"],
-                body.get("key"),
                 reserved if isinstance(reserved, dict) else {},
             )
             self.open[receipt.leaf] = receipt.index
+            if "key" in body:
+                self._keys.setdefault(body["key"], receipt.leaf)
         self._in_force(body["policy"])
         facts = body["facts"]
-        tool = str(body.get("tool", ""))
-        if isinstance(facts, dict):
-            if "hold" in facts and facts["hold"] not in self._holds.get(tool, ()):
-                raise _flow("reads a hold that is not in force on its tool")
-            self._claim(facts.get("claim"), tool)
-        if receipt.is_intent and (self._holds.get(tool) or tool in self._drifted):
-            raise _flow("allows a call while its tool is held")
-        if receipt.is_intent and self.policy is None:
-            raise _flow("allows a call before any policy was in force")
-        if receipt.repeats is not None:
-            self._repeat(receipt, receipt.repeats)
+        if isinstance(facts, dict) and "hold" in facts and facts["hold"] not in self._holds.get(tool, ()):
+            raise _flow("reads a hold that is not in force on its tool")
+        self._claim(receipt, first)
+        if receipt.verdict is Verdict.DENY:
+            return
+        if self._holds.get(tool) or tool in self._drifted:
+            raise _flow("does not deny a call while its tool is held")
+        if self.policy is None:
+            raise _flow("does not deny a call before any policy was in force")
 
     def _in_force(self, policy: Json) -> None:
         if policy != self.policy:
             raise _flow("names another policy than the one in force")
 
-    def _claim(self, claim: Json, tool: str) -> None:
-        """The fact that a call with this key was allowed before is one that the log itself shows."""
-        if not isinstance(claim, dict):
-            return
-        first = Digest(str(claim["decision"]))
-        status = self._statuses.get(first)
-        state = ClaimState.DONE if status is not None else ClaimState.OPEN
-        if status is Status.UNKNOWN:
-            state = ClaimState.UNKNOWN
-        if first not in self._intents or self._intents[first].tool != tool or claim["state"] != state:
-            raise _flow("reads a claim that the log does not show")
+    def _claim(self, receipt: Receipt, first: Digest | None) -> None:
+        """A decision reads the claim on its key exactly as the log shows it, and nothing is dispatched under it again.
 
-    def _repeat(self, receipt: Receipt, repeats: Digest) -> None:
-        first = self._intents.get(repeats)
+        `first` is the intent that claimed the key before: one hash is one key, of one principal, for one tool.
+        """
+        facts = receipt.body["facts"]
+        claim = facts.get("claim") if isinstance(facts, dict) else None
+        read = (claim["decision"], claim["state"]) if isinstance(claim, dict) else None
         if first is None:
-            raise _flow("repeats what is no earlier intent")
-        body = receipt.body
-        if (body["tool"], body["args_hash"]) != (first.tool, first.args):
-            raise _flow("repeats a call of another tool or with other arguments")
-        if first.key is None or body.get("key") != first.key or self._principals.get(receipt.session) != first.principal:
-            raise _flow("repeats a call with another key or of another principal")
-        if self._statuses.get(repeats, Status.UNKNOWN) is Status.UNKNOWN:
-            raise _flow("repeats a call whose outcome is not known")
+            if read is not None:
+                raise _flow("reads a claim that the log does not show")
+            if receipt.repeats is not None:
+                raise _flow("repeats what is no earlier call with its key")
+            return
+        intent = self._intents[first]
+        state = _state(self._statuses.get(first))
+        if (self._principals.get(receipt.session), receipt.body["tool"]) != (intent.principal, intent.tool):
+            raise _flow("names its key as that of another principal or tool")
+        if read != (first, state):
+            raise _flow("reads another claim on its key than the log shows")
+        if receipt.is_intent:
+            raise _flow("dispatches a call whose key was claimed before")
+        if receipt.repeats is not None and (receipt.repeats != first or state is not ClaimState.DONE):
+            raise _flow("repeats what is not the first call with its key, or has no known outcome")
+        if receipt.repeats is not None and receipt.body["args_hash"] != intent.args:
+            raise _flow("repeats a call with other arguments")
 
     def _outcome(self, receipt: Receipt) -> None:
         body = receipt.body
@@ -151,21 +151,20 @@ class Flows:
         self._statuses.setdefault(decision, status)
         if earlier is None and status is Status.UNKNOWN:
             self.unknown[decision] = intent.place
-        if status is Status.DRIFT and not self._holds.get(str(intent.tool)):
-            self._drifted.add(str(intent.tool))
+        if status is not Status.LATE and receipt.reason in DRIFTS and not self._holds.get(str(intent.tool)):
+            self._drifted[str(intent.tool)] = (receipt.leaf, receipt.reason)
         if earlier is None and status is Status.LATE:
             raise _flow("is late where nothing was recorded before")
         if decision not in receipt.parents:
             raise _flow("does not have its decision among its parents")
-        if receipt.session != intent.session and self._principals.get(receipt.session) != KERNEL:
-            raise _flow("is told in a session that is neither its decision's nor the kernel's")
-        self._spent(body.get("spent", {}), intent)
+        if body.get("spent", {}) != _spent(status, intent.reserved):
+            raise _flow("spends otherwise than its decision reserved")
 
-    def _spent(self, spent: Json, intent: Intent) -> None:
-        for name, count in spent.items() if isinstance(spent, dict) else ():
-            reserved = intent.reserved.get(name)
-            if not isinstance(reserved, int) or not isinstance(count, int) or count > reserved:
-                raise _flow("spends more than its decision reserved")
+    def _hold(self, receipt: Receipt) -> None:
+        tool = str(receipt.body["tool"])
+        self._holds.setdefault(tool, set()).add(receipt.leaf)
+        if self._drifted.pop(tool, None) != (receipt.body["cause"], receipt.reason):
+            raise _flow("holds a tool for no drift of its own with that reason, or for one that was held before")
 
     def _statement(self, statement: Statement) -> None:
         reused = statement.nonce in self._nonces
@@ -191,6 +190,20 @@ class Flows:
             raise _approval("activates a policy and changes the catalogue, which only a pin does")
         if self._catalog_of.get(policy.after, catalog.after) != catalog.after:  # one that is not here is a finding of V2
             raise _approval("brings into force a policy that is bound to another catalogue")
+
+
+def _state(status: Status | None) -> ClaimState:
+    """What a claim says of the outcome that its call has so far."""
+    if status is None:
+        return ClaimState.OPEN
+    return ClaimState.UNKNOWN if status is Status.UNKNOWN else ClaimState.DONE
+
+
+def _spent(status: Status, reserved: Mapping[str, Json]) -> Mapping[str, Json]:
+    """All that was reserved, or each budget's part back where nothing was applied; a late answer comes after that was told."""
+    if status is Status.LATE:
+        return {}
+    return dict.fromkeys(reserved, 0) if status is Status.FAILED else reserved
 
 
 def _flow(detail: str) -> EvidenceError:

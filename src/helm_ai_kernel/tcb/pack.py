@@ -12,15 +12,17 @@ from . import container, fields
 from .checkpoint import Checkpoint
 from .codes import Finding
 from .digest import PREFIX, Digest, digest, text
-from .errors import EvidenceError
+from .errors import EvidenceError, Refused
 from .flows import statement_of
-from .ijson import Json, parse_evidence
+from .ijson import Json, parse, parse_evidence
 from .jcs import canonical
 from .receipt import Receipt
 
 PACK_BYTES_MAX = 1 << 31  # a pack is read into memory whole; beyond two million receipts export a part
 MANIFEST_BYTES_MAX = 1 << 28  # 150 bytes for each entry, and no pack within the bound has more than 1.8 million
 POLICY_BYTES_MAX = 1 << 20  # a policy's manifest: one digest for each of its files
+ARGS_BYTES_MAX = 1 << 22  # a request has at most 1 MiB; its numbers can be longer in canonical form (1e15), not four times
+SALT_BYTES = 32  # before the content of each attachment: without it, who guesses the content can prove the guess
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
@@ -85,12 +87,15 @@ class Mentions:
     """What receipts name: attachments, policies, catalogues."""
 
     attachments: set[Digest] = field(default_factory=set)
+    arguments: set[Digest] = field(default_factory=set)  # of these, those of a call
     policies: set[Digest] = field(default_factory=set)
     catalogs: set[Digest] = field(default_factory=set)
 
     def add(self, receipt: Receipt) -> None:
         body = receipt.body
         self.attachments.update(Digest(str(body[name])) for name in _ATTACHMENTS if name in body)
+        if "args_hash" in body:
+            self.arguments.add(Digest(str(body["args_hash"])))
         if body.get("policy") is not None:
             self.policies.add(Digest(str(body["policy"])))
         if body.get("catalog") is not None:
@@ -181,10 +186,10 @@ class Contents:
     def own_faults(self) -> Iterator[EvidenceError]:
         """Everything whose name is its digest has that digest; every policy is whole."""
         for name in sorted(self._attachments):
-            if digest(self._files[f"attachments/{_hexes(name)}"]) != name:
-                yield EvidenceError(
-                    Finding.REDACTION_MISMATCH, "the content is not what the name says", where=f"attachment {name}"
-                )
+            if digest(self._attachment(name)) != name:
+                yield _redaction("the content is not what the name says", f"attachment {name}")
+            if len(self._attachment(name)) < SALT_BYTES:
+                yield _redaction(f"it is shorter than its salt of {SALT_BYTES} bytes", f"attachment {name}")
         for name in sorted(self._catalogs):
             if digest(self._files[f"catalog/{_hexes(name)}.json"]) != name:
                 yield _mismatch("the content is not what the name says", f"catalogue {name}")
@@ -207,11 +212,17 @@ class Contents:
                     "a receipt names it and it is not here" if name in named else "no receipt names it", f"{kind} {name}"
                 )
         for name in sorted(self._attachments - mentions.attachments):
-            yield EvidenceError(Finding.REDACTION_MISMATCH, "no receipt names it", where=f"attachment {name}")
+            yield _redaction("no receipt names it", f"attachment {name}")
+        for name in sorted(self._attachments & mentions.arguments):
+            if not _is_arguments(self._attachment(name)[SALT_BYTES:]):
+                yield _redaction("it is no canonical object, and a decision names it as arguments", f"attachment {name}")
         absent = tuple(sorted(mentions.attachments - self._attachments))
         if absent != withheld:
             detail = f"`withheld` lists {len(withheld)} attachments, and not exactly the {len(absent)} that are named and absent"
-            yield EvidenceError(Finding.REDACTION_MISMATCH, detail, where="manifest")
+            yield _redaction(detail, "manifest")
+
+    def _attachment(self, name: Digest) -> bytes:
+        return self._files[f"attachments/{_hexes(name)}"]
 
     def _whole(self, policy: Digest, names: set[str]) -> Digest:
         folder = f"policy/{_hexes(policy)}/"
@@ -237,9 +248,22 @@ def _bound(manifest: bytes) -> Digest:
     return fields.digest(body, "catalog")
 
 
+def _is_arguments(content: bytes) -> bool:
+    """One canonical object, as the kernel dispatches it."""
+    try:
+        value = parse(content, bytes_max=ARGS_BYTES_MAX)
+        return type(value) is dict and canonical(value) == content
+    except Refused:
+        return False
+
+
 def _hexes(name: Digest) -> str:
     return name.removeprefix(PREFIX)
 
 
 def _mismatch(detail: str, where: str) -> EvidenceError:
     return EvidenceError(Finding.MANIFEST_MISMATCH, detail, where=where)
+
+
+def _redaction(detail: str, where: str) -> EvidenceError:
+    return EvidenceError(Finding.REDACTION_MISMATCH, detail, where=where)

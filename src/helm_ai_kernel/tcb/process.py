@@ -1,0 +1,102 @@
+"""Which process of the kernel said what: a log is one process after another, each within one session of principal `kernel`.
+
+A process begins with the start of that session, which ends whatever was open before: one writer holds a log at a time. What the
+process before left open is recovered and concluded as UNKNOWN before anything else is said (`docs/spec/verification.md`, V10).
+"""
+
+from .codes import Finding
+from .decision import Status
+from .digest import Digest
+from .errors import EvidenceError
+from .receipt import Kind, Receipt
+
+KERNEL = "kernel"  # the principal of sessions for what is not a call's
+_KERNELS = frozenset({Kind.STATEMENT, Kind.HOLD, Kind.RECOVERY})  # said in the kernel's session only
+
+
+class Processes:
+    """The sessions of a log and the intents that cross them. `append` takes the receipts in log order."""
+
+    def __init__(self) -> None:
+        self._kernel = ""  # the kernel's session, while it is open
+        self._sessions: set[str] = set()  # of this process
+        self._open: set[str] = set()  # of these, those that did not end
+        self._past: set[str] = set()  # sessions of the processes before
+        self._intents: dict[Digest, str] = {}  # -> the session of each
+        self._unsettled: set[Digest] = set()  # intents without an outcome
+        self._owed: set[Digest] = set()  # intents of the processes before, until this one says that they are UNKNOWN
+        self._unrecovered = False  # something was left open, and this process did not say so yet
+
+    def append(self, receipt: Receipt) -> None:
+        """Raises `EvidenceError(FLOW_INVALID)`; goes on behind it as if it were none."""
+        try:
+            if not _begins(receipt):  # a process may follow at any point, because the one before may have died at any
+                self._check(receipt)
+        finally:
+            self._take(receipt)
+
+    def _check(self, receipt: Receipt) -> None:
+        kernels = receipt.session == self._kernel
+        if receipt.session in self._past:
+            raise _flow("is of a session that ended when a later process began")
+        if not self._kernel:
+            raise _flow("comes where no session of the kernel is open")
+        if receipt.kind in _KERNELS and not kernels:
+            raise _flow("is told in a session that is not the kernel's")
+        if receipt.kind is Kind.DECISION and kernels:
+            raise _flow("decides a call in the kernel's own session")
+        if receipt.kind is Kind.RECOVERY and receipt.seq != 1:
+            raise _flow("recovers after a process began to say other things")
+        if receipt.kind is Kind.OUTCOME:
+            self._outcome(receipt)
+        elif receipt.kind is not Kind.RECOVERY and (self._unrecovered or self._owed):
+            raise _flow("comes before what the process before left open was recovered")
+        if _ends(receipt) and kernels and self._open != {receipt.session}:
+            raise _flow("ends the kernel's session before the others")
+
+    def _outcome(self, receipt: Receipt) -> None:
+        decision = Digest(str(receipt.body["decision"]))
+        session = self._intents.get(decision)
+        if session is None:
+            return  # an orphan, which is a finding of the flows
+        if session in self._past and receipt.status is not Status.UNKNOWN:
+            raise _flow("tells more than UNKNOWN of a call of an earlier process")
+        if decision in self._owed and self._unrecovered:
+            raise _flow("comes before the recovery that it is a part of")
+        if receipt.session != (session if session in self._open else self._kernel):
+            raise _flow("is told in a session that is neither its decision's nor, behind that one's end, the kernel's")
+
+    def _take(self, receipt: Receipt) -> None:
+        if _begins(receipt):
+            self._unrecovered = bool(self._open or self._unsettled)
+            self._owed = set(self._unsettled)
+            self._past |= self._sessions
+            self._sessions, self._open, self._kernel = set(), set(), receipt.session
+        if receipt.session not in self._past:
+            self._sessions.add(receipt.session)
+            self._open.add(receipt.session)
+        if _ends(receipt):
+            self._open.discard(receipt.session)
+            self._kernel = "" if receipt.session == self._kernel else self._kernel
+        if receipt.kind is Kind.RECOVERY:
+            self._unrecovered = False
+        if receipt.is_intent:
+            self._intents[receipt.leaf] = receipt.session
+            self._unsettled.add(receipt.leaf)
+        if receipt.kind is Kind.OUTCOME:
+            settled = Digest(str(receipt.body["decision"]))
+            self._unsettled.discard(settled)
+            self._owed.discard(settled)
+
+
+def _begins(receipt: Receipt) -> bool:
+    """A process, with the start of the kernel's session."""
+    return receipt.kind is Kind.SESSION and receipt.body.get("event") == "start" and receipt.body.get("principal") == KERNEL
+
+
+def _ends(receipt: Receipt) -> bool:
+    return receipt.kind is Kind.SESSION and receipt.body.get("event") == "end"
+
+
+def _flow(detail: str) -> EvidenceError:
+    return EvidenceError(Finding.FLOW_INVALID, detail)
