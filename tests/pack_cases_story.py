@@ -1,10 +1,11 @@
-"""Cases about a kernel that breaks its word: signed with its own keys, told in the right form, and still not what can happen (V10).
+"""Cases about a kernel that breaks its word: signed with its own keys, in the right form, and not what can happen (V10).
 
 Idempotency keys, holds, budgets, and the processes that a log is one after another.
 """
 
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Receipt
@@ -180,6 +181,28 @@ def key_of_another_principal() -> Made:
     log, agent = begun()
     named = first_call(log, agent).body["key"]
     called(log, log.start("other-agent"), key=named)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def repeat_without_a_claim() -> Made:
+    """A call without a key is answered with the outcome of an earlier one."""
+    log, agent = begun()
+    first = first_call(log, agent)
+    more: Body = {"repeats": first.leaf}
+    args = Digest(str(first.body["args_hash"]))
+    log.decide(agent, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, parents=[first.leaf])
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def repeat_of_another_key() -> Made:
+    """A call is answered with the outcome of a call with another key."""
+    log, agent = begun()
+    first = first_call(log, agent)
+    other = log.allow(agent, more={"key": log.attach(b"key-2")})
+    log.settle(agent, other.leaf)
+    log.repeat(agent, first, change=lambda body: body.update(repeats=other.leaf))
     return of(log)
 
 

@@ -61,14 +61,13 @@ class Place:
         with self.paths.config.open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def kernel(self, *functions: Callable[..., Any], effect: str = "write") -> Kernel:
-        """Of a program that governs these functions; pinned and allowed, whatever was in force before."""
+    def program(self, *functions: Callable[..., Any], effect: str = "write", **said: Any) -> "Program":
+        """One that governs these functions; pinned with what a person `said` of all of them, and allowed."""
         kernel = Kernel(config=self.config)
-        for function in functions:
-            kernel.tool(effect=effect)(function)
-        if functions:
-            self.sign(kernel, kernel.proposal(), OPEN)
-        return kernel
+        program = Program(kernel, {function.__name__: kernel.tool(effect=effect)(function) for function in functions})
+        proposal = kernel.proposal()
+        self.sign(kernel, {**proposal, "tools": [{**tool, **said} for tool in proposal["tools"]]}, OPEN)
+        return program
 
     def sign(self, kernel: Kernel, server: dict[str, Any] | None, policy: bytes | None) -> None:
         """A person pins a server and puts a policy into force."""
@@ -109,6 +108,27 @@ class Place:
         assert report.receipts == len(receipts) == len(pack.lines(pack.read(data)[pack.RECEIPTS]))
         starts, ends = ([r.session for r in receipts if r.body.get("event") == event] for event in ("start", "end"))
         assert sorted(starts) == sorted(ends)
+
+
+@dataclass
+class Program:
+    """Governed functions by name, under one kernel."""
+
+    kernel: Kernel
+    tools: dict[str, Callable[..., Any]]
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return self.tools[name]
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kernel.close()
+
+
+def limits(wall_ms: int) -> dict[str, int]:
+    return {"wall_ms": wall_ms, "output_bytes": 1 << 20}
 
 
 def mcp(place: Place, name: str = "tools", **definitions: str) -> list[str]:

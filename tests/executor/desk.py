@@ -51,6 +51,12 @@ def request(given: Mapping[str, Any]) -> bytes:
     return json.dumps(body | ({"idempotency_key": given["key"]} if "key" in given else {})).encode()
 
 
+def answered(vector: Mapping[str, Any]) -> str | None:
+    """The outcome that the caller of a vector is answered with: that of the call, or of the one that it repeats."""
+    told = [*vector["given"].get("before", ()), *vector["receipts"]]
+    return next((line for line in told if line.startswith("outcome ")), None) if vector["answer"] == "ALLOW" else None
+
+
 def budgets(given: Mapping[str, Any]) -> tuple[Budget, ...]:
     return tuple(Budget(name, calls, Per.DAY) for name, calls in given.get("budget", {}).items())
 
@@ -59,13 +65,15 @@ def budgets(given: Mapping[str, Any]) -> tuple[Budget, ...]:
 class Desk:
     """The far side of the connector. `effects` are the dispatched arguments: what was done, whatever was answered."""
 
-    reply: str = '"done"'  # "failed", "unknown", or the JSON that comes back
+    reply: str = '"done"'  # "failed", "changed", "unknown", or the JSON that comes back
     effects: list[tuple[str, bytes]] = field(default_factory=list)
 
     def do(self, name: str, args: bytes) -> Reply:
         self.effects.append((name, args))
         if self.reply == "failed":
             return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_CONNECTOR_FAILED)
+        if self.reply == "changed":  # since it was pinned
+            return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_MCP_SCHEMA_DRIFT, sub="changed")
         if self.reply == "unknown":
             return Reply(ReplyKind.UNKNOWN, 3)
         return Reply(ReplyKind.OUTPUT, 3, output=self.reply.encode())

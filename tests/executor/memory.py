@@ -6,7 +6,7 @@ there (a crash) or let another one go first (a race). The facts are read, decide
 
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from executor.desk import Desk
@@ -26,6 +26,7 @@ from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import StatementKind
 
 BOOT = "b0" * 16
+HOLDS = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)
 T = TypeVar("T")
 
 
@@ -181,21 +182,33 @@ class MemoryLog:
         failed = outcome.status is Status.FAILED
         for item in intent.windows.items():
             self.used[item] -= failed
-        content: dict[str, Json] = {"decision": decision, "status": outcome.status.value, "ms": outcome.ms}
-        content |= {"contract": outcome.contract and outcome.contract.value, "sub": outcome.sub}
-        content |= {"reason": None if outcome.reason is Reason.OK else outcome.reason.value}
-        content |= {"spent": dict.fromkeys(intent.windows, int(not failed)), "tool_error": outcome.tool_error or None}
-        content |= {"truncated": outcome.truncated or None}
-        content["output_hash"] = None if outcome.output is None else self.keep(outcome.output)
-        said = {name: value for name, value in content.items() if value not in (None, "", {})}
-        receipt = self.append(session, Kind.OUTCOME, said, (decision,))
+        receipt = self._told(session, decision, outcome, dict.fromkeys(intent.windows, int(not failed)))
         if intent.claim is not None:
             intent.claim.outcome = receipt
             intent.claim.state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
-        if outcome.reason is Reason.ERR_CONNECTOR_CONTRACT_DRIFT and intent.tool not in self.holds:
-            said = {"tool": intent.tool, "cause": receipt.leaf, "reason": outcome.reason.value}
-            self.holds[intent.tool] = self.append(self.kernel, Kind.HOLD, said, (receipt.leaf,)).leaf
+        self._hold(intent.tool, receipt, outcome.reason)
         return receipt
+
+    def late(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
+        """An answer after the UNKNOWN."""
+        receipt = self._told(session, intent.leaf, replace(outcome, status=Status.LATE), {})
+        self._hold(str(intent.body["tool"]), receipt, outcome.reason)
+        return receipt
+
+    def _hold(self, tool: str, cause: Receipt, reason: Reason) -> None:
+        if reason in HOLDS and tool not in self.holds:
+            said: dict[str, Json] = {"tool": tool, "cause": cause.leaf, "reason": reason.value}
+            self.holds[tool] = self.append(self.kernel, Kind.HOLD, said, (cause.leaf,)).leaf
+
+    def _told(self, session: Session, decision: Digest, outcome: Outcome, spent: dict[str, Json]) -> Receipt:
+        content: dict[str, Json] = {"decision": decision, "status": outcome.status.value, "ms": outcome.ms}
+        content |= {"contract": outcome.contract and outcome.contract.value, "sub": outcome.sub}
+        content |= {"reason": None if outcome.reason is Reason.OK else outcome.reason.value}
+        content |= {"spent": spent, "tool_error": outcome.tool_error or None}
+        content |= {"truncated": outcome.truncated or None}
+        content["output_hash"] = None if outcome.output is None else self.keep(outcome.output)
+        said = {name: value for name, value in content.items() if value not in (None, "", {})}
+        return self.append(session, Kind.OUTCOME, said, (decision,))
 
     def checkpoint(self) -> bytes:
         leaves = [hashes.raw(receipt.leaf) for receipt in self.receipts]

@@ -41,13 +41,13 @@ def echo(text: str = "a", **more: str) -> dict[str, Any]:
 @cache
 def story() -> MemoryLog:
     """Every flow, a policy that changes, a crash and a restart."""
-    log = MemoryLog((Budget("day", 5, Per.DAY, ("desk/echo",)),))
+    log = MemoryLog((Budget("day", 6, Per.DAY, ("desk/echo",)),))
     host = MemoryHost(log, log.session("agent", "python"), Desk())
     for early in (echo(), {"request": "{"}):
         call(host, early, under=NOTHING)
     log.activate(boundary())
     for vector in vectors():
-        if vector["flow"] not in ("refused_hold", "unary_drift"):
+        if vector["flow"] not in ("refused_hold", "unary_drift", "unary_changed"):
             call(host, vector["given"], vector["given"].get("reply", '"done"'))
     call(host, echo(key="k1"))
     call(host, echo("b", key="k1"))
@@ -111,11 +111,11 @@ def test_the_report_is_one_stable_document() -> None:
         "verdict": "INVALID",
         "exit": 40,
         "decisions": 3,
-        "differs": [{"index": 1, "field": "verdict", "recorded": "ALLOW", "derived": "DENY"}],
-        "not_replayable": [2],
+        "differs": [{"code": "REPLAY_DIFFERS", "index": 1, "field": "verdict", "recorded": "ALLOW", "derived": "DENY"}],
+        "not_replayable": [{"code": "NOT_REPLAYABLE", "index": 2}],
     }
     assert ReplayReport(3, (), (2,)).to_json() | {"decisions": 0} == {
-        "verdict": "INCOMPLETE", "exit": 12, "decisions": 0, "differs": [], "not_replayable": [2],
+        "verdict": "INCOMPLETE", "exit": 12, "decisions": 0, "differs": [], "not_replayable": [{"code": "NOT_REPLAYABLE", "index": 2}],
     }  # fmt: skip
 
 
@@ -319,7 +319,7 @@ CALLS = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(CALLS, st.sampled_from(['"done"', "failed", "unknown", "7"])), min_size=1, max_size=12))
+@given(st.lists(st.tuples(CALLS, st.sampled_from(['"done"', "failed", "changed", "unknown", "7"])), min_size=1, max_size=12))
 def test_whatever_is_called_the_log_replays(calls: list[tuple[dict[str, Any], str]]) -> None:
     log = MemoryLog(budgets({"budget": {"day": 5}}))
     log.activate(boundary())

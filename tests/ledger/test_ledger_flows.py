@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from executor.desk import Desk, boundary, budgets, request, vectors
-from executor.memory import MemoryHost, MemoryLog
+from executor.desk import Desk, answered, boundary, budgets, request, vectors
+from executor.memory import MemoryHost, MemoryLog, summary
 from executor.memory import run as driven
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer
@@ -26,6 +26,7 @@ from helm_ai_kernel.tcb.findings import Exit
 from ledger.home import Home, LedgerHost, check_whole, home, started
 
 ids = [vector["flow"] for vector in vectors()]
+DONE = '"done"'
 
 
 async def world(here: Home, given: Mapping[str, Any]) -> LedgerHost:
@@ -36,6 +37,7 @@ async def world(here: Home, given: Mapping[str, Any]) -> LedgerHost:
         host.desk.reply = "7"
         await execute(request(given), boundary(), host)
     if given.get("before"):
+        host.desk.reply = given.get("before_reply", DONE)
         await execute(request(given), boundary(), host)
     host.desk = Desk(given.get("reply", '"done"'))
     return host
@@ -66,8 +68,7 @@ async def flow(here: Home, vector: Mapping[str, Any], images: Path) -> Answer:
 async def killed(image: Home, start: int, crash: Mapping[str, Any]) -> None:
     assert image.summary(start) == crash["log"]
     ledger = await started(image, boundary())
-    # a start without open intents says that it recovered, and nothing about this call
-    assert image.summary(start + len(crash["log"])) == (crash["recovered"] or ["session start", "recovery"])
+    assert image.summary(start + len(crash["log"])) == crash["recovered"]
     assert not list(ledger.open_intents())
     check_whole(image, ledger.checkpoint)
     ledger.abandon()
@@ -79,8 +80,9 @@ def test_every_flow_and_every_kill_leave_what_the_vector_says(vector: Mapping[st
     (tmp_path / "images").mkdir()
     answer = asyncio.run(flow(here, vector, tmp_path / "images"))
     assert answer.verdict == vector["answer"]
-    ok = vector["receipts"][-1] in ("outcome OK", "decision ALLOW REPEATED")
-    assert answer.output == (b'"done"' if ok else None)
+    outcome = answered(vector)
+    assert (None if answer.outcome is None else summary(answer.outcome)) == outcome
+    assert answer.output == (b'"done"' if outcome == "outcome OK" else None)
     assert here.ended == []
     check_whole(here)
 
@@ -129,9 +131,8 @@ CALLS = st.fixed_dictionaries(
     },
     optional={"key": st.sampled_from(["k", "k", "l"])},
 )
-DONE = '"done"'
 ECHO = {"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k"}
-REPLIES = st.sampled_from([DONE, DONE, DONE, "failed", "unknown", "7"])
+REPLIES = st.sampled_from([DONE, DONE, DONE, "failed", "unknown", "7", "changed"])
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -71,6 +71,9 @@ def test_an_honest_log_is_scrubbed_and_goes_on(tmp_path: Path) -> None:
     [
         ("claims", "DELETE FROM claims WHERE key='a'"),
         ("claims", "UPDATE claims SET state='open' WHERE key='a'"),
+        ("claims", "UPDATE claims SET key='z' WHERE key='a'"),
+        ("claims", "UPDATE claims SET principal='eve' WHERE key='a'"),
+        ("claims", "UPDATE claims SET tool='desk/wipe' WHERE key='a'"),
         ("attachments", "UPDATE attachments SET content=zeroblob(40) WHERE slot=2 AND idx=(SELECT min(outcome) FROM claims)"),
         ("attachments", "INSERT INTO attachments VALUES (0, 0, zeroblob(40))"),
         ("statements", "INSERT INTO statements VALUES ('0', 1)"),

@@ -9,7 +9,7 @@ from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.flows import Flows, statement_of
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from packs import Log, short, story
+from packs import TOOL, Log, short, story
 
 
 def told(log: Log, receipts: list[Receipt] | None = None) -> tuple[Flows, list[Finding]]:
@@ -54,8 +54,7 @@ def test_a_late_answer_resolves_what_was_unknown() -> None:
 def test_one_fault_is_one_finding_and_the_story_goes_on() -> None:
     log = short()
     agent = log.start()
-    drifted = log.settle(agent, log.allow(agent).leaf, Status.DRIFT)
-    hold = log.hold(drifted.leaf)
+    hold = log.drift(agent)
     log.settle(agent, log.allow(agent).leaf)  # allowed while held
     log.release(hold.leaf)
     log.settle(agent, log.allow(agent).leaf)
@@ -65,22 +64,49 @@ def test_one_fault_is_one_finding_and_the_story_goes_on() -> None:
 def test_a_tool_with_two_holds_is_held_until_both_are_released() -> None:
     log = short()
     agent = log.start()
-    first = log.hold(log.receipts[-1].leaf)
-    second = log.hold(first.leaf)
+    first = log.drift(agent)
+    second = log.hold(first.leaf)  # a fault by itself: it is held already
     log.release(first.leaf)
     log.settle(agent, log.allow(agent).leaf)
-    assert told(log)[1] == [Finding.FLOW_INVALID]
+    assert told(log)[1] == [Finding.FLOW_INVALID] * 2
     log.release(second.leaf)
     log.settle(agent, log.allow(agent).leaf)
-    assert told(log)[1] == [Finding.FLOW_INVALID]
+    assert told(log)[1] == [Finding.FLOW_INVALID] * 2
 
 
 def test_a_hold_on_one_tool_stops_no_other() -> None:
     log = short()
     agent = log.start()
-    log.hold(log.receipts[-1].leaf, "demo/sum")
+    log.drift(agent, "demo/sum")
     log.settle(agent, log.allow(agent).leaf)
     assert told(log)[1] == []
+
+
+@pytest.mark.parametrize("status", [Status.OK, Status.FAILED, Status.UNKNOWN])
+@given(st.dictionaries(st.sampled_from(["day", "total"]), st.integers(0, 2)), st.integers(0, 2))
+def test_an_outcome_spends_what_was_reserved_or_gives_all_of_it_back(status: Status, reserved: dict[str, int], unit: int) -> None:
+    log = short()
+    agent = log.start()
+    intent = log.allow(agent, more={"reserved": dict(reserved)} if reserved else {})
+    spent = {name: unit * count for name, count in reserved.items()}
+    log.settle(agent, intent.leaf, status, more={"spent": spent} if reserved else {})
+    due = dict.fromkeys(reserved, 0) if status is Status.FAILED else reserved
+    assert (told(log)[1] == []) == (spent == due)
+
+
+def test_a_key_that_was_dispatched_once_is_dispatched_never_again() -> None:
+    """In whatever state the first call is, also after a restart."""
+    for status in (None, *Status):
+        log = short()
+        agent = log.start()
+        first = log.allow(agent, more={"key": log.attach(b"key-1")})
+        if status is Status.LATE:
+            log.settle(agent, first.leaf, Status.UNKNOWN)
+        if status is not None:
+            log.settle(agent, first.leaf, status)
+        assert told(log)[1] == []
+        log.allow(log.start(), tool="demo/sum" if status is Status.DRIFT else TOOL, more={"key": first.body["key"]})
+        assert told(log)[1] == [Finding.FLOW_INVALID]
 
 
 def test_what_a_statement_changes_is_in_force_also_after_a_fault() -> None:

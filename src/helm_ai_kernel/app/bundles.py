@@ -15,11 +15,13 @@ from helm_ai_kernel.tcb.ijson import parse_evidence
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """`*.cedar` and `overlays/*.cedar` as a person left them. What is neither is refused: a misspelt folder must not lose a rule."""
+    """`*.cedar` and `overlays/*.cedar` as a person left them. All else is refused: a misspelt folder must not lose a rule."""
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        known = name.as_posix() in ("overlays", "tests") or (name.suffix == ".cedar" and name.parent.as_posix() in (".", "overlays"))
+        known = name.as_posix() in ("overlays", "tests") or (
+            name.suffix == ".cedar" and name.parent.as_posix() in (".", "overlays")
+        )
         if not known:
             detail = f"`{path}` is no policy file: `*.cedar` and `overlays/*.cedar` are (policy tests are not built yet)"
             raise Refused(Reason.ERR_POLICY_ERROR, detail, hint=f"move it out of `{folder}`")

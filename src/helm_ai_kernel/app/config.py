@@ -34,6 +34,7 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 """
 
 SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also the name of a file
+_PRINCIPAL = re.compile(r"[!-~]{1,64}\Z")
 KERNEL = "kernel"  # the principal of the kernel's own session
 
 _KNOWN: Mapping[str, frozenset[str]] = {
@@ -142,6 +143,8 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
     kernel, approval = table.get("kernel", {}), table.get("approval", {})
     agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
     key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
+    if not _PRINCIPAL.match(agent):
+        raise _wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
     if agent == KERNEL:
         raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):

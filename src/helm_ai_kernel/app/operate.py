@@ -32,7 +32,7 @@ from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 from .bundles import documents, read_files, stored_policy
 from .config import SERVER, Config, Paths, Upstream
 from .home import now
-from .runtime import Runtime
+from .runtime import Runtime, open_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,15 @@ async def activate(runtime: Runtime, proposal: Proposal, signers: Sequence[Signe
 async def release(runtime: Runtime, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
     """Let a held tool be called again."""
     return await _enact(runtime, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers, {})
+
+
+def cover_tail(config: Config) -> None:
+    """After a crash, sign for what the dead process had committed; where a kernel runs, it does so by itself."""
+    try:
+        open_ledger(config).abandon()
+    except OutsideError as e:
+        if e.reason is not Reason.ERR_STORE_LOCKED:
+            raise
 
 
 def save_catalog(paths: Paths, server: dict[str, Any]) -> None:

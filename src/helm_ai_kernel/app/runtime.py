@@ -17,6 +17,7 @@ from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
+from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
@@ -34,6 +35,15 @@ from helm_ai_kernel.tcb.statement import Statement
 
 from .bundles import stored_policy
 from .config import Config
+
+
+def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
+    """Take the lock and check what is there; nothing is answered before `begin`."""
+    folder = config.paths.store
+    execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
+    log = keyfile.read_machine(config.paths.keys / "log", Purpose.LOG)
+    ink = Ink(execution, trustlog.load(folder / TRUST), __version__)
+    return Ledger.open(folder, ink=ink, log_key=log, budgets=config.budgets, end=end)
 
 
 class Runtime:
@@ -61,12 +71,7 @@ class Runtime:
         end: Callable[[str], None] = end_process,
     ) -> "Runtime":
         """Take the lock, verify registry and tail, close what a crash left open, load what is in force."""
-        folder = config.paths.store
-        registry = trustlog.load(folder / TRUST)
-        execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
-        log = keyfile.read_machine(config.paths.keys / "log", Purpose.LOG)
-        ink = Ink(execution, registry, __version__)
-        ledger = Ledger.open(folder, ink=ink, log_key=log, budgets=config.budgets, end=end)
+        ledger = open_ledger(config, end)
         runtime = cls(config, ledger, connectors or {})
         try:
             clean = await ledger.begin(client or "helm-ai-kernel " + __version__)
@@ -211,7 +216,7 @@ class SessionHost:
             output_salt=output_salt,
             args_salt=decision.salt or None,
             checkpoint=self._ledger.checkpoint,
-            hint=decision.hint,
+            hint=decision.hint if outcome is None or outcome.reason is Reason.OK else reasons.hint(outcome.reason),
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import home
+from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import paths
 from helm_ai_kernel.executor.replay import ReplayReport, replay
 from helm_ai_kernel.ledger.reader import Reader
@@ -31,6 +31,9 @@ def add(commands: Commands) -> None:
     packs = group(commands, "pack", "evidence packs: make, verify, look inside")
     export = command(packs, "export", "write the log's evidence pack", "helm-ai-kernel pack export --out evidence.tar")
     export.add_argument("--out", type=Path, help="where to (default: packs/ in the home, named by log and size)")
+    export.add_argument(
+        "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
+    )
     export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
     export.set_defaults(run=run_export)
     verify = command(
@@ -67,13 +70,14 @@ def _genesis(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
+    operate.cover_tail(settings)
     with Reader(settings.paths.store) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
         name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
         out: Path = args.out or settings.paths.packs / name
-        count = _write(out, reader.jsonl() if args.jsonl else [reader.export()])
+        count = _write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
     emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
     return 0
 

@@ -42,7 +42,8 @@ class Difference:
     derived: Json
 
     def to_json(self) -> dict[str, Json]:
-        return {"index": self.index, "field": self.field, "recorded": self.recorded, "derived": self.derived}
+        code = Finding.REPLAY_DIFFERS.value
+        return {"code": code, "index": self.index, "field": self.field, "recorded": self.recorded, "derived": self.derived}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class ReplayReport:
             "exit": int(self.exit),
             "decisions": self.decisions,
             "differs": [difference.to_json() for difference in self.differs],
-            "not_replayable": list(self.not_replayable),
+            "not_replayable": [{"code": Finding.NOT_REPLAYABLE.value, "index": index} for index in self.not_replayable],
         }
 
 

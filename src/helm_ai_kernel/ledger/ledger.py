@@ -201,11 +201,11 @@ class Ledger:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the store without ending sessions: what a crash leaves, for whoever starts next."""
+        """Let go of the store without ending sessions: what a crash leaves, with its checkpoint, for whoever starts next."""
         self._stop.set()
         try:
             self._read.close()
-            self.writer.close(clean=not self._sessions)
+            self.writer.close(clean=self._clean if self.writer.kernel is None else not self._sessions)
         finally:
             self._lock.release()
 

@@ -91,19 +91,19 @@ class Reader:
             raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the policy `{digest}` is damaged", hint="helm-ai-kernel fsck")
         return {"manifest.json": manifest, **{name: self.document(Digest(str(files[name]))) for name in files}}
 
-    def export(self) -> bytes:
-        """The evidence pack of the log up to the stored checkpoint (`docs/spec/pack.md`)."""
+    def export(self, *, attachments: bool = True) -> bytes:
+        """The evidence pack of the log up to the stored checkpoint, with or without contents (`docs/spec/pack.md`)."""
         size = Checkpoint.from_bytes(self.checkpoint).size
         lines = [bytes(row[0]) for row in self._rows("SELECT line FROM receipts WHERE idx < ? ORDER BY idx", (size,))]
         named = pack.Mentions()
         for line in lines:
             named.add(Receipt.from_bytes(line))
         rows = self._rows("SELECT content FROM attachments WHERE idx < ?", (size,))
-        attachments = {hashes.digest(bytes(row[0])): bytes(row[0]) for row in rows}
+        kept = {hashes.digest(bytes(row[0])): bytes(row[0]) for row in rows} if attachments else {}
         policies = {digest: self.policy_files(digest) for digest in named.policies}
         catalogs = {digest: self.document(digest) for digest in named.catalogs}
         trust = trustlog.load(self._folder / TRUST).lines
-        return pack.build(lines, self.checkpoint, trust, policies, catalogs, attachments)
+        return pack.build(lines, self.checkpoint, trust, policies, catalogs, kept)
 
     def jsonl(self) -> Iterator[bytes]:
         """Every receipt as it was signed, one line each."""

@@ -27,6 +27,7 @@ from .transaction import Ink, Moment, Session, State, Transaction
 
 INLINE_US = 300.0  # a commit faster than this is cheaper on the loop than two thread switches
 WAL_BYTES_MAX = 4 << 20  # receipts and attachments written before the WAL is folded back into the file
+IDLE_S = 0.05  # after the last group, before its checkpoint is stored too: long for a caller, short for a reader
 GROUP_MAX = 512  # jobs in one transaction: bounds the latency of the first of them
 EXIT_SEALED = 70  # the process's exit code when evidence can no longer be stored
 
@@ -81,6 +82,8 @@ class Writer:
         self._busy = False
         self._commit_us = 0.0
         self._wal_bytes = 0
+        self._noted = signer.last.size  # of the checkpoint that is stored; the newest one is a group ahead
+        self._timer: asyncio.TimerHandle | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     @property
@@ -105,8 +108,20 @@ class Writer:
         result: T = await queued.future
         return result
 
+    def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing was asked for a moment: an empty group stores the newest checkpoint, for whoever reads beside us."""
+        if self._busy or self.sealed:
+            return
+        self._busy = True
+        idle = _Queued(lambda tx: None, loop.create_future())
+        idle.future.add_done_callback(lambda future: future.exception())  # a disk that is full now is the next caller's news
+        self._queue.append(idle)
+        self._drain(loop)
+
     def close(self, *, clean: bool) -> None:
         """Store the last checkpoint, and whether every session was ended."""
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             if not self.sealed:
                 with outside():
@@ -153,8 +168,11 @@ class Writer:
             self._queue = []
         if self._queue:
             loop.call_soon(self._drain, loop)
-        else:
-            self._busy = False
+            return
+        self._busy = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(IDLE_S, self._rest, loop) if self._noted < self.state.frontier.size else None
 
     def _write(self, group: list[_Queued]) -> None:
         """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""
@@ -178,6 +196,7 @@ class Writer:
             self._seal(group, f"{type(e).__name__}: {e}")
             return
         self.state = tx.state
+        self._noted = self._signer.last.size
         try:
             self._signer.extend(tx.frontier, [hashes.raw(receipt.leaf) for receipt in tx.receipts])
         except Exception as e:  # no answer without a checkpoint that covers it
