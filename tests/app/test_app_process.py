@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kernels import OPEN, Place, limits, mcp
+from app.kernels import OPEN, Place, mcp
 from helm_ai_kernel import Kernel
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Upstream
@@ -173,21 +173,17 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def asked(place: Place, command: list[str]) -> dict[str, object]:
+async def pin(runtime: Runtime, place: Place, command: list[str]) -> None:
     doc, refused = await operate.ask("tools", Upstream(tuple(command)))
     assert refused == {}
     operate.classify(doc, ["write"], [])
-    return doc
+    await place.signing(doc, OPEN)(runtime)
 
 
 def test_the_processes_of_upstreams_are_gone_when_the_kernel_is_closed(place: Place) -> None:
     command = mcp(place, say="says it")
-
-    async def pin(runtime: Runtime) -> None:
-        await place.signing(await asked(place, command), OPEN)(runtime)
-
     with Kernel(config=place.config) as kernel:
-        kernel.run(pin)
+        kernel.run(lambda runtime: pin(runtime, place, command))
         assert kernel.call("tools/say", {"text": "a"}).reason is Reason.OK
         running = pids(place)[-1]
         assert alive(running)
@@ -210,10 +206,6 @@ def test_an_upstream_outlives_a_policy_but_not_its_own_pins(place: Place) -> Non
         assert pids(place)[-1] != first
     assert not any(alive(pid) for pid in pids(place))
     place.check()
-
-
-async def pin(runtime: Runtime, place: Place, command: list[str]) -> None:
-    await place.signing(await asked(place, command), OPEN)(runtime)
 
 
 def test_an_upstream_whose_definition_changed_is_held_until_it_is_pinned_and_released(place: Place) -> None:
@@ -245,4 +237,3 @@ def test_a_kernel_in_a_store_that_is_gone_says_what_to_do(place: Place) -> None:
     (place.paths.store / "ledger.db").unlink()
     with pytest.raises(OutsideError, match="ERR_EVIDENCE_UNAVAILABLE"):
         Kernel(config=place.config).call("python/note", {})
-    assert limits(1)["wall_ms"] == 1

@@ -19,6 +19,7 @@ from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
@@ -119,6 +120,45 @@ def test_a_retry_after_a_kill_is_a_new_call_or_unknown_or_the_first_outcome(tmp_
     asyncio.run(first())
     for step, expected in RETRIED.items():
         assert asyncio.run(retry(Home(tmp_path / step, here.registry, here.origin))) == expected
+
+
+LATE = {
+    DONE: ["outcome LATE"],
+    "failed": ["outcome LATE ERR_CONNECTOR_FAILED"],
+    "7": ["outcome LATE ERR_CONNECTOR_CONTRACT_DRIFT", "hold ERR_CONNECTOR_CONTRACT_DRIFT"],
+    "changed": ["outcome LATE ERR_MCP_SCHEMA_DRIFT", "hold ERR_MCP_SCHEMA_DRIFT"],
+}
+
+
+@pytest.mark.parametrize("reply", LATE)
+def test_a_late_answer_is_recorded_holds_a_tool_that_drifted_and_changes_no_answer(tmp_path: Path, reply: str) -> None:
+    given = {"tool": "desk/echo", "arguments": {"text": "a"}, "key": "k1"}
+    raw, here, log = request(given), home(tmp_path / "home"), MemoryLog()
+
+    async def told() -> bytes:
+        log.activate(boundary())
+        host = await world(here, {"reply": "unknown"})
+        pure = MemoryHost(log, log.session("agent", "python"), Desk("unknown"))
+        call = boundary().admit(raw)
+        assert isinstance(call, Call)
+        first, again = await execute(raw, boundary(), host), driven(execute(raw, boundary(), pure))
+        start, since = len(here.receipts()), len(log.receipts)
+        late = boundary().judge(call, Desk(reply).do("echo", call.args))
+        await host.ledger.late(host.session, first.decision, late)
+        log.late(pure.session, again.decision, late)
+        assert here.summary(start) == log.summary(since) == LATE[reply]
+        held = len(LATE[reply]) == 2
+        for answer in (await execute(raw, boundary(), host), driven(execute(raw, boundary(), pure))):
+            assert answer.reason is (Reason.ERR_TOOL_HALTED if held else Reason.ERR_OUTCOME_UNKNOWN) and answer.output is None
+        assert len(host.desk.effects) == 1
+        await host.ledger.close()
+        return host.ledger.checkpoint
+
+    evidence = here.pack(asyncio.run(told()), boundary())
+    log.end()
+    assert [said(r.body) for r in check_whole(here)] == [said(r.body) for r in log.receipts]
+    report = verify(evidence, genesis=here.registry.genesis, known_head=None)
+    assert report.exit is Exit.VALID, report.to_text()
 
 
 BUDGETS = (Budget("day", 3, Per.DAY, ("desk/echo",)), Budget("session", 5, Per.SESSION), Budget("total", 8, Per.TOTAL))

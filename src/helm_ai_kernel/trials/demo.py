@@ -24,7 +24,8 @@ from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.decision import Facts
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.findings import visible
@@ -63,21 +64,24 @@ class Story:
 
     def call(self, kernel: Kernel, what: str, tool: str, arguments: dict[str, Json], key: str | None = None) -> Answer:
         answer = kernel.call(tool, arguments, key=key)
-        receipt = answer.outcome or answer.decision
-        status = None if answer.outcome is None or answer.outcome.status is None else answer.outcome.status.value
+        shown = "" if answer.output is None else f": {_shown(answer.output)}"
+        self.tell(tool, answer.verdict, answer.reason, answer.outcome, answer.decision, what + shown)
+        return answer
+
+    def tell(self, tool: str, verdict: Verdict, reason: Reason, outcome: Receipt | None, decision: Receipt, what: str) -> None:
+        receipt = outcome or decision
+        status = None if outcome is None or outcome.status is None else outcome.status.value
         self.calls.append(
             {
                 "door": "library",
                 "tool": tool,
-                "verdict": answer.verdict.value,
-                "reason": answer.reason.value,
+                "verdict": verdict.value,
+                "reason": reason.value,
                 "outcome": status,
                 "receipt": {"leaf": receipt.leaf, "index": receipt.index, "session": receipt.session, "seq": receipt.seq},
             }
         )
-        shown = "" if answer.output is None else f": {_shown(answer.output)}"
-        self.say(f"  {answer.verdict.value:<9}{answer.reason.value:<30}{status or '-':<9}{what}{shown}")
-        return answer
+        self.say(f"  {verdict.value:<9}{reason.value:<30}{status or '-':<9}{what}")
 
 
 def _shown(output: bytes) -> str:
@@ -183,7 +187,11 @@ def _after_crash(kernel: Kernel, desk: Desk, story: Story) -> None:
         return runtime.recovered
 
     count = kernel.run(recovered)
-    story.say(f"  the next start recorded {count} outcome UNKNOWN; the effect happened {desk.count('crashes.txt')} time")
+    story.say(f"  the next start closed {count} open intent as UNKNOWN; the effect happened {desk.count('crashes.txt')} time")
+    with Reader(kernel.config.paths.store) as reader:
+        outcome = next(receipt for receipt in reader.receipts() if receipt.status is Status.UNKNOWN)
+        decision = reader.find(str(outcome.body["decision"]))
+    story.tell("desk/crash", Verdict.ALLOW, outcome.reason, outcome, decision, "the call that was lost, as the log now has it")
     story.call(kernel, "a retry with the same key: not run again", "desk/crash", {"text": "the effect happened"}, "crash-1")
 
 
