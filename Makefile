@@ -44,7 +44,7 @@ check: setup
 
 # The exhaustive forms of what `make test` samples: every bit, every storage system call.
 faults: setup .envs/upstream/ready
-	@$(BIN)/python -m pytest -m whole --override-ini addopts="-q"
+	@$(BIN)/python -m pytest -m whole
 
 bench: setup
 	@$(BIN)/helm-ai-kernel bench

@@ -82,6 +82,20 @@ def pin_drifted() -> Made:
     return of(log)
 
 
+@case(Exit.VALID)
+def late_drift() -> Made:
+    """An answer that came late broke its contract: the tool is held."""
+    log, agent = begun()
+    log.hold(drifted_late(log, agent).leaf)
+    return of(log)
+
+
+def drifted_late(log: Log, agent: str) -> Receipt:
+    intent = log.allow(agent)
+    log.settle(agent, intent.leaf, Status.UNKNOWN)
+    return log.settle(agent, intent.leaf, Status.LATE, more={"reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value})
+
+
 # idempotency keys
 
 
@@ -196,6 +210,16 @@ def repeat_without_a_claim() -> Made:
 
 
 @case(Exit.INVALID, Finding.FLOW_INVALID)
+def repeat_that_read_other_arguments() -> Made:
+    """A call is answered with an earlier outcome, and read that its arguments are not the same."""
+    log, agent = begun()
+    first = first_call(log, agent)
+    other = log.facts(claim=Claim(first.leaf, ClaimState.DONE, same_args=False))
+    log.repeat(agent, first, change=lambda body: body.update(facts=other))
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
 def repeat_of_another_key() -> Made:
     """A call is answered with the outcome of a call with another key."""
     log, agent = begun()
@@ -233,6 +257,15 @@ def pin_drifted_and_not_held() -> Made:
     """An upstream tool was not the pinned one any more, was not held, and was called again."""
     log, agent = begun()
     log.settle(agent, log.allow(agent).leaf, Status.FAILED, more=DRIFTED_PIN)
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def drifted_late_and_not_held() -> Made:
+    """An answer that came late broke its contract, the tool was not held, and was called again."""
+    log, agent = begun()
+    drifted_late(log, agent)
     called(log, agent)
     return of(log)
 

@@ -33,18 +33,21 @@ class Gate:
         return "done"
 
 
-def served(place: Place, body: Callable[[Runtime, Gate], Coroutine[Any, Any, None]], **said: Any) -> None:
+def served(place: Place, body: Callable[[Runtime, Gate], Coroutine[Any, Any, None]], *, closes: bool = False) -> None:
+    """`closes`: the body closes the kernel itself."""
+
     async def main() -> None:
         gate = Gate()
         hands = PythonConnector((gate.note,))
-        proposal = [{**entry(name, raw, effect="write"), **said} for name, raw in hands.definitions.items()]
+        proposal = [entry(name, raw, effect="write") for name, raw in hands.definitions.items()]
         runtime = await Runtime.open(place.config, connectors={"python": hands})
         try:
             await place.signing(server_doc("python", {"kind": "python"}, proposal), OPEN)(runtime)
             await body(runtime, gate)
         finally:
             gate.opened.set()
-            await runtime.close()
+            if not closes:
+                await runtime.close()
 
     asyncio.run(main())
     place.check()
@@ -115,10 +118,7 @@ def test_closing_waits_for_calls_and_refuses_new_ones(place: Place) -> None:
         assert (await asked).reason is Reason.OK
         await closing
 
-    async def main() -> None:
-        pass
-
-    served_once(place, body)
+    served(place, body, closes=True)
     assert place.told() == ["decision ALLOW OK python/note", "outcome OK"]
 
 
@@ -129,21 +129,11 @@ def test_closing_in_a_hurry_leaves_nothing_open(place: Place) -> None:
         await runtime.close(within_s=0.0)
         assert (await asked).reason is Reason.ERR_OUTCOME_UNKNOWN
 
-    served_once(place, body)
-    assert place.told() == ["decision ALLOW OK python/note", "outcome UNKNOWN ERR_OUTCOME_UNKNOWN closed"]
-
-
-def served_once(place: Place, body: Callable[[Runtime, Gate], Coroutine[Any, Any, None]]) -> None:
-    """The same, where the body closes the kernel itself."""
-
-    async def closed(runtime: Runtime, gate: Gate) -> None:
-        await body(runtime, gate)
-        runtime.close = nothing  # type: ignore[method-assign]
-
-    async def nothing(**_: Any) -> None:
-        pass
-
-    served(place, closed)
+    served(place, body, closes=True)
+    assert [told.split()[:3] for told in place.told()] == [
+        ["decision", "ALLOW", "OK"],
+        ["outcome", "UNKNOWN", "ERR_OUTCOME_UNKNOWN"],
+    ]
 
 
 def test_a_call_is_let_in_whole_or_not_at_all_when_the_kernel_closes_at_once(place: Place) -> None:
@@ -154,7 +144,7 @@ def test_a_call_is_let_in_whole_or_not_at_all_when_the_kernel_closes_at_once(pla
         await runtime.close()
         assert (await asked).reason is Reason.OK
 
-    served_once(place, body)
+    served(place, body, closes=True)
 
 
 def test_a_budget_is_counted_across_restarts_and_says_which_it_is(place: Place) -> None:
@@ -172,7 +162,7 @@ def test_a_budget_is_counted_across_restarts_and_says_which_it_is(place: Place) 
         program["note"]()
     with place.program(note, other) as program:
         program["note"]()
-        with pytest.raises(Denied, match="ERR_BUDGET_EXHAUSTED.*few") as caught:
+        with pytest.raises(Denied, match=r"ERR_BUDGET_EXHAUSTED.*few") as caught:
             program["note"]()
         assert "the budget `few` has no call left" in caught.value.hint
         program["other"]()

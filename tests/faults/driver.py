@@ -31,17 +31,19 @@ from helm_ai_kernel.tcb.statement import StatementKind, sign
 
 AT = "2026-11-23T00:00:00.000Z"
 ROOT = SecretKey.from_seed(b"r" * 32, Purpose.ROOT)
-EXECUTION = SecretKey.from_seed(b"e" * 32, Purpose.EXECUTION)
 APPROVAL = SecretKey.from_seed(b"a" * 32, Purpose.APPROVAL)
-LOG = SecretKey.from_seed(b"l" * 32, Purpose.LOG)
+SEEDS = {Purpose.EXECUTION: b"e" * 32, Purpose.LOG: b"l" * 32}
+EXECUTION, LOG = (SecretKey.from_seed(seed, purpose) for purpose, seed in SEEDS.items())
+FIRST = Registry.replay([trust.genesis([(ROOT, "owner")], threshold=1, at=AT, nonce="0" * 32)])
+ORIGIN = f"{FIRST.deployment}/{'0' * 16}"
 CATALOG = canonical({"v": 1, "servers": []})
 POLICY = canonical({"v": 1, "catalog": digest(CATALOG), "files": {}, "protected": []})
 IN_FORCE = {"policy": digest(POLICY), "catalog": digest(CATALOG)}
 KEYS = ("k0", "k1")
 LEFT = ("k0", "left")  # of them `leave` settles none
 CALLERS, OWN = 16, 4  # of `crowd`: each caller has so many keys of its own, and all want `KEYS` too
-INLINE = Pace(inline_us=1e9, wal_bytes_max=3000)  # the WAL is folded every few receipts
-THREAD = Pace(inline_us=-1.0, wal_bytes_max=3000)
+INLINE = Pace(inline_us=1e9, wal_bytes_max=3000, idle_s=3600)  # the WAL is folded every few receipts, and nothing depends on time
+THREAD = Pace(inline_us=-1.0, wal_bytes_max=3000, idle_s=3600)
 TRIES = 3
 TELLS = __name__ == "__main__"
 REFUSED = 3  # exit code: the store said no, in words
@@ -58,13 +60,11 @@ def make(folder: Path) -> None:
     store(folder).mkdir(parents=True)
     (folder / "home" / "helm.toml").write_text("")
     (folder / "home" / "packs").mkdir()
-    registry = Registry.replay([trust.genesis([(ROOT, "owner")], threshold=1, at=AT, nonce="0" * 32)])
-    origin = f"{registry.deployment}/{'0' * 16}"
-    registry = registry.fold(trust.add(registry, APPROVAL, "owner", None, at=AT, roots=[ROOT]))
+    registry = FIRST.fold(trust.add(FIRST, APPROVAL, "owner", None, at=AT, roots=[ROOT]))
     for key, name in ((EXECUTION, "kernel-execution"), (LOG, "kernel-log")):
-        registry = registry.fold(trust.add(registry, key, name, origin, at=AT, roots=[ROOT]))
+        registry = registry.fold(trust.add(registry, key, name, ORIGIN, at=AT, roots=[ROOT]))
     trustlog.create(store(folder) / ledger.TRUST, registry)
-    ledger.create(store(folder), origin=origin, log_key=LOG)
+    ledger.create(store(folder), origin=ORIGIN, log_key=LOG)
 
 
 async def start(folder: Path, pace: Pace = INLINE) -> Ledger:

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from executor.desk import Desk, boundary, request
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger import trustlog
@@ -96,3 +98,25 @@ def test_a_late_answer_to_an_intent_that_is_still_open_is_its_outcome(tmp_path: 
         return outcome.status, left
 
     assert asyncio.run(main()) == (Status.OK, [])
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+def test_a_start_that_is_interrupted_anywhere_leaves_a_log_that_verifies(tmp_path: Path, turns: int) -> None:
+    here = home(tmp_path / "home")
+
+    async def main() -> int:
+        await (await started(here, boundary())).close()
+        ledger = here.open()
+        beginning = asyncio.create_task(ledger.begin("test"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+        ledger.abandon()
+        ledger = await started(here, boundary())
+        await ledger.session("agent", "python", None)
+        await ledger.close()
+        report = checklist.verify(here.pack(ledger.checkpoint, boundary()), genesis=here.registry.genesis, known_head=None)
+        return int(report.exit)
+
+    assert asyncio.run(main()) == 0

@@ -73,7 +73,7 @@ def run_inspect(args: argparse.Namespace) -> int:
         was = before.get(name)
         state = "new" if was is None else "pinned" if was["pin"] == tool["pin"] else "CHANGED since it was pinned"
         no = operate.pinnable(doc, tool)
-        lines += [f"{name}  ({tool['effect']}, {state})", *changes.definition(tool)]
+        lines += [f"{visible(name)}  ({visible(tool['effect'])}, {state})", *changes.definition(tool)]
         lines += [] if no is None else [f"      CANNOT BE PINNED so: {visible(no.detail)}; {visible(no.hint)}"]
     lines += [f"{args.server}/{visible(name)}  REFUSED: {visible(why.detail)}" for name, why in sorted(refused.items())]
     lines.append(f"proposed in {settings.paths.catalog / (args.server + '.json')}")

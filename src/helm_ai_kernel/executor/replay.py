@@ -1,7 +1,7 @@
 """Every decision of a pack, made again from what the pack holds: a verdict that its policy does not yield cannot hide.
 
 Nothing is remembered and nothing is asked: the boundary is rebuilt from the policy that persons' statements put in force, the
-request from its attachments, the facts from the receipt. What was withheld is said, never guessed.
+request from its attachments, the facts from the receipt. What was withheld is said, never guessed: `docs/spec/replay.md`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -20,6 +20,7 @@ class Retry(StrEnum):
     CHANGED = "a retry helps only with a changed request"
     LATER = "a retry of the same call may succeed later"
     NEW_KEY = "a retry helps only with another idempotency key"
+    LATER_NEW_KEY = "a retry may succeed later; a call that had an idempotency key needs another one"
     LOOK_FIRST = "do not retry before someone has looked at what happened"
 
 
@@ -57,9 +58,10 @@ def document() -> str:
 _OPENING = """\
 # Reasons
 
-Every decision and every outcome carries one of these codes. `helm-ai-kernel explain CODE` prints its page. The codes are stable:
-clients may branch on them. A `sub` beside the code, where there is one, is a short machine-readable word and never a value of
-the caller's.
+Every decision carries one of these codes, and so does every hold and every outcome that has something to say: an outcome OK
+carries none. Doors, commands and the library say why they refuse with the same codes. `helm-ai-kernel explain CODE` prints its
+page. The codes are stable: clients may branch on them. A `sub` beside the code, where there is one, is a short machine-readable
+word and never a value of the caller's.
 """
 
 _NOTHING = "nothing: this is the good case"
@@ -68,7 +70,7 @@ _FIX_STORE = "run `helm-ai-kernel fsck`, and repair the disk or restore a backup
 
 PAGES: Mapping[Reason, Page] = MappingProxyType({
     Reason.OK: Page(
-        "The call is allowed, or its outcome is as it should be.",
+        "The call is allowed.",
         Retry.NOT_NEEDED,
         _NOTHING,
         _NOTHING,
@@ -144,22 +146,26 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "have the upstream's author simplify the schema",
     ),
     Reason.ERR_MCP_SCHEMA_DRIFT: Page(
-        "The upstream defines the tool differently from its pin. The tool is held until a person has looked at the"
-        " difference.",
+        "The upstream, or the program, defines the tool differently from its pin. Nothing was applied, and the tool is held"
+        " until a person releases it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "compare (`helm-ai-kernel tools inspect`), then pin the tool again",
+        "compare (`helm-ai-kernel tools inspect`); pin the tool again if the change is right, or have it undone; and"
+        " then, because a pin releases no hold, `helm-ai-kernel tools release`",
     ),
     Reason.ERR_CONNECTOR_CONTRACT_DRIFT: Page(
         "The tool ran, but its output breaks the pinned contract. The output is withheld and the tool is held.",
         Retry.LOOK_FIRST,
         "assume that the effect has happened; tell its user",
-        "look at the outcome's receipt, then release the tool (`helm-ai-kernel tools release`) or pin it again",
+        "look at the outcome's receipt; pin the tool again if its contract is another one now; and then, because a pin"
+        " releases no hold, `helm-ai-kernel tools release`",
     ),
     Reason.ERR_CONNECTOR_FAILED: Page(
-        "The tool was not run, and the connector proves it: the upstream could not be started or refused before it acted.",
-        Retry.LATER,
-        "try again with the same idempotency key",
+        "Nothing was applied, and the connector proves it: the upstream could not be started, the call could not be handed to it"
+        " or was refused before it acted, or the function itself says so. The same idempotency key is answered with"
+        " this outcome again.",
+        Retry.LATER_NEW_KEY,
+        "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
     ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
@@ -231,7 +237,8 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "The tool is held: it broke its contract or its definition changed, and no person has released it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "look at the receipt that the hold names, then `helm-ai-kernel tools release` or `helm-ai-kernel tools pin`",
+        "look at the receipt that the hold names, and compare (`helm-ai-kernel tools inspect`); if the definition changed and"
+        " the change is right, `helm-ai-kernel tools pin`; then `helm-ai-kernel tools release`: a pin releases no hold",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",
@@ -264,10 +271,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "use the kernel that is running, or stop it",
     ),
     Reason.ERR_SEALED: Page(
-        "The kernel has stopped executing because a write of evidence failed in a way that cannot be undone.",
+        "The kernel executes nothing any more. A write of evidence failed in a way that cannot be undone; or the check that"
+        " reads old receipts again behind every start found some that are not the ones that were signed; or the kernel was"
+        " closed.",
         Retry.SAME_ANSWER,
         "tell its user",
-        "run `helm-ai-kernel fsck`, then start the kernel again",
+        "run `helm-ai-kernel fsck`; restore a backup where it finds damage; then start the kernel again",
     ),
 })  # fmt: skip
 

@@ -79,6 +79,7 @@ class Ledger:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key)
                 _check_keys(ink, log_key, state.origin)
+                store.fold(conn)
                 read = store.connect(folder / DATABASE, read_only=True)
             except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
                 conn.close()
@@ -205,7 +206,7 @@ class Ledger:
         self._stop.set()
         try:
             self._read.close()
-            self.writer.close(clean=self._clean if self.writer.kernel is None else not self._sessions)
+            self.writer.close(clean=self._clean)
         finally:
             self._lock.release()
 

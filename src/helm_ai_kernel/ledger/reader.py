@@ -44,12 +44,15 @@ class Reader:
         return int(self._conn.execute("SELECT coalesce(max(idx), -1) + 1 FROM receipts").fetchone()[0])
 
     def receipts(self, *, start: int = 0, session: str = "", newest: int = 0) -> Iterator[Receipt]:
-        """In log order; of one session, or only the `newest` so many."""
+        """In log order; of one session, or of all; of those only the `newest` so many."""
         start = max(start, self.size - newest) if newest else start
         sql = "SELECT idx, line FROM receipts WHERE idx >= ? ORDER BY idx"
         values: tuple[object, ...] = (start,)
         if session:
-            sql, values = "SELECT idx, line FROM receipts WHERE session = ? ORDER BY seq", (bytes.fromhex(session),)
+            own = bytes.fromhex(session)
+            sql = "SELECT idx, line FROM receipts WHERE session = ? AND seq > ? ORDER BY seq"
+            last = self._conn.execute("SELECT coalesce(max(seq), -1) FROM receipts WHERE session = ?", (own,)).fetchone()[0]
+            values = (own, last - newest if newest else -1)
         for index, line in self._rows(sql, values):
             yield Receipt.from_bytes(bytes(line), index)
 

@@ -106,6 +106,13 @@ def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes) -> No
         conn.close()
 
 
+def fold(conn: sqlite3.Connection) -> None:
+    """Write what an earlier process left in the WAL into the file, synced. Where that process ended because a sync failed, its
+    pages are in memory only and count as written (fsyncgate): nothing that is appended behind them would be durable."""
+    with outside():
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def in_memory() -> sqlite3.Connection:
     """The same tables without a disk, for timing what is not the disk."""
     conn = sqlite3.connect(":memory:", isolation_level=None)

@@ -37,10 +37,11 @@ Job = Callable[[Transaction], T]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When the writer takes to its thread, and when it folds the WAL: with small numbers each is reached in few receipts."""
+    """When the writer takes to its thread, folds the WAL, and rests: with other numbers each is reached at once, or never."""
 
     inline_us: float
     wal_bytes_max: int
+    idle_s: float
 
 
 @dataclass(slots=True)
@@ -77,11 +78,12 @@ class Writer:
         self._ink = ink
         self._signer = signer
         self._end = end
-        self._pace = pace or Pace(INLINE_US, WAL_BYTES_MAX)
+        self._pace = pace or Pace(INLINE_US, WAL_BYTES_MAX, IDLE_S)
         self._queue: list[_Queued] = []
         self._busy = False
         self._commit_us = 0.0
         self._wal_bytes = 0
+        self._opened = state.frontier.size
         self._noted = signer.last.size  # of the checkpoint that is stored; the newest one is a group ahead
         self._timer: asyncio.TimerHandle | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -119,18 +121,20 @@ class Writer:
         self._drain(loop)
 
     def close(self, *, clean: bool) -> None:
-        """Store the last checkpoint, and whether every session was ended."""
+        """Store the last checkpoint, and whether every session was ended (`clean`, if nothing was appended since the start)."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._thread is not None:
+            self._thread.shutdown()  # a group that it is in the middle of is written to its end
         try:
             if not self.sealed:
+                if self.state.frontier.size > self._opened:
+                    clean = not self.state.heads
                 with outside():
                     self._conn.execute("BEGIN IMMEDIATE")
                     self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
                     self._conn.execute("COMMIT")
         finally:
-            if self._thread is not None:
-                self._thread.shutdown()
             self._conn.close()
 
     def seal(self, why: str) -> None:
@@ -172,7 +176,7 @@ class Writer:
         self._busy = False
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(IDLE_S, self._rest, loop) if self._noted < self.state.frontier.size else None
+        self._timer = loop.call_later(self._pace.idle_s, self._rest, loop) if self._noted < self.state.frontier.size else None
 
     def _write(self, group: list[_Queued]) -> None:
         """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""

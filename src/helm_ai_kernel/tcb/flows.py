@@ -100,7 +100,7 @@ class Flows:
         self._claim(receipt, first)
         if receipt.verdict is Verdict.DENY:
             return
-        if self._holds.get(tool) or tool in self._drifted:
+        if self._holds.get(tool) or tool in self._drifted:  # a repeat, too: holds are asked before keys
             raise _flow("does not deny a call while its tool is held")
         if self.policy is None:
             raise _flow("does not deny a call before any policy was in force")
@@ -131,8 +131,9 @@ class Flows:
             raise _flow("reads another claim on its key than the log shows")
         if receipt.is_intent:
             raise _flow("dispatches a call whose key was claimed before")
-        if receipt.repeats is not None and (receipt.repeats != first or state is not ClaimState.DONE):
-            raise _flow("repeats what is not the first call with its key, or has no known outcome")
+        done = {"decision": first, "same_args": True, "state": ClaimState.DONE.value}
+        if receipt.repeats is not None and (receipt.repeats != first or claim != done):
+            raise _flow("repeats what is not the first call with its key and arguments, or has no known outcome")
         if receipt.repeats is not None and receipt.body["args_hash"] != intent.args:
             raise _flow("repeats a call with other arguments")
 
@@ -151,7 +152,7 @@ class Flows:
         self._statuses.setdefault(decision, status)
         if earlier is None and status is Status.UNKNOWN:
             self.unknown[decision] = intent.place
-        if status is not Status.LATE and receipt.reason in DRIFTS and not self._holds.get(str(intent.tool)):
+        if receipt.reason in DRIFTS and not self._holds.get(str(intent.tool)):
             self._drifted[str(intent.tool)] = (receipt.leaf, receipt.reason)
         if earlier is None and status is Status.LATE:
             raise _flow("is late where nothing was recorded before")

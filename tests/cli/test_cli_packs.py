@@ -1,0 +1,161 @@
+"""The proof of what happened, in a file: exported, verified with and without what only the verifier can bring, decided again."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.kernels import PASSPHRASE
+from cli.terminal import Terminal
+from helm_ai_kernel.app import home
+from helm_ai_kernel.app.config import Paths
+from helm_ai_kernel.ledger.reader import Reader
+
+
+def note(text: str) -> str:
+    return text
+
+
+@pytest.fixture
+def exported(terminal: Terminal) -> Terminal:
+    """A log with a pack of it, `evidence.tar`."""
+    with terminal.place.program(note) as program:
+        program["note"]("hello")
+        program.kernel.call("python/unknown", {})
+    terminal.done("pack", "export", "--out", "evidence.tar")
+    return terminal
+
+
+def genesis(terminal: Terminal) -> str:
+    return home.trusted(terminal.place.paths.trust)[0]
+
+
+def stranger(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine: the pack, and nothing of ours."""
+    monkeypatch.setenv("HELM_PEOPLE", str(terminal.place.folder / "nobody"))
+    monkeypatch.delenv("HELM_HOME")
+
+
+def test_a_pack_is_one_file_that_says_what_it_is(exported: Terminal) -> None:
+    said = exported.done("pack", "export", "--format", "json").json
+    assert said["bytes"] == Path(said["pack"]).stat().st_size == Path("evidence.tar").stat().st_size
+    assert Path(said["pack"]).parent == exported.place.paths.packs
+    assert Path(said["pack"]).read_bytes() == Path("evidence.tar").read_bytes()
+    inside = exported.done("pack", "show", "evidence.tar", "--format", "json").json
+    assert [row["index"] for row in inside["receipts"]] == list(range(9))
+    assert {"manifest.json", "receipts.jsonl", "checkpoint.txt", "trust.jsonl"} <= {row["name"] for row in inside["files"]}
+    text = exported.done("pack", "show", "evidence.tar").out
+    assert "decision  ALLOW OK python/note" in text
+    assert text.endswith("nothing here was verified; next: helm-ai-kernel pack verify evidence.tar\n")
+    assert sorted(path.name for path in Path().glob(".*evidence*")) == []  # nothing half written is left
+
+
+def test_the_receipts_alone_are_lines_as_they_were_signed(exported: Terminal) -> None:
+    lines = [receipt.line.decode() for receipt in exported.place.receipts()]
+    assert exported.done("pack", "export", "--jsonl").out.splitlines() == lines
+    said = exported.done("pack", "export", "--jsonl", "--out", "receipts.jsonl", "--format", "json").json
+    assert Path(said["receipts"]).read_text().splitlines() == lines
+
+
+def test_this_machine_verifies_its_own_packs_at_once(exported: Terminal) -> None:
+    said = exported("pack", "verify", "evidence.tar", "--format", "json")
+    assert (said.code, said.json["verdict"], said.json["exit"]) == (0, "VALID", 0)
+    assert said.json["not_proven"]
+    text = exported("pack", "verify", "evidence.tar")
+    assert (text.code, text.out.splitlines()[0]) == (0, "VALID (exit 0)")
+
+
+def test_a_stranger_without_the_genesis_gets_unanchored_and_with_it_valid(
+    exported: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = genesis(exported)
+    stranger(exported, monkeypatch)
+    said = exported("pack", "verify", "evidence.tar")
+    assert (said.code, said.out.splitlines()[0]) == (20, "UNANCHORED (exit 20)")
+    assert exported("pack", "verify", "evidence.tar", "--genesis", known).code == 0
+    wrong = exported("pack", "verify", "evidence.tar", "--genesis", "sha256:" + "0" * 64)
+    assert wrong.code == 40
+    assert exported("replay", "evidence.tar", "--verify").code == 20
+    assert exported("replay", "evidence.tar", "--verify", "--genesis", known).code == 0
+    assert exported("replay", "evidence.tar").code == 0  # which verifies nothing, and says only that
+
+
+def test_a_trust_file_of_others_does_not_vouch_for_us(exported: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Paths(exported.place.folder / "other", exported.place.folder / "others")
+    home.init(other, lambda: PASSPHRASE)
+    monkeypatch.setenv("HELM_PEOPLE", str(other.people))
+    assert exported("pack", "verify", "evidence.tar").code == 20
+
+
+def test_a_head_that_was_kept_makes_a_rollback_and_a_fork_visible(exported: Terminal) -> None:
+    store = exported.place.paths.store
+    shutil.copytree(store, "before")
+    with Reader(store) as reader:
+        Path("old.txt").write_bytes(reader.checkpoint)
+    with exported.place.program(note) as program:
+        program["note"]("more")
+    with Reader(store) as reader:
+        Path("new.txt").write_bytes(reader.checkpoint)
+    exported.done("pack", "export", "--out", "new.tar")
+    assert exported("pack", "verify", "new.tar", "--known-head", "old.txt").code == 0
+    assert exported("pack", "verify", "new.tar", "--known-head", "new.txt").code == 0
+    back = exported("pack", "verify", "evidence.tar", "--known-head", "new.txt", "--format", "json")
+    assert (back.code, back.json["axes"]["freshness"]) != (0, "ok")
+    shutil.rmtree(store)
+    shutil.copytree("before", store)  # someone restores a copy and goes on from there
+    with exported.place.program(note) as program:
+        program["note"]("another history")
+    exported.done("pack", "export", "--out", "fork.tar")
+    assert exported("pack", "verify", "fork.tar").code == 0
+    assert exported("pack", "verify", "fork.tar", "--known-head", "new.txt").code == 30
+    missing = exported("pack", "verify", "fork.tar", "--known-head", "nothing.txt")
+    assert (missing.code, missing.error) == (64, "pack verify: `nothing.txt`: no such file or directory")
+
+
+def test_a_recorded_unknown_is_complete_unless_it_must_be_resolved(terminal: Terminal) -> None:
+    def raises() -> None:
+        raise ValueError
+
+    with terminal.place.program(raises) as program:
+        program.kernel.call("python/raises", {})
+    terminal.done("pack", "export", "--out", "evidence.tar")
+    assert terminal("pack", "verify", "evidence.tar").code == 0
+    assert terminal("pack", "verify", "evidence.tar", "--require-resolved").code == 12
+
+
+def test_a_pack_exported_beside_a_running_kernel_verifies(terminal: Terminal) -> None:
+    with terminal.place.program(note) as program:
+        for _ in range(3):
+            program["note"]("a")
+            terminal.done("pack", "export", "--out", "now.tar")
+            assert terminal("pack", "verify", "now.tar").code in (0, 12)  # 12: an intent whose outcome is not covered yet
+            assert terminal("replay", "now.tar").code == 0
+
+
+def test_one_changed_byte_is_invalid_and_nothing_is_decided_from_it(exported: Terminal) -> None:
+    data = bytearray(Path("evidence.tar").read_bytes())
+    at = data.index(b'"verdict":"DENY"')
+    data[at + 11 : at + 15] = b"DENI"
+    Path("changed.tar").write_bytes(data)
+    assert exported("pack", "verify", "changed.tar").code == 40
+    said = exported("replay", "changed.tar", "--verify")
+    assert (said.code, said.out) == (40, "")
+    assert said.err.splitlines()[-1] == "hint: helm-ai-kernel pack verify changed.tar"
+
+
+def test_every_decision_is_derived_again(exported: Terminal) -> None:
+    said = exported("replay", "evidence.tar", "--verify", "--format", "json")
+    assert (said.code, said.json["verdict"], said.json["decisions"], said.json["differs"]) == (0, "VALID", 2, [])
+    assert said.json["verify"]["verdict"] == "VALID"
+    assert "verify" not in exported("replay", "evidence.tar", "--format", "json").json
+    assert exported("replay", "evidence.tar", "--verify").out.splitlines() == [
+        "the pack: VALID", "VALID: 2 decisions, 0 differ, 0 not replayable",
+    ]  # fmt: skip
+
+
+def test_a_file_without_end_is_not_read_to_its_end(exported: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helm_ai_kernel.cli.packs._read.__defaults__", (1 << 16,))
+    for argv, code in ((("pack", "verify", "/dev/zero"), 64), (("replay", "/dev/zero"), 64), (("pack", "show", "/dev/zero"), 2)):
+        said = exported(*argv)
+        assert said.code == code
+        assert "`/dev/zero`: larger than 65536 bytes" in said.error
