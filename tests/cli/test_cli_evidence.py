@@ -6,11 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from app.kernels import Place
 from cli.terminal import Terminal
-from helm_ai_kernel import Denied, Kernel
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.receipt import Receipt
 
 EVIL = "\x1b]0;owned\x07\x1b[2K\rsafe \u202e\u2066text\u2069 \u200b\x9b31m \\u{41} \U0001f600"
 
@@ -125,41 +122,25 @@ def test_a_damaged_receipt_is_a_finding_and_a_hint(used: Terminal) -> None:
     said = used("receipts", "list")
     assert said.code == 1
     assert said.err.splitlines()[-1] == "hint: helm-ai-kernel fsck"
-    with (
-        pytest.raises(Exception, match="ERR_STORE_CORRUPT|ERR_SEALED|fsck") as caught,
-        Kernel(config=used.place.config) as kernel,
-    ):
-        kernel.call("python/note", {"text": "a"})
-    assert not isinstance(caught.value, Denied)
 
 
-def test_the_newest_of_a_million_receipts_are_read_alone(
-    place: Place, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
-) -> None:
-    """A million rows that only look like receipts: whoever reads more of them than it shows fails."""
-    with place.program(note) as program:
-        program["note"]("a")
-    size = len(place.receipts())
-    million, last = 1_000_000, place.receipts()[-1].line
-    with closing(sqlite3.connect(place.paths.store / "ledger.db")) as conn:
-        rows = ((index, index.to_bytes(16, "big"), 0, "session", b"", b"") for index in range(size, million))
-        conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", rows)
-        conn.execute("UPDATE receipts SET line=? WHERE idx=?", (last, million - 1))
+def test_the_newest_of_a_million_receipts_are_read_alone(used: Terminal) -> None:
+    """Rows that are no receipts stand for the others: whoever reads one of them fails."""
+    receipts, million = used.place.receipts(), 1_000_000
+    session = bytes.fromhex(receipts[4].session)
+    with closing(sqlite3.connect(used.place.paths.store / "ledger.db")) as conn:
+        poison = ((index, session, index, "decision", b"", b"") for index in range(100, million, 1000))
+        conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", poison)
+        row = (million - 1, session, million - 1, "decision", b"", receipts[4].line)
+        conn.execute("INSERT INTO receipts VALUES (?,?,?,?,?,?)", row)
         conn.commit()
-    said = terminal.done("receipts", "list", "--newest", "1", "--format", "json").json
-    assert [row["index"] for row in said] == [million - 1]
-    read: list[int] = []
-    whole = Receipt.from_bytes.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        Receipt, "from_bytes", classmethod(lambda cls, line, index=-1: read.append(index) or whole(cls, line, index))
-    )
-    session = place.receipts_of("local") if hasattr(place, "receipts_of") else ""
-    assert session == ""
-    terminal.done("receipts", "list", "--newest", "1")
-    assert read == [million - 1]
+    for argv in (("--newest", "1"), ("--newest", "1", "--session", receipts[4].session)):
+        said = used.done("receipts", "list", *argv, "--format", "json").json
+        assert [row["index"] for row in said] == [million - 1]
+    assert used("receipts", "list", "--newest", "2000").code == 1
 
 
 def test_every_reason_that_a_caller_met_is_explained(used: Terminal) -> None:
     for row in used.done("receipts", "list", "--format", "json").json:
-        if "reason" in row:
+        if row["kind"] in ("decision", "outcome") and "reason" in row:
             assert used.done("explain", row["reason"]).out.startswith(f"## {Reason(row['reason'])}")

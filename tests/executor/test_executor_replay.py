@@ -115,7 +115,8 @@ def test_the_report_is_one_stable_document() -> None:
         "not_replayable": [{"code": "NOT_REPLAYABLE", "index": 2}],
     }
     assert ReplayReport(3, (), (2,)).to_json() | {"decisions": 0} == {
-        "verdict": "INCOMPLETE", "exit": 12, "decisions": 0, "differs": [], "not_replayable": [{"code": "NOT_REPLAYABLE", "index": 2}],
+        "verdict": "INCOMPLETE", "exit": 12, "decisions": 0, "differs": [],
+        "not_replayable": [{"code": "NOT_REPLAYABLE", "index": 2}],
     }  # fmt: skip
 
 
