@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MAY_SKIP
-from needs import APT, ROOT
+from needs import APT, MAY_SKIP, ROOT
 
 SKIPS = """
 import pytest
@@ -23,7 +22,8 @@ def test_mark(): pass
 
 @pytest.mark.parametrize(("ci", "expected"), [("true", {"failed": 1, "error": 1, "skipped": 1}), ("", {"skipped": 3})])
 def test_a_skip_fails_in_ci_unless_it_is_a_corpus_beside_the_checkout(tmp_path: Path, ci: str, expected: dict[str, int]) -> None:
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
+    for name in ("conftest.py", "needs.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "test_skips.py").write_text(SKIPS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     run = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CI": ci}, capture_output=True, text=True)

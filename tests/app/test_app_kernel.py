@@ -24,7 +24,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import parse
 
-ROUNDS = 100_000  # of the kernel's loop; what a test waits for comes after a few of them
+ROUNDS = 5_000  # of the kernel's loop; what a test waits for comes after a few of them
 LONG_S = 60.0  # never reached: a test that waits for it has failed
 
 
@@ -179,7 +179,7 @@ def test_an_async_function_whose_loop_is_closed_before_it_began_has_failed(place
         holder.start()
         loop = asyncio.new_event_loop()
         asked = loop.create_task(program["note"]())
-        loop.run_until_complete(asyncio.sleep(0, loop))
+        loop.run_until_complete(asyncio.sleep(0))
         asked._log_destroy_pending = False  # type: ignore[attr-defined]  # this loop is closed with work to do, on purpose
         loop.close()
         gate.set()
@@ -187,6 +187,23 @@ def test_an_async_function_whose_loop_is_closed_before_it_began_has_failed(place
     assert place.told()[2:] == ["decision ALLOW OK python/note", "outcome FAILED ERR_CONNECTOR_FAILED loop_closed"]
     assert ran == [1]
     place.check()
+
+
+def test_an_async_function_whose_loop_is_busy_past_the_deadline_has_failed_and_never_runs(place: Place) -> None:
+    ran = []
+
+    async def note() -> None:
+        ran.append(1)
+
+    with place.program(note, limits=limits(20)) as program:
+        loop = asyncio.new_event_loop()
+        asked = loop.create_task(program["note"]())
+        loop.run_until_complete(asyncio.sleep(0))
+        until(program.kernel, lambda: place.told()[1:] == ["outcome FAILED ERR_CONNECTOR_FAILED busy"])
+        with pytest.raises(Failed):
+            loop.run_until_complete(asked)
+        loop.close()
+    assert ran == []
 
 
 def test_cancelling_the_caller_undoes_nothing(place: Place) -> None:
@@ -348,6 +365,23 @@ def test_an_interrupt_reaches_the_program_and_the_outcome_is_recorded(place: Pla
         release.set()
     assert place.told() == ["decision ALLOW OK python/interrupts", "outcome OK"]
     place.check()
+
+
+def test_an_interrupt_while_the_kernel_opens_leaves_no_lock_behind(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Runtime.open
+
+    async def interrupted(*args: Any, **kwargs: Any) -> Runtime:
+        os.kill(os.getpid(), signal.SIGINT)
+        return await real(*args, **kwargs)
+
+    monkeypatch.setattr(Runtime, "open", interrupted)
+    kernel, before = Kernel(config=place.config), threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        kernel.call("python/note", {})
+    assert threading.active_count() == before
+    monkeypatch.setattr(Runtime, "open", real)
+    with kernel:
+        assert kernel.call("python/note", {}).reason is Reason.ERR_TOOL_NOT_ALLOWED
 
 
 def test_an_unpinned_function_says_what_a_person_types(place: Place) -> None:

@@ -102,7 +102,7 @@ def test_a_late_answer_of_a_tool_that_is_not_pinned_any_more_is_kept(place: Plac
             await asyncio.sleep(0)
             return False
 
-        assert any("outcome LATE" in place.told() or program.kernel.run(turn) for _ in range(100_000))
+        assert any("outcome LATE" in place.told() or program.kernel.run(turn) for _ in range(5_000))
     place.check()
 
 

@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,24 @@ def test_without_consent_nothing_is_signed_and_nothing_is_written(terminal: Term
     assert said.hint == f"helm-ai-kernel tools pin tools --passphrase-file {terminal.place.passphrase} --yes"
     assert terminal.place.receipts() == []
     assert terminal.type(said.hint).code == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_on_a_terminal_a_person_is_asked_after_they_have_seen_it(terminal: Terminal, answer: bytes, code: int) -> None:
+    served(terminal.place)
+    terminal.done("tools", "inspect", "tools")
+    program = str(Path(sys.executable).with_name("helm-ai-kernel"))
+    controller, tty = pty.openpty()
+    with os.fdopen(controller, "wb", 0) as keyboard, os.fdopen(tty, "rb", 0) as stdin:
+        keyboard.write(answer)
+        ended = subprocess.run(
+            [program, "tools", "pin", "tools", "--passphrase-file", "passphrase"],
+            stdin=stdin, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ended.returncode == code
+    assert "  + tools/say" in ended.stdout
+    assert ended.stderr.startswith("sign and put these pins into force? [y/N] ")
+    assert (terminal.place.receipts() == []) is (code == 1)
 
 
 def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:

@@ -10,10 +10,10 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, overload
 
 from helm_ai_kernel.connectors.output import encode
@@ -29,6 +29,7 @@ from . import operate
 from .config import SERVER, Config, load, paths
 from .results import Denied, Failed, Held, NotReleased, Unknown, Withheld, released
 from .runtime import Runtime, record_late
+from .thread import Running, Work
 
 __all__ = ["Denied", "Failed", "Held", "Kernel", "NotApplied", "NotReleased", "Unknown", "Withheld"]
 
@@ -39,13 +40,6 @@ _ENDED_BY_A_PERSON = frozenset({
     Reason.ERR_TOOL_NOT_ALLOWED, Reason.ERR_TOOL_HALTED, Reason.ERR_MCP_SCHEMA_DRIFT, Reason.ERR_CONNECTOR_CONTRACT_DRIFT,
 })  # fmt: skip
 EXIT_S = 5.0  # what the interpreter's exit waits for calls that nobody waits for any more; then they are UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    loop: asyncio.AbstractEventLoop
-    thread: threading.Thread
-    runtime: Runtime
 
 
 class Kernel:
@@ -63,7 +57,7 @@ class Kernel:
         self._hands = PythonConnector((), on_late=record_late)
         self._effects: dict[str, Effect] = {}
         self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._process: int | None = None  # the one that opened the store
         self._closed = False
 
@@ -98,7 +92,7 @@ class Kernel:
         sent = self._send(tool, arguments, key, asyncio.get_running_loop())
         return self._answered(tool, await asyncio.wrap_future(sent))
 
-    def run(self, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Work[T]) -> T:
         """Run a coroutine on the kernel's own loop and wait for it."""
         self._refuse_own_loop()
         return self._wait(self._submit(work))
@@ -121,10 +115,7 @@ class Kernel:
         if running is None:
             return
         atexit.unregister(self._exit)
-        try:
-            asyncio.run_coroutine_threadsafe(running.runtime.close(within_s=within_s), running.loop).result()
-        finally:
-            _stop(running.loop, running.thread)
+        running.close(within_s)
 
     def __enter__(self) -> "Kernel":
         return self
@@ -164,8 +155,8 @@ class Kernel:
         finally:
             CALLER.reset(token)
 
-    def _submit(self, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> "Future[T]":
-        """Start `work` on the kernel's loop, which the first call opens. `close` waits for whatever was let in before it."""
+    def _submit(self, work: Work[T]) -> "Future[T]":
+        """Start `work` on the kernel's loop, which the first call opens."""
         if self._process not in (None, os.getpid()):  # before the lock, which a fork may have copied in any state
             raise OutsideError(
                 Reason.ERR_STORE_LOCKED,
@@ -173,15 +164,15 @@ class Kernel:
                 hint="make the first call after the fork, and in one process only",
             )
         with self._lock:
-            self._running = running = self._running or self._open()
-            return asyncio.run_coroutine_threadsafe(_kept(running.runtime, work), running.loop)
+            running = self._running or self._open()
+            return running.submit(work)
 
     def _wait(self, future: "Future[T]") -> T:
         with self._hands.waiting():
             return future.result()
 
     def _refuse_own_loop(self) -> None:
-        if self._running is not None and threading.current_thread() is self._running.thread:
+        if self._running is not None and self._running.here:
             raise RuntimeError("an async function waits for the kernel on the kernel's own loop: make it sync, or use `acall`")
 
     def _answered(self, tool: str, answer: Answer) -> Answer:
@@ -196,28 +187,19 @@ class Kernel:
             return replace(answer, hint=home.typed(f"tools release {tool}"))
         return replace(answer, hint=f"permit `{tool}` in {home.policy / 'main.cedar'}, then: {home.typed('policy apply')}")
 
-    def _open(self) -> _Running:
+    def _open(self) -> Running:
         if self._closed:
             raise OutsideError(Reason.ERR_SEALED, "this kernel was closed", hint="make a new Kernel()")
         self._process = os.getpid()
-        loop, opened = asyncio.new_event_loop(), list[Runtime]()
-        thread = threading.Thread(target=_serve, args=(loop, opened), name="helm-kernel", daemon=True)
-        thread.start()
-        opening = asyncio.run_coroutine_threadsafe(self._begin(opened), loop)
+        opening = Runtime.open(self.config, connectors={self.server: self._hands}, client="python library")
         try:
-            _explained(opening.result)
-            self._propose(opened[0])
-        except BaseException:  # an interrupt, too: what was opened meanwhile is closed again
-            opening.cancel()
-            asyncio.run_coroutine_threadsafe(_undo(opened), loop).result()
-            _stop(loop, thread)
+            self._running = running = _explained(lambda: Running.start(opening))
+        except BaseException:
             self._process = None
             raise
         atexit.register(self._exit)
-        return _Running(loop, thread, opened[0])
-
-    async def _begin(self, opened: list[Runtime]) -> None:
-        opened.append(await Runtime.open(self.config, connectors={self.server: self._hands}, client="python library"))
+        self._propose(running.runtime)
+        return running
 
     def _propose(self, runtime: Runtime) -> set[str]:
         """The functions that differ from their pins; what could be pinned is left for `tools pin`. Nothing changes by itself."""
@@ -238,35 +220,8 @@ def _request(tool: str, arguments: dict[str, Any], key: str | None) -> bytes:
     return raw
 
 
-def _serve(loop: asyncio.AbstractEventLoop, opened: list[Runtime]) -> None:
-    """The kernel's thread. Its frame holds what is open: a fork leaves the frame behind, and so the child never closes the
-    parent's SQLite connections, which would harm both (sqlite.org/howtocorrupt.html, 2.6)."""
-    loop.run_forever()
-    opened.clear()
-
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-async def _kept(runtime: Runtime, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
-    task = asyncio.current_task()
-    if task is not None:
-        runtime.keep(task)
-    return await work(runtime)
-
-
 async def _nothing(_: Runtime) -> None:
     pass
-
-
-async def _undo(opened: list[Runtime]) -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*others, return_exceptions=True)
-    for runtime in opened:
-        await runtime.close()
 
 
 def _explained(work: Callable[[], T]) -> T:

@@ -1,0 +1,84 @@
+"""The thread in which a kernel runs beside its program: an event loop of its own, from the first call to the last."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .runtime import Runtime
+
+T = TypeVar("T")
+Work = Callable[[Runtime], Coroutine[Any, Any, T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A runtime, open on a loop that only its thread turns."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    runtime: Runtime
+
+    @classmethod
+    def start(cls, opening: Coroutine[Any, Any, Runtime]) -> "Running":
+        """Open it there and wait for that; what was opened is closed again where that is interrupted."""
+        loop, opened = asyncio.new_event_loop(), list[Runtime]()
+        thread = threading.Thread(target=_serve, args=(loop, opened), name="helm-kernel", daemon=True)
+        thread.start()
+        future = asyncio.run_coroutine_threadsafe(_open(opening, opened), loop)
+        try:
+            future.result()
+        except BaseException:
+            future.cancel()
+            asyncio.run_coroutine_threadsafe(_undo(opened), loop).result()
+            _stop(loop, thread)
+            raise
+        return cls(loop, thread, opened[0])
+
+    @property
+    def here(self) -> bool:
+        """This is the kernel's own thread, which must not wait for itself."""
+        return threading.current_thread() is self.thread
+
+    def submit(self, work: Work[T]) -> "Future[T]":
+        """Start `work` there, in a copy of this context. What is submitted before `close` is waited for by it."""
+        return asyncio.run_coroutine_threadsafe(_kept(self.runtime, work), self.loop)
+
+    def close(self, within_s: float | None) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(self.runtime.close(within_s=within_s), self.loop).result()
+        finally:
+            _stop(self.loop, self.thread)
+
+
+def _serve(loop: asyncio.AbstractEventLoop, opened: list[Runtime]) -> None:
+    """The thread. Its frame holds what is open: a fork leaves the frame behind, and so the child never closes the parent's
+    SQLite connections, which would harm both (sqlite.org/howtocorrupt.html §2.6)."""
+    loop.run_forever()
+    opened.clear()
+
+
+async def _open(opening: Coroutine[Any, Any, Runtime], opened: list[Runtime]) -> None:
+    opened.append(await opening)
+
+
+async def _undo(opened: list[Runtime]) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+    for runtime in opened:
+        await runtime.close()
+
+
+async def _kept(runtime: Runtime, work: Work[T]) -> T:
+    task = asyncio.current_task()
+    if task is not None:
+        runtime.keep(task)
+    return await work(runtime)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
