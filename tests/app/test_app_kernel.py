@@ -382,6 +382,7 @@ def test_an_interrupt_while_the_kernel_opens_leaves_no_lock_behind(place: Place,
     monkeypatch.setattr(Runtime, "open", real)
     with kernel:
         assert kernel.call("python/note", {}).reason is Reason.ERR_TOOL_NOT_ALLOWED
+    place.check()
 
 
 def test_an_unpinned_function_says_what_a_person_types(place: Place) -> None:

@@ -119,7 +119,9 @@ def test_file_and_directory_are_synced(tmp_path: Path, monkeypatch: pytest.Monke
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
     keyfile.write_machine(tmp_path / "key", SEED, Purpose.LOG, LOG)
-    assert synced == [str(tmp_path / "key"), str(tmp_path)]
+    assert [Path(path).parent for path in synced] == [tmp_path, tmp_path.parent]
+    assert Path(synced[0]).name.startswith(".key.") and synced[1] == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["key"], "what it was written as is gone"
 
 
 @settings(CALM, max_examples=60)

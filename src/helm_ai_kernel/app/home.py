@@ -56,6 +56,7 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
             text.replace("{approval}", str(paths.people_keys / "approval")), encoding="utf-8"
         )
         trustlog.sync_directory(partial)
+        remember(paths.trust, made.genesis)  # first: a kernel that is there is one that this machine's verifier knows
         if paths.home.exists():
             paths.home.rmdir()
         os.rename(partial, paths.home)
@@ -63,7 +64,6 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
         shutil.rmtree(partial, ignore_errors=True)
         raise
     trustlog.sync_directory(paths.home.parent)
-    remember(paths.trust, made.genesis)
     return made
 
 

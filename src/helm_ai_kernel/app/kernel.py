@@ -191,7 +191,7 @@ class Kernel:
         if self._closed:
             raise OutsideError(Reason.ERR_SEALED, "this kernel was closed", hint="make a new Kernel()")
         self._process = os.getpid()
-        opening = Runtime.open(self.config, connectors={self.server: self._hands}, client="python library")
+        opening = functools.partial(Runtime.open, self.config, connectors={self.server: self._hands}, client="python library")
         try:
             self._running = running = _explained(lambda: Running.start(opening))
         except BaseException:

@@ -11,6 +11,7 @@ from .runtime import Runtime
 
 T = TypeVar("T")
 Work = Callable[[Runtime], Coroutine[Any, Any, T]]
+Opening = Callable[[], Coroutine[Any, Any, Runtime]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +23,18 @@ class Running:
     runtime: Runtime
 
     @classmethod
-    def start(cls, opening: Coroutine[Any, Any, Runtime]) -> "Running":
-        """Open it there and wait for that; what was opened is closed again where that is interrupted."""
-        loop, opened = asyncio.new_event_loop(), list[Runtime]()
+    def start(cls, opening: Opening) -> "Running":
+        """Open it there and wait for that; what is opened is closed again where the wait is interrupted."""
+        loop, opened = asyncio.new_event_loop(), list["asyncio.Task[Runtime]"]()
         thread = threading.Thread(target=_serve, args=(loop, opened), name="helm-kernel", daemon=True)
         thread.start()
-        future = asyncio.run_coroutine_threadsafe(_open(opening, opened), loop)
         try:
-            future.result()
+            runtime = asyncio.run_coroutine_threadsafe(_open(opening, opened), loop).result()
         except BaseException:
-            future.cancel()
             asyncio.run_coroutine_threadsafe(_undo(opened), loop).result()
             _stop(loop, thread)
             raise
-        return cls(loop, thread, opened[0])
+        return cls(loop, thread, runtime)
 
     @property
     def here(self) -> bool:
@@ -53,22 +52,23 @@ class Running:
             _stop(self.loop, self.thread)
 
 
-def _serve(loop: asyncio.AbstractEventLoop, opened: list[Runtime]) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, opened: "list[asyncio.Task[Runtime]]") -> None:
     """The thread. Its frame holds what is open: a fork leaves the frame behind, and so the child never closes the parent's
     SQLite connections, which would harm both (sqlite.org/howtocorrupt.html §2.6)."""
     loop.run_forever()
     opened.clear()
 
 
-async def _open(opening: Coroutine[Any, Any, Runtime], opened: list[Runtime]) -> None:
-    opened.append(await opening)
+async def _open(opening: Opening, opened: "list[asyncio.Task[Runtime]]") -> Runtime:
+    opened.append(asyncio.ensure_future(opening()))
+    return await opened[0]
 
 
-async def _undo(opened: list[Runtime]) -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*others, return_exceptions=True)
-    for runtime in opened:
-        await runtime.close()
+async def _undo(opened: "list[asyncio.Task[Runtime]]") -> None:
+    """`opened` is empty where the interrupt came before the loop was asked for anything."""
+    for runtime in await asyncio.gather(*opened, return_exceptions=True):
+        if isinstance(runtime, Runtime):
+            await runtime.close()
 
 
 async def _kept(runtime: Runtime, work: Work[T]) -> T:

@@ -58,6 +58,7 @@ class Ledger:
         self._database = database
         self._signed = writer.state.frontier
         self._stop = threading.Event()
+        self._gone = False
         self.scrubbed: asyncio.Task[None] | None = None  # done when everything before this start was hashed again
 
     @classmethod
@@ -192,17 +193,23 @@ class Ledger:
         return bytes(rows[0][0])
 
     async def close(self) -> None:
-        """End every session, the kernel's last; afterwards the log is marked clean."""
-        kernel = self.writer.kernel
-        for session in [s for s in self._sessions.values() if s is not kernel] + ([kernel] if kernel else []):
+        """End every session, the kernel's last; afterwards the log is marked clean. Where the disk is full, call it again."""
+        for session in sorted(self._sessions.values(), key=lambda session: session is self.writer.kernel):
             await self.end_session(session, "closed")
         self._stop.set()
         if self.scrubbed is not None:
             await self.scrubbed
-        self.abandon()
+        try:
+            self.abandon()
+        except OutsideError as e:
+            if e.reason is not Reason.ERR_EVIDENCE_FULL:  # every session has its end: what a full disk lacks is the mark
+                raise
 
     def abandon(self) -> None:
         """Let go of the store without ending sessions: what a crash leaves, with its checkpoint, for whoever starts next."""
+        if self._gone:
+            return
+        self._gone = True
         self._stop.set()
         try:
             self._read.close()
