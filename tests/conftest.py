@@ -1,6 +1,7 @@
 """Makes `tests/` importable (`from corpora import corpus`) and refuses skips that CI must not have."""
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # A property says what holds, not how fast: a busy machine must not fail it. No example database is left in the tree.
 settings.register_profile("helm", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("helm")
+
+# A shell that starts this in the background makes it deaf to interrupts, and every program that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent))
 
