@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,20 @@ class Ledger:
         return self._clean
 
     async def _scrub(self) -> None:
-        try:
-            damage = await asyncio.to_thread(scrub, self._database, self._signed, self._stop)
-        except OutsideError as e:
-            damage = e.detail
+        """In a daemon thread: an interpreter that ends does not wait for it, as it would for an executor's."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[str] = loop.create_future()
+
+        def work() -> None:
+            try:
+                damage = scrub(self._database, self._signed, self._stop)
+            except OutsideError as e:
+                damage = e.detail
+            with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+                loop.call_soon_threadsafe(_tell, found, damage)
+
+        threading.Thread(target=work, name="helm-scrub", daemon=True).start()
+        damage = await found
         if damage:
             self.writer.seal(damage)
 
@@ -225,6 +236,11 @@ class Ledger:
         if self.writer.kernel is None:
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the log has not begun")
         return self.writer.kernel
+
+
+def _tell(found: "asyncio.Future[str]", damage: str) -> None:
+    if not found.done():
+        found.set_result(damage)
 
 
 def _check_keys(ink: Ink, log_key: Signer, origin: str) -> None:

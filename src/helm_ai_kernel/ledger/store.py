@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from helm_ai_kernel.tcb.codes import Reason
@@ -92,9 +92,10 @@ def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes) -> No
     """Write a new, empty store; refuses to overwrite one."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.close(fd)
-    with outside():
-        conn = sqlite3.connect(path, isolation_level=None)
-        conn.execute("PRAGMA journal_mode=WAL")
+    with outside(), closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        if conn.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":  # SQLite says no more than that when it cannot
+            hint = "take a local disk with space: helm-ai-kernel init --home DIR"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"no write-ahead log can be kept beside `{path}`", hint=hint)
         conn.execute("PRAGMA synchronous=FULL")
         conn.execute("BEGIN IMMEDIATE")
         conn.execute(f"PRAGMA application_id={APPLICATION}")
@@ -103,7 +104,6 @@ def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes) -> No
             conn.execute(statement)
         conn.execute("INSERT INTO log VALUES (1, ?, NULL, NULL, ?, ?, 1)", (origin, frontier, checkpoint))
         conn.execute("COMMIT")
-        conn.close()
 
 
 def fold(conn: sqlite3.Connection) -> None:
