@@ -50,6 +50,7 @@ class _Queued:
     future: "asyncio.Future[Any]"
     result: Any = None
     error: Exception | None = None
+    durable: bool = False  # committed and under a signed checkpoint; nothing is answered before, whatever went wrong how
 
 
 def end_process(why: str) -> None:
@@ -115,7 +116,7 @@ class Writer:
         if self._busy or self.sealed:
             return
         self._busy = True
-        idle = _Queued(lambda tx: None, loop.create_future())
+        idle = _Queued(_nothing, loop.create_future())
         idle.future.add_done_callback(lambda future: future.exception())  # a disk that is full now is the next caller's news
         self._queue.append(idle)
         self._drain(loop)
@@ -159,6 +160,9 @@ class Writer:
 
     def _finish(self, loop: asyncio.AbstractEventLoop, group: list[_Queued]) -> None:
         for queued in group:
+            if not queued.durable and queued.error is None:
+                self.seal("a group was not written to its end")
+                queued.error = _sealed(self.sealed)
             if queued.future.done():
                 continue  # its caller went away; what it asked for is durable all the same
             if queued.error is not None:
@@ -176,7 +180,9 @@ class Writer:
         self._busy = False
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(self._pace.idle_s, self._rest, loop) if self._noted < self.state.frontier.size else None
+        asked = any(queued.job is not _nothing for queued in group)  # a full disk is not asked again and again by nobody
+        behind = asked and self._noted < self.state.frontier.size
+        self._timer = loop.call_later(self._pace.idle_s, self._rest, loop) if behind else None
 
     def _write(self, group: list[_Queued]) -> None:
         """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""
@@ -196,14 +202,16 @@ class Writer:
         except sqlite3.DatabaseError as e:
             self._failed(group, translated(e))
             return
-        except Exception as e:  # a job broke its promise: our bug, and the group's state is not known any more
+        except BaseException as e:  # a job broke its promise (a panic in a library too): the group's state is not known any more
             self._seal(group, f"{type(e).__name__}: {e}")
             return
         self.state = tx.state
         self._noted = self._signer.last.size
         try:
             self._signer.extend(tx.frontier, [hashes.raw(receipt.leaf) for receipt in tx.receipts])
-        except Exception as e:  # no answer without a checkpoint that covers it
+            for queued in group:
+                queued.durable = True
+        except BaseException as e:  # no answer without a checkpoint that covers it
             self._seal(group, f"{type(e).__name__}: {e}")
         if self._wal_bytes > self._pace.wal_bytes_max:
             self._fold_wal(group)
@@ -239,6 +247,10 @@ class Writer:
         self._end(why)
         for queued in group:
             queued.error = _sealed(why)
+
+
+def _nothing(tx: Transaction) -> None:
+    """The job of a group that only stores the newest checkpoint."""
 
 
 def _sealed(why: str) -> OutsideError:
