@@ -129,3 +129,9 @@ def test_a_detour_inside_the_path_hides_nothing(detour: str, at: int, encoded: b
 )
 def test_any_value_can_be_looked_at(value: object) -> None:
     assert GUARD.look(value).touches_kernel in (True, False)  # type: ignore[arg-type]
+
+
+def test_a_long_run_of_combining_marks_is_not_put_in_order_but_refused() -> None:
+    text = "/" + "\u0301\u0316" * 200_000  # sorting them would take minutes, in the writer's transaction
+    assert Protected(["/home/u/kernel"]).look({"a": text}).touches_kernel
+    assert not Protected(["/home/u/kernel"]).look({"a": "/na\u0308ive/" + "e\u0301" * 1000}).touches_kernel

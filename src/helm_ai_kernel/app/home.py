@@ -44,7 +44,8 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     `passphrase` is asked for people's key files, which are reused where they exist. Raises `OutsideError` where a home exists.
     """
     check_free(paths)
-    paths.people_keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.people.mkdir(parents=True, exist_ok=True, mode=0o700)  # `parents` would give it the umask's mode
+    paths.people_keys.mkdir(exist_ok=True, mode=0o700)
     root = _person(paths.people_keys / "root", Purpose.ROOT, passphrase)
     person = approval or _person(paths.people_keys / "approval", Purpose.APPROVAL, passphrase)
     partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")

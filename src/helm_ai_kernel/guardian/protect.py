@@ -8,11 +8,13 @@ user ids are for (`docs/spec/policy.md`).
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from helm_ai_kernel.tcb.ijson import Json
 
+MARKS_MAX = 30  # combining marks in a row (UAX #15, stream-safe text); putting more of them in order takes quadratic time
 DECODES_MAX = 8  # nobody writes %2525…; what is still encoded after so many rounds counts as naming the directory
 
 
@@ -51,6 +53,8 @@ class Protected:
         if "/" not in text and "\\" not in text and "%" not in text:
             return False  # no absolute path is spelt without one of them
         for _ in range(DECODES_MAX):
+            if not text.isascii() and _marks(text) > MARKS_MAX:
+                return True  # no name is written so; what it would become is not worked out
             text = _folded(text)
             if any(path in text for path in self._texts) or self._named_by_parts(text):
                 return True
@@ -75,6 +79,12 @@ class Protected:
                 if any(part.startswith(names[-1]) and at[-len(names) : -1] == names[:-1] for names in self._names):
                     return True
         return False
+
+
+def _marks(text: str) -> int:
+    """The longest run of combining marks."""
+    runs = groupby(text, lambda char: unicodedata.combining(char) != 0)
+    return max((sum(1 for _ in run) for marked, run in runs if marked), default=0)
 
 
 def _folded(text: str) -> str:

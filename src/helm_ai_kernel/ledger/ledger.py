@@ -117,8 +117,8 @@ class Ledger:
         def work() -> None:
             try:
                 damage = scrub(self._database, self._signed, self._stop)
-            except OutsideError as e:
-                damage = e.detail
+            except Exception as e:  # what cannot be checked is not whole
+                damage = e.detail if isinstance(e, OutsideError) else f"{type(e).__name__}: {e}"
             with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
                 loop.call_soon_threadsafe(_tell, found, damage)
 
