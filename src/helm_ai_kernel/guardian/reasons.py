@@ -66,7 +66,7 @@ word and never a value of the caller's.
 
 _NOTHING = "nothing: this is the good case"
 _TELL = "tell its user which tool was refused and why; use a tool that is allowed"
-_FIX_STORE = "run `helm-ai-kernel fsck`, and repair the disk or restore a backup"
+_FIX_STORE = "run `helm-ai-kernel fsck` and repair the disk; never put an older copy back: it forgets calls that were made"
 
 PAGES: Mapping[Reason, Page] = MappingProxyType({
     Reason.OK: Page(
@@ -276,7 +276,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         " closed.",
         Retry.SAME_ANSWER,
         "tell its user",
-        "run `helm-ai-kernel fsck`; restore a backup where it finds damage; then start the kernel again",
+        "run `helm-ai-kernel fsck`, repair what it names (an older copy forgets calls that were made), and start again",
     ),
 })  # fmt: skip
 
