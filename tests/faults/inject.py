@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Ended:
     said: list[str]  # of this process and of those before it in the same folder
     calls: list[tuple[Place, bool]] = field(repr=False)  # and whether it failed by injection; without a file it is no place
     said_after: list[str]  # what the driver still said behind the first fault
+    trace: list[str] = field(repr=False)
 
     @property
     def struck(self) -> Place | None:
@@ -56,17 +57,17 @@ class Ended:
 
 
 def run(command: Sequence[str], folder: Path, *options: str) -> Ended:
-    trace, said = folder / "trace", folder / "said"
+    trace, told = folder / "trace", folder / "said"
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HELM_PEOPLE": str(folder / "people")}
     fast = [] if any(KILL in option for option in options) else ["--seccomp-bpf"]  # with it, strace injects no signals
     strace = [needs("strace"), "-f", "-y", "-qq", *fast, "-o", str(trace), "-e", f"trace={TRACED}", *options]
-    with said.open("ab") as out:
+    with told.open("ab") as out:
         ended = subprocess.run([*strace, *command], stdout=out, stderr=subprocess.PIPE, env=env, timeout=TIMEOUT_S, check=False)
     lines = trace.read_text(errors="replace").splitlines()
     struck = next((n for n, line in enumerate(lines) if "(INJECTED)" in line), len(lines))
-    after = [word for line in lines[struck:] if (word := _said(line)) is not None]
-    words = said.read_text().splitlines()
-    return Ended(ended.returncode, ended.stderr.decode(errors="replace"), words, list(_calls(lines, folder)), after)
+    after = [word for line in lines[struck:] if (word := said(line))]
+    words = told.read_text().splitlines()
+    return Ended(ended.returncode, ended.stderr.decode(errors="replace"), words, list(_calls(lines, folder)), after, lines)
 
 
 def inject(command: Sequence[str], folder: Path, place: Place, fault: str, *, on: bool = False) -> Ended:
@@ -87,6 +88,34 @@ def places(command: Sequence[str], folder: Path) -> list[Place]:
     found = [place for place in first.values() if place.file]
     assert found, "no storage system call was seen"
     return found
+
+
+def unsynced(trace: Sequence[str], folder: Path, there: Collection[str] = ()) -> set[str]:
+    """What a power cut could still take then: files whose content, and names whose directory, was not synced. `there`: before."""
+    contents, names, empty, known = set[str](), set[str](), set[str](), set(there)
+    for line in trace:
+        match = _CALL.match(line)
+        touched = [_named(path, folder) for path in _PATH.findall(line)]
+        if match is None or not touched or not touched[0] or " = -1 " in line:
+            continue
+        syscall, (name, *others) = match[2], touched
+        if syscall in ("write", "pwrite64", "ftruncate"):
+            contents, empty = contents | {name}, empty - {name}
+        elif syscall in ("fsync", "fdatasync"):
+            contents.discard(name)
+            names = {made for made in names if str(Path(made).parent) != name}
+        elif syscall == "mkdir" or (syscall == "openat" and "O_CREAT" in line):
+            names, empty, known = names | ({name} - known), empty | ({name} - known), known | {name}
+        elif syscall == "unlink":
+            contents, names, known = contents - {name}, names - {name}, known - {name}
+        elif syscall == "rename":
+            contents, names = _moved(contents, name, others[0]), _moved(names | {name}, name, others[0])
+    again = {name for name in contents | names if name.endswith(("-shm", "/lock")) or (name.endswith("-wal") and name in empty)}
+    return (contents | names) - again  # these a start makes again
+
+
+def _moved(names: set[str], old: str, new: str) -> set[str]:
+    return {new + name.removeprefix(old) if name == old or name.startswith(old + "/") else name for name in names}
 
 
 def sampled(found: Sequence[Place], name: str, every: Sequence[tuple[str, str]], others: int) -> list[tuple[Place, str]]:
@@ -119,7 +148,7 @@ def _calls(trace: Sequence[str], folder: Path) -> Iterator[tuple[Place, bool]]:
     counts: Counter[tuple[str, str]] = Counter()
     phase = ""
     for line in trace:
-        word = _said(line)
+        word = said(line)
         phase = word if word in ("started", "closing") else phase
         match = _CALL.match(line)
         if match is not None:
@@ -129,15 +158,17 @@ def _calls(trace: Sequence[str], folder: Path) -> Iterator[tuple[Place, bool]]:
 
 
 def _file(rest: str, folder: Path) -> str:
-    for path in _PATH.findall(rest)[:1]:
-        if path == str(folder):
-            return "."
-        name = path.removeprefix(f"{folder}/")
-        if name != path and name not in THEIRS:
-            return _DRAWN.sub("N", name)
-    return ""
+    paths = _PATH.findall(rest)
+    return _named(paths[0], folder) if paths else ""
 
 
-def _said(line: str) -> str | None:
-    match = re.match(r'\d+ +write\(1<[^>]*>, "([^"\\]*)\\n', line)
-    return None if match is None else match[1]
+def _named(path: str, folder: Path) -> str:
+    """The path inside the folder, without what is drawn or counted; empty where it is none of the kernel's."""
+    name = "." if path == str(folder) else path.removeprefix(f"{folder}/")
+    return "" if name == path or name in THEIRS else _DRAWN.sub("N", name)
+
+
+def said(line: str) -> str:
+    """What the driver says in this line of a trace, or the beginning of it."""
+    match = re.match(r'\d+ +write\(1<[^>]*>, "([^"\\]*)', line)
+    return "" if match is None else match[1]

@@ -118,3 +118,8 @@ def test_an_init_that_is_killed_while_it_writes_a_persons_key_can_be_done_again(
 def test_a_kernel_that_is_there_is_one_that_this_machine_trusts(tmp_path: Path) -> None:
     folder = once(tmp_path, "rename", "people/.trust.json.N")
     assert not paths(folder).home.exists() or home.trusted(paths(folder).trust)
+
+
+def test_what_init_leaves_outlasts_a_power_cut(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    assert inject.unsynced(inject.run(command(tmp_path), tmp_path).trace, tmp_path) == set()

@@ -125,6 +125,18 @@ def test_a_disk_that_stays_full_is_refused_and_nothing_is_acknowledged_on_it(tmp
         assert ended.code == driver.REFUSED and not [word for word in ended.said_after if not word.startswith("full")], place
 
 
+@pytest.mark.parametrize("mode", [*MODES, "leave", "export"])
+def test_whatever_was_acknowledged_outlasts_a_power_cut(tmp_path: Path, mode: str) -> None:
+    """At each promise, and at the end."""
+    folder = prepared(tmp_path / "case", mode)
+    there = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    trace = inject.run(command(folder, mode), folder).trace
+    promises = [n for n, line in enumerate(trace) if inject.said(line).startswith(("ack", "size"))]
+    assert len(promises) >= 3 or mode == "export"
+    for n in (*promises, len(trace)):
+        assert inject.unsynced(trace[:n], folder, there) == set(), trace[n - 1 : n]
+
+
 def test_a_start_writes_what_a_crash_left_in_the_wal_into_the_file_before_it_appends(tmp_path: Path) -> None:
     """What a failed sync left is in memory only and counts as written: nothing may be promised that lies behind it in the WAL."""
     order = [(place.syscall, place.file) for place in places(tmp_path, "recover")]

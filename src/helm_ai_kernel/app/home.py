@@ -23,6 +23,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.registry import Registry
 
+from . import disk
 from .config import TEMPLATE, Paths
 
 OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
@@ -53,10 +54,8 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     try:
         made = _fill(Paths(partial, paths.people), root, person)
         text = TEMPLATE.replace("{key}", "file" if approval is None else "ssh-agent")
-        (partial / paths.config.name).write_text(
-            text.replace("{approval}", str(paths.people_keys / "approval")), encoding="utf-8"
-        )
-        trustlog.sync_directory(partial)
+        text = text.replace("{approval}", str(paths.people_keys / "approval"))
+        disk.write(partial / paths.config.name, [text.encode()])
         remember(paths.trust, made.genesis)  # first: a kernel that is there is one that this machine's verifier knows
         if paths.home.exists():
             paths.home.rmdir()
@@ -94,13 +93,8 @@ def trusted(path: Path) -> list[Digest]:
 def remember(path: Path, genesis: Digest) -> None:
     """Add a genesis digest to the local trust file, atomically."""
     listed = sorted({*trusted(path), genesis})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
-        file.write(json.dumps({"v": 1, "genesis": listed}, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(partial, path)
-    trustlog.sync_directory(path.parent)
+    text = json.dumps({"v": 1, "genesis": listed}, indent=1) + "\n"
+    disk.write(path, [text.encode("ascii")], mode=0o600)
 
 
 def now() -> str:
@@ -130,5 +124,5 @@ def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
         registry = registry.fold(trust.add(registry, key, f"kernel-{purpose.value}", origin, at=at, roots=[root]))
     trustlog.create(new.store / ledger.TRUST, registry)
     ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG])
-    (new.policy / STARTER_NAME).write_bytes(STARTER)
+    disk.write(new.policy / STARTER_NAME, [STARTER])
     return Made(registry.genesis, origin, root.public.id, approval.public.id)

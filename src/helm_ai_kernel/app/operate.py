@@ -18,7 +18,6 @@ from helm_ai_kernel.ledger.ledger import LOCK
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.store import Lock
-from helm_ai_kernel.ledger.trustlog import sync_directory
 from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
@@ -29,6 +28,7 @@ from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 
+from . import disk
 from .bundles import documents, read_files, stored_policy
 from .config import SERVER, Config, Paths, Upstream
 from .home import now
@@ -146,10 +146,8 @@ def cover_tail(config: Config) -> None:
 def save_catalog(paths: Paths, server: dict[str, Any]) -> None:
     """Write `catalog/<server>.json` for a person to read and edit, in ASCII; an edited file alone changes nothing."""
     path = paths.catalog / f"{server['server']}.json"
-    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    partial.write_text(json.dumps(server, indent=1) + "\n", encoding="ascii")
-    os.rename(partial, path)
-    sync_directory(path.parent)
+    text = json.dumps(server, indent=1) + "\n"
+    disk.write(path, [text.encode("ascii")])
 
 
 def read_catalog(config: Config, server: str) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """`pack`, `replay`: the proof of what happened. A file is read once; what is verified is what is shown and decided again."""
 
 import argparse
-import os
 import shlex
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import home, operate
+from helm_ai_kernel.app import disk, home, operate
 from helm_ai_kernel.app.config import paths
 from helm_ai_kernel.executor.replay import ReplayReport, replay
 from helm_ai_kernel.ledger.reader import Reader
@@ -77,25 +75,9 @@ def run_export(args: argparse.Namespace) -> int:
             return 0
         name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
         out: Path = args.out or settings.paths.packs / name
-        count = _write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
+        count = disk.write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
     emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
     return 0
-
-
-def _write(out: Path, parts: Iterable[bytes]) -> int:
-    """All of it or nothing, durable; how many bytes."""
-    partial, count = out.with_name(f".{out.name}.{os.urandom(8).hex()}"), 0
-    try:
-        with open(partial, "xb") as file:
-            for part in parts:
-                count += file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(partial, out)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return count
 
 
 def run_verify(args: argparse.Namespace) -> int:

@@ -1,0 +1,29 @@
+"""Files that people read: each is there whole and durable, or not at all.
+
+A write goes to a file beside its place, is synced and renamed, and then the directory is synced: after a power cut the old file
+or the new one is there.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from helm_ai_kernel.ledger.trustlog import sync_directory
+
+
+def write(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> int:
+    """Put these bytes, which may be made meanwhile, in the place of `path`; returns how many. The umask cuts `mode`."""
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    count = 0
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            for part in parts:
+                count += file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+    return count
