@@ -64,8 +64,8 @@ ROOM_HOMES |= {"cryptography": "credentials", "bcrypt": "credentials"}
 # Ways to run what was read, or to import around this test.
 NEVER = {"pickle", "marshal", "shelve", "importlib", "runpy", "code", "ctypes"}
 JSON_READERS = {"load", "loads"}  # of the standard library: they take duplicate keys, NaN and any depth
-# `jobs` reads a column of names that it wrote itself, on the hot path; `demo` what the command printed, as an outsider does.
-JSON_OWN = {"ledger/jobs.py", "trials/demo.py"}
+# `transaction` reads a column of names that it wrote itself, on the hot path; `demo` what a command printed, as an outsider does.
+JSON_OWN = {"ledger/transaction.py", "trials/demo.py"}
 IMPORTLIB_DATA = {"importlib.resources", "importlib.metadata"}  # these read our own files and version, above the line
 LAZY_ROOMS = {"cli", "trials"}  # a hook must start in milliseconds: commands import what they need when they run
 

@@ -1,15 +1,16 @@
 """T3, output spoofing: what breaks its pinned contract is withheld, and its tool is stopped until a person lets it go on."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helm_ai_kernel.app import operate
+from helm_ai_kernel.app.config import Upstream
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.results import Denied, Withheld
 from helm_ai_kernel.app.runtime import Runtime
-from helm_ai_kernel.ledger import jobs
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status
@@ -18,6 +19,7 @@ from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from threats.governed import APPROVER, Governed, enact, made, running
 
+SERVER = Path(__file__).parent.parent / "connectors/servers/scripted.py"
 STRANGER = SecretKey.from_seed(b"\x06" * 32, Purpose.APPROVAL)
 POLICY = b'@id("all") permit (principal, action, resource);'
 CALL = b'{"tool":"python/count","arguments":{"of":"a"}}'
@@ -36,7 +38,7 @@ def spoofed(kernel: Kernel, effects: list[tuple[str, Any]]) -> None:
 
 def hold_of(governed: Governed, tool: str) -> Digest | None:
     async def work(runtime: Runtime) -> Digest | None:
-        return await runtime.ledger.writer.submit(lambda tx: jobs.held(tx, tool))
+        return await runtime.ledger.writer.submit(lambda tx: tx.holds.get(tool))
 
     return governed.kernel.run(work)
 
@@ -80,6 +82,22 @@ def test_a_spoofed_output_reaches_no_caller_as_a_value(tmp_path: Path) -> None:
         assert "seven" not in str(first.value)
         with pytest.raises(Denied, match="ERR_TOOL_HALTED"):
             count("a")
+
+
+def test_a_server_that_calls_its_spoofed_output_an_error_is_held_all_the_same(tmp_path: Path) -> None:
+    command = (sys.executable, "-I", "-S", str(SERVER), "false_alarm", str(tmp_path / "log"))
+
+    async def pin(runtime: Runtime) -> None:
+        doc, refused = await operate.ask("bank", Upstream(command))
+        assert not refused
+        operate.classify(doc, ["write"], [])
+        await enact(doc)(runtime)
+
+    with running(made(tmp_path, POLICY)) as governed:
+        governed.kernel.run(pin)
+        spoofed = governed.send(b'{"tool":"bank/t","arguments":{}}')
+        assert (spoofed.reason, spoofed.output) == (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, None)
+        assert hold_of(governed, "bank/t") is not None
 
 
 def test_a_tool_without_an_output_schema_says_so_in_its_receipt(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 A job refuses before it writes or not at all: a `Refused` leaves the group as it was (`docs/spec/flows.md`).
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
-from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Session, Transaction
+from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Open, Session, Transaction
 
 RAW_KEPT_MAX = 64 * 1024  # a refused request is kept as evidence up to here; a flood of large ones must not fill the disk
 DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # these hold the tool
@@ -82,18 +81,15 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     """Close an open intent, once. A tool that broke its contract is held in the same transaction."""
     if session.id not in tx.heads and tx.kernel is not None:
         session = tx.kernel  # its own session has ended: the kernel tells it
-    row = tx.conn.execute(
-        "SELECT tool, principal, key, reserved FROM intents WHERE idx=? AND leaf=?", (intent.index, hashes.raw(intent.leaf))
-    ).fetchone()
-    if row is None:
+    found = tx.open.get(intent.index)
+    if found is None or found.leaf != intent.leaf:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
-    tool, principal, key, reserved = row
-    windows: dict[str, str] = json.loads(reserved) if reserved else {}
+    _, tool, principal, key, windows = found
     spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
     receipt = _outcome(tx, session, intent.leaf, outcome, spent)
     for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
         tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
-    tx.conn.execute("DELETE FROM intents WHERE idx=?", (intent.index,))
+    del tx.open[intent.index]
     if key is not None:
         state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
         tx.conn.execute(
@@ -107,7 +103,7 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
 
 def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: Outcome) -> Receipt:
     """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
-    if tx.conn.execute("SELECT 1 FROM intents WHERE idx=?", (intent.index,)).fetchone():
+    if intent.index in tx.open:
         return settle(tx, session, intent, outcome)
     teller = tx.kernel if session.id not in tx.heads and tx.kernel is not None else session
     receipt = _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
@@ -118,16 +114,12 @@ def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: 
 
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:
     """Stop a tool until a person releases it; an existing hold stays as it is."""
-    if held(tx, tool) is not None or tx.kernel is None:
+    if tool in tx.holds or tx.kernel is None:
         return None
     receipt = tx.append(tx.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, (cause,))
     tx.conn.execute("INSERT INTO holds VALUES (?,?)", (tool, hashes.raw(receipt.leaf)))
+    tx.holds[tool] = receipt.leaf
     return receipt
-
-
-def held(tx: Transaction, tool: str) -> Digest | None:
-    row = tx.conn.execute("SELECT leaf FROM holds WHERE tool=?", (tool,)).fetchone()
-    return None if row is None else hashes.text(bytes(row[0]))
 
 
 def recovered(tx: Transaction, session: Session, open_count: int) -> Receipt:
@@ -161,7 +153,7 @@ def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequen
             first, key_hash = int(row[0]), hashes.text(bytes(row[2]))
             same = (tx.attachment(first, ARGS) or b"")[SALT_BYTES:] == admitted.args
             claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
-    facts = Facts(session.principal, session.door, tx.policy, clock, held(tx, admitted.tool), claim, left)
+    facts = Facts(session.principal, session.door, tx.policy, clock, tx.holds.get(admitted.tool), claim, left)
     return Read(facts, windows, first, key_hash)
 
 
@@ -188,7 +180,6 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
     if decision.reserve:
         content["reserved"] = dict(decision.reserve)
     receipt = tx.append(session, Kind.DECISION, content, hint=decision.hint)
-    raw = hashes.raw(receipt.leaf)
     for name in decision.reserve:
         tx.conn.execute("INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name]))
     if call.key is not None:
@@ -199,22 +190,13 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
                 call.tool,
                 call.key,
                 receipt.index,
-                raw,
+                hashes.raw(receipt.leaf),
                 hashes.raw(Digest(str(content["key"]))),
                 ClaimState.OPEN.value,
             ),
         )
-    tx.conn.execute(
-        "INSERT INTO intents VALUES (?,?,?,?,?,?)",
-        (
-            receipt.index,
-            raw,
-            call.tool,
-            session.principal,
-            call.key,
-            json.dumps({n: read.windows[n] for n in decision.reserve}) if decision.reserve else "",
-        ),
-    )
+    windows = {name: read.windows[name] for name in decision.reserve}
+    tx.open[receipt.index] = Open(receipt.leaf, call.tool, session.principal, call.key, windows)
     return receipt
 
 

@@ -26,7 +26,7 @@ from .jobs import Decide, Intent
 from .scrub import scrub
 from .signer import CheckpointSigner, first
 from .statements import Document
-from .transaction import OUTPUT, SALT_BYTES, Ink, Session, State
+from .transaction import OUTPUT, SALT_BYTES, Ink, Open, Session, State
 from .writer import Pace, Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
@@ -161,7 +161,7 @@ class Ledger:
         return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents))
 
     def open_intents(self) -> Iterable[Digest]:
-        return [hashes.text(bytes(row[0])) for row in self._rows("SELECT leaf FROM intents ORDER BY idx")]
+        return [intent.leaf for intent in self.writer.state.open.values()]
 
     async def recovered(self, open_count: int) -> None:
         kernel = self._kernel()
@@ -169,8 +169,9 @@ class Ledger:
 
     async def conclude(self, decision: Digest, outcome: Outcome) -> None:
         kernel = self._kernel()
-        rows = self._rows("SELECT idx FROM intents WHERE leaf=?", hashes.raw(decision))
-        intent = Intent(rows[0][0] if rows else -1, decision)  # one that is not open is refused in the transaction
+        open_ = self.writer.state.open
+        index = next((index for index, intent in open_.items() if intent.leaf == decision), -1)
+        intent = Intent(index, decision)  # one that is not open is refused in the transaction
         await self.writer.submit(lambda tx: jobs.settle(tx, kernel, intent, outcome))
 
     def first_outcome(self, repeat: Receipt) -> tuple[Receipt, bytes | None, bytes | None]:
@@ -261,19 +262,22 @@ def _load(conn: sqlite3.Connection, log_key: Signer) -> tuple[State, CheckpointS
         "SELECT origin, policy, catalog, frontier, checkpoint, clean FROM log"
     ).fetchone()
     signer = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note))
-    frontier, leaves = signer.frontier, []
-    for index, leaf, line in conn.execute("SELECT idx, leaf, line FROM receipts WHERE idx>=? ORDER BY idx", (frontier.size,)):
-        if index != frontier.size or leaf_hash(bytes(line)) != bytes(leaf):
+    size, leaves = signer.frontier.size, []
+    for index, leaf, line in conn.execute("SELECT idx, leaf, line FROM receipts WHERE idx>=? ORDER BY idx", (size,)):
+        if index != size or leaf_hash(bytes(line)) != bytes(leaf):
             raise OutsideError(Reason.ERR_STORE_CORRUPT, f"receipt {index} is not what was appended", hint="helm-ai-kernel fsck")
         leaves.append(bytes(leaf))
-        frontier = frontier.append(bytes(leaf))
+        size += 1
     stored = conn.execute("SELECT count(*), coalesce(max(idx), -1) FROM receipts").fetchone()
-    if tuple(stored) != (frontier.size, frontier.size - 1):
+    if tuple(stored) != (size, size - 1):
         raise OutsideError(
             Reason.ERR_STORE_CORRUPT,
-            f"{stored[0]} receipts are stored, {frontier.size} were signed for",
+            f"{stored[0]} receipts are stored, {size} were signed for",
             hint="helm-ai-kernel fsck",
         )
-    signer.extend(frontier, leaves)
+    signer.extend(leaves)
     digests = [None if raw is None else hashes.text(bytes(raw)) for raw in (policy, catalog)]
-    return State(origin, frontier, {}, digests[0], digests[1]), signer, bool(clean)
+    holds = {tool: hashes.text(bytes(leaf)) for tool, leaf in conn.execute("SELECT tool, leaf FROM holds")}
+    rows = conn.execute("SELECT idx, leaf, tool, principal, key, reserved FROM intents ORDER BY idx")
+    opened = {index: Open.from_row(bytes(leaf), *rest) for index, leaf, *rest in rows}
+    return State(origin, signer.frontier, {}, digests[0], digests[1], holds, opened), signer, bool(clean)

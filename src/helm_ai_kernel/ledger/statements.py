@@ -11,7 +11,6 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, authorise
 
-from .jobs import held
 from .transaction import Transaction
 
 
@@ -33,12 +32,14 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
     _carried(statement, documents)
     parents: tuple[Digest, ...] = ()
     if statement.tool is not None:
-        hold = held(tx, statement.tool)
+        hold = tx.holds.get(statement.tool)
         if hold is None or hold != statement.hold:
             raise _mismatch(f"`{statement.tool}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
         parents = (hold,)
     receipt = tx.append(tx.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()}, parents)
-    tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
+    if statement.tool is not None:
+        tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
+        del tx.holds[statement.tool]
     tx.conn.execute("INSERT INTO statements VALUES (?,?)", (statement.nonce, receipt.index))
     for digest, document in documents.items():
         row = (hashes.raw(digest), document.name, document.content)

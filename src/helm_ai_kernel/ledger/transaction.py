@@ -3,9 +3,10 @@
 Nothing here commits. The writer throws the whole value away when the group fails, so that memory never runs ahead of the disk.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import digest as hashes
@@ -14,7 +15,7 @@ from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Signer
-from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
 from helm_ai_kernel.tcb.registry import Registry
 
@@ -38,6 +39,24 @@ class Session:
     door: str
 
 
+class Open(NamedTuple):
+    """An intent that waits for its outcome, and what that will settle."""
+
+    leaf: Digest
+    tool: str
+    principal: str
+    key: str | None
+    reserved: Mapping[str, str]  # budget -> the window in which a call was taken from it
+
+    def to_row(self, index: int) -> tuple[int, bytes, str, str, str | None, str]:
+        reserved = json.dumps(dict(self.reserved)) if self.reserved else ""
+        return index, hashes.raw(self.leaf), self.tool, self.principal, self.key, reserved
+
+    @classmethod
+    def from_row(cls, leaf: bytes, tool: str, principal: str, key: str | None, reserved: str) -> "Open":
+        return cls(hashes.text(leaf), tool, principal, key, json.loads(reserved) if reserved else {})
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What the log is at one moment: the same value that a fold over its receipts would give."""
@@ -47,6 +66,8 @@ class State:
     heads: Mapping[str, Head]  # open sessions
     policy: Digest | None
     catalog: Digest | None
+    holds: Mapping[str, Digest] = field(default_factory=dict)  # tool -> leaf of its hold
+    open: Mapping[int, Open] = field(default_factory=dict)  # by log index, in its order
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +100,31 @@ class Transaction:
         self.moment = moment
         self.kernel = kernel
         self.start = state
-        self.frontier = state.frontier
+        self.index = state.frontier.size  # of the next receipt
+        self.leaves: list[bytes] = []
         self.heads = dict(state.heads)
         self.policy = state.policy
         self.catalog = state.catalog
-        self.receipts: list[Receipt] = []
+        self.holds = dict(state.holds)
+        self.open = dict(state.open)
+        self._trusted = ink.trust
         self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
         self._attachments: list[tuple[int, int, bytes]] = []
         self.salt = b""  # of the arguments or output that the next receipt names, for the caller
-        self._trust: dict[str, Json] = {"head": ink.trust.head, "size": ink.trust.size}
+        self._trust: dict[str, Json] = {"head": self._trusted.head, "size": self._trusted.size}
         self._build: dict[str, Json] = {"version": ink.version}
         if ink.insecure:
             self._build["insecure"] = list(ink.insecure)
 
-    @property
-    def state(self) -> State:
-        return replace(self.start, frontier=self.frontier, heads=self.heads, policy=self.policy, catalog=self.catalog)
-
-    @property
-    def index(self) -> int:
-        """The log index of the next receipt."""
-        return self.frontier.size
+    def ended(self, frontier: Frontier) -> State:
+        """The log after this group, whose tree is `frontier`."""
+        return State(self.start.origin, frontier, self.heads, self.policy, self.catalog, self.holds, self.open)
 
     def append(
         self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = (), hint: str = ""
     ) -> Receipt:
         """Sign and append one receipt; durable only when the group is."""
-        trust = self.ink.trust
+        trust = self._trusted
         head = self.heads.get(session.id)
         seq, prev = (0, trust.head) if head is None else (head.seq + 1, head.leaf)
         body: dict[str, Json] = {
@@ -122,7 +141,8 @@ class Transaction:
             **content,
         }
         record = seal(body, (self.ink.execution,))
-        leaf = record.leaf
+        raw = leaf_hash(record.line)
+        leaf = hashes.text(raw)
         receipt = Receipt(
             kind,
             self.start.origin,
@@ -139,11 +159,10 @@ class Transaction:
             self.salt,
         )
         self.salt = b""
-        raw = hashes.raw(leaf)
         self._rows.append((self.index, bytes.fromhex(session.id), seq, kind.value, raw, record.line))
-        self.receipts.append(receipt)
+        self.leaves.append(raw)
         self.heads[session.id] = Head(seq, leaf)
-        self.frontier = self.frontier.append(raw)
+        self.index += 1
         return receipt
 
     def attach(self, slot: int, salt: bytes, content: bytes) -> Digest:
@@ -170,4 +189,8 @@ class Transaction:
         """Hand the group's rows to SQLite and say how many bytes they are; the writer commits."""
         self.conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", self._rows)
         self.conn.executemany("INSERT INTO attachments VALUES (?,?,?)", self._attachments)
+        before, after = self.start.open, self.open
+        self.conn.executemany("DELETE FROM intents WHERE idx=?", [(index,) for index in before if index not in after])
+        opened = [intent.to_row(index) for index, intent in after.items() if index not in before]
+        self.conn.executemany("INSERT INTO intents VALUES (?,?,?,?,?,?)", opened)
         return sum(len(row[5]) for row in self._rows) + sum(len(row[2]) for row in self._attachments)

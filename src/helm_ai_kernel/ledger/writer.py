@@ -1,8 +1,8 @@
 """The single writer: takes what is queued, runs it as one transaction, commits with fsync, signs one checkpoint, then answers.
 
-While the disk answers fast the commit runs on the event loop (a thread would cost more than it saves); on a slow disk it
-runs in the writer's own thread. A commit that failed in a way that leaves the disk's state unknown ends the process: nothing
-that was signed in it may ever leave.
+What a group does is worked out on the event loop. So is the commit while the disk answers fast (a thread would cost more than
+it saves); a slow disk is waited for in the writer's own thread. A commit that failed in a way that leaves the disk's state
+unknown ends the process: nothing that was signed in it may ever leave.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -98,8 +99,8 @@ class Writer:
         """The newest signed note; covers everything that was answered."""
         return self._signer.last.note
 
-    async def submit(self, job: Job[T]) -> T:
-        """Run `job` in the next group; returns when its group is durable and under a checkpoint."""
+    def submit(self, job: Job[T]) -> "asyncio.Future[T]":
+        """Run `job` in the next group; what it returns is there when its group is durable and under a checkpoint."""
         if self.sealed:
             raise _sealed(self.sealed)
         loop = asyncio.get_running_loop()
@@ -108,8 +109,7 @@ class Writer:
         if not self._busy:
             self._busy = True
             loop.call_soon(self._drain, loop)
-        result: T = await queued.future
-        return result
+        return queued.future
 
     def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing was asked for a moment: an empty group stores the newest checkpoint, for whoever reads beside us."""
@@ -144,19 +144,18 @@ class Writer:
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
-        if self._commit_us < self._pace.inline_us:
-            self._write(group)
+        tx = self._run(group)
+        if tx is None:
             self._finish(loop, group)
             return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "helm-ledger")
-        try:
-            written = loop.run_in_executor(self._thread, self._write, group)
-        except RuntimeError:  # the interpreter ends and gives its threads no more work; what is asked for is written all the same
-            self._write(group)
-            self._finish(loop, group)
-            return
-        written.add_done_callback(lambda _: self._finish(loop, group))
+        if self._commit_us >= self._pace.inline_us:
+            self._thread = self._thread or ThreadPoolExecutor(1, "helm-ledger")
+            with suppress(RuntimeError):  # the interpreter ends and gives its threads no more work; what is asked for is written
+                written = loop.run_in_executor(self._thread, self._commit, group, tx)
+                written.add_done_callback(lambda _: self._finish(loop, group))
+                return
+        self._commit(group, tx)
+        self._finish(loop, group)
 
     def _finish(self, loop: asyncio.AbstractEventLoop, group: list[_Queued]) -> None:
         for queued in group:
@@ -184,8 +183,8 @@ class Writer:
         behind = asked and self._noted < self.state.frontier.size
         self._timer = loop.call_later(self._pace.idle_s, self._rest, loop) if behind else None
 
-    def _write(self, group: list[_Queued]) -> None:
-        """One transaction. Afterwards either all of it is durable and signed for, or nothing of it exists."""
+    def _run(self, group: list[_Queued]) -> Transaction | None:
+        """The jobs of a group in one transaction, ready to commit; None where it failed, and nothing of it exists."""
         tx = Transaction(self._conn, self.state, self._ink, now(), self.kernel)
         try:
             self._conn.execute("BEGIN IMMEDIATE")
@@ -196,19 +195,26 @@ class Writer:
             self._conn.execute(
                 "UPDATE log SET policy=?, catalog=?, frontier=?, checkpoint=?, clean=0", (policy, catalog, *self._stored())
             )
-            started = time.perf_counter()
+            return tx
+        except sqlite3.DatabaseError as e:
+            self._failed(group, translated(e))
+        except BaseException as e:  # a job broke its promise (a panic in a library too): the group's state is not known any more
+            self._seal(group, f"{type(e).__name__}: {e}")
+        return None
+
+    def _commit(self, group: list[_Queued], tx: Transaction) -> None:
+        """Afterwards either all of the group is durable and signed for, or nothing of it exists."""
+        started = time.perf_counter()
+        try:
             self._conn.execute("COMMIT")
-            self._commit_us += (1e6 * (time.perf_counter() - started) - self._commit_us) / 16
         except sqlite3.DatabaseError as e:
             self._failed(group, translated(e))
             return
-        except BaseException as e:  # a job broke its promise (a panic in a library too): the group's state is not known any more
-            self._seal(group, f"{type(e).__name__}: {e}")
-            return
-        self.state = tx.state
+        self._commit_us += (1e6 * (time.perf_counter() - started) - self._commit_us) / 16
         self._noted = self._signer.last.size
         try:
-            self._signer.extend(tx.frontier, [hashes.raw(receipt.leaf) for receipt in tx.receipts])
+            self._signer.extend(tx.leaves)
+            self.state = tx.ended(self._signer.frontier)
             for queued in group:
                 queued.durable = True
         except BaseException as e:  # no answer without a checkpoint that covers it

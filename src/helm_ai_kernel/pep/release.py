@@ -55,14 +55,13 @@ def _call_tool_result(tool: Tool, value: Json, size: int) -> tuple[Contract, boo
             raise _drift(name)
     if value.get("resultType", "complete") != "complete":  # 2026-07-28: a question to the client, whom nobody can ask here
         raise _drift("resultType")
-    if value.get("isError") is True:
-        return Contract.SHAPE, True
-    if tool.output is None:
-        return Contract.SHAPE, False
+    tool_error = value.get("isError") is True
+    if tool.output is None or (tool_error and "structuredContent" not in value):
+        return Contract.SHAPE, tool_error
     if "structuredContent" not in value:
         raise _drift("structuredContent")
-    _check(tool.output, value["structuredContent"], size)
-    return Contract.SCHEMA, False
+    _check(tool.output, value["structuredContent"], size)  # an error's too: a flag of the server's is no way around the pin
+    return Contract.SCHEMA, tool_error
 
 
 def _check_block(block: Json) -> None:

@@ -148,15 +148,18 @@ def verdict_memory() -> Iterator[Line]:
     if boundary.policy is None:
         raise RuntimeError("no policy")
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
-    tx = Transaction(in_memory(), state, Ink(execution, registry, "bench"), now(), None)
+    ink, frontier = Ink(execution, registry, "bench"), Frontier()
+    tx = Transaction(in_memory(), state, ink, now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
     jobs.start_session(tx, session, None)
 
     def verdict() -> None:
-        nonlocal tx
+        nonlocal tx, frontier
         jobs.decide(tx, session, boundary.admit(raw), boundary.decide, ())
         if tx.index - tx.start.frontier.size >= CALLERS:  # a group ends; the next one starts from its state
-            tx = Transaction(tx.conn, tx.state, tx.ink, now(), None)
+            for leaf in tx.leaves:
+                frontier = frontier.append(leaf)
+            tx = Transaction(tx.conn, tx.ended(frontier), tx.ink, now(), None)
 
     samples = _timed(verdict, 3000)
     yield _line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
