@@ -7,7 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.rules import Read
-from helm_ai_kernel.guardian.schema import LONG_MAX, LONG_MIN, Record, Scalar, SetOf, Want, arguments_type, decimal, project
+from helm_ai_kernel.guardian.schema import (
+    ITEMS_MAX,
+    LONG_MAX,
+    LONG_MIN,
+    Record,
+    Scalar,
+    SetOf,
+    Want,
+    arguments_type,
+    decimal,
+    project,
+)
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
@@ -201,6 +212,15 @@ def test_what_does_not_fit_is_reported_by_name_in_any_order_of_reads_and_values(
         with pytest.raises(Refused) as refused:
             project(value, kind, want)  # type: ignore[arg-type]
         assert refused.value.sub == "unheld args.b"
+
+
+def test_a_set_of_more_elements_than_cedar_takes_in_good_time_is_not_held() -> None:
+    kind, read = Record({"a": SetOf(Scalar("decimal"))}), Want.of([Read(("a",), True)])
+    assert len(project({"a": [1.5] * ITEMS_MAX}, kind, read)["a"]) == ITEMS_MAX  # type: ignore[arg-type,call-overload,index]
+    with pytest.raises(Refused) as refused:
+        project({"a": [1.5] * (ITEMS_MAX + 1)}, kind, read)
+    assert refused.value.sub == "unheld args.a"
+    assert project({"a": [1.5] * (ITEMS_MAX + 1)}, kind, Want()) == {}  # what no rule reads is not looked at
 
 
 def test_asking_whether_an_argument_is_there_refuses_where_it_is_and_has_no_type() -> None:

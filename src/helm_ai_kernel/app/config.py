@@ -13,6 +13,7 @@ from typing import Any
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.process import KERNEL
 
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
@@ -35,7 +36,6 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 
 SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also the name of a file
 _PRINCIPAL = re.compile(r"[!-~]{1,64}\Z")
-KERNEL = "kernel"  # the principal of the kernel's own session
 
 _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent"}),

@@ -20,7 +20,7 @@ from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
 from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Open, Session, Transaction
 
-RAW_KEPT_MAX = 64 * 1024  # a refused request is kept as evidence up to here; a flood of large ones must not fill the disk
+REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
 DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # these hold the tool
 
 Decide = Callable[[Admitted, Facts], Decision]
@@ -62,7 +62,7 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
     if decision.sub:
         content["sub"] = decision.sub
     if admitted.args is None or admitted.tool is None:
-        content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", RAW_KEPT_MAX)
+        content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", REFUSED_KEPT_MAX)
         return tx.append(session, Kind.DECISION, content, hint=decision.hint)
     content["tool"] = admitted.tool
     if admitted.pin is not None:
@@ -72,7 +72,7 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
     if decision.rules:
         content["rules"] = list(decision.rules)
     if isinstance(admitted, Refusal):
-        content["args_hash"] = _kept(tx, ARGS, admitted.args)
+        content["args_hash"] = _kept(tx, ARGS, admitted.args, REFUSED_KEPT_MAX)
         return tx.append(session, Kind.DECISION, content, hint=decision.hint)
     return _decided(tx, session, admitted, read, decision, content)
 
@@ -170,7 +170,8 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
         content["repeats"] = decision.repeats
         tx.salt = first[:SALT_BYTES]
     else:
-        content["args_hash"] = _kept(tx, ARGS, call.args)
+        bytes_max = REFUSED_KEPT_MAX if decision.verdict is Verdict.DENY else None
+        content["args_hash"] = _kept(tx, ARGS, call.args, bytes_max)
     if call.key is not None:
         content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode())
     if decision.verdict is not Verdict.ALLOW or decision.repeats is not None:
@@ -220,8 +221,9 @@ def _outcome(tx: Transaction, session: Session, intent: Digest, outcome: Outcome
 
 
 def _kept(tx: Transaction, slot: int, content: bytes, bytes_max: int | None = None) -> Digest:
-    """Name the content under a fresh salt, and keep it unless it is larger than `bytes_max`."""
+    """Name the content under a fresh salt, and keep it unless it is larger than `bytes_max`; the caller gets the salt anyway."""
     salt = os.urandom(SALT_BYTES)
     if bytes_max is not None and len(content) > bytes_max:
+        tx.salt = salt
         return hashes.attachment_name(salt, content)
     return tx.attach(slot, salt, content)

@@ -18,6 +18,7 @@ from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
+from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import TEXT_MAX, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
@@ -105,7 +106,7 @@ class Ledger:
 
     async def begin(self, client: str) -> bool:
         """Open the kernel's own session; returns whether the process before this one ended cleanly."""
-        self.writer.kernel = await self.session("kernel", "kernel", client)
+        self.writer.kernel = await self.session(KERNEL, KERNEL, client)
         self.scrubbed = asyncio.create_task(self._scrub())
         return self._clean
 
@@ -132,6 +133,8 @@ class Ledger:
         for name in (principal, door, client or ""):
             if len(name) > TEXT_MAX:
                 raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"a name of more than {TEXT_MAX} characters", hint="use a shorter one")
+        if (principal == KERNEL) != (self.writer.kernel is None):  # the first session of a process is the kernel's, and no other
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"nobody but the kernel itself is called `{KERNEL}`", hint="take another")
         session = Session(os.urandom(16).hex(), principal, door)
         await self.writer.submit(lambda tx: jobs.start_session(tx, session, client))
         self._sessions[session.id] = session
