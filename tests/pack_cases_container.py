@@ -321,6 +321,14 @@ def genesis_of_another() -> Made:
     return Made(short().pack(), Deployment("other").registry.genesis)
 
 
+@case(Exit.INVALID, Finding.KEY_UNKNOWN)
+def genesis_of_another_and_no_events() -> Made:
+    """The registry is somebody else's, and goes on with what is no event: nobody has to read that."""
+    log = short()
+    files = {**log.files(), pack.TRUST: pack.joined([log.deployment.registry.lines[0], b"no event"])}
+    return Made(repack(files), Deployment("other").registry.genesis)
+
+
 @case(Exit.INVALID, Finding.SIG_INVALID)
 def registry_edited() -> Made:
     """Somebody gave a key in the registry to another principal."""

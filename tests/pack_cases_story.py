@@ -99,6 +99,15 @@ def drifted_late(log: Log, agent: str) -> Receipt:
 # idempotency keys
 
 
+@case(Exit.VALID)
+def key_under_two_salts() -> Made:
+    """One key is dispatched twice, under two salts: two names, so that only its content tells. A replay finds it."""
+    log, agent = begun()
+    first_call(log, agent)
+    first_call(log, agent)
+    return of(log, log.pack(withhold=False))
+
+
 @case(Exit.INVALID, Finding.FLOW_INVALID)
 def key_dispatched_twice() -> Made:
     """A call is dispatched under a key whose first call is done."""

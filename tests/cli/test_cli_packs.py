@@ -149,7 +149,7 @@ def test_every_decision_is_derived_again(exported: Terminal) -> None:
     assert said.json["verify"]["verdict"] == "VALID"
     assert "verify" not in exported("replay", "evidence.tar", "--format", "json").json
     assert exported("replay", "evidence.tar", "--verify").out.splitlines() == [
-        "the pack: VALID", "VALID: 2 decisions, 0 differ, 0 not replayable",
+        "the pack: VALID", "VALID: 2 decisions, 1 outcomes, 0 differ, 0 not replayable",
     ]  # fmt: skip
 
 

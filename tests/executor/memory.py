@@ -21,12 +21,12 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Decision, Facts, Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import StatementKind
 
 BOOT = "b0" * 16
-HOLDS = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)
 T = TypeVar("T")
 
 
@@ -196,7 +196,7 @@ class MemoryLog:
         return receipt
 
     def _hold(self, tool: str, cause: Receipt, reason: Reason) -> None:
-        if reason in HOLDS and tool not in self.holds:
+        if reason in DRIFTS and tool not in self.holds:
             said: dict[str, Json] = {"tool": tool, "cause": cause.leaf, "reason": reason.value}
             self.holds[tool] = self.append(self.kernel, Kind.HOLD, said, (cause.leaf,)).leaf
 

@@ -20,7 +20,7 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Kind
 from needs import ROOT
-from packs import Log, relined, repack, short, story
+from packs import Deployment, Log, relined, repack, short, story
 
 sys.path.insert(0, str(ROOT / "vectors"))
 
@@ -311,6 +311,18 @@ def test_a_registry_that_cannot_be_replayed_proves_no_signature() -> None:
     report = check(repack({**SHORT.files(), pack.TRUST: b""}), SHORT)
     assert codes(report) == {Finding.REGISTRY_INVALID}
     assert report.axes[Axis.SIGNERS] is Standing.FAILED and report.axes[Axis.INTEGRITY] is not Standing.OK
+
+
+def test_behind_the_genesis_of_another_registry_nothing_of_it_is_read() -> None:
+    """What a stranger's roots signed, and however much of it, is no work of a verifier that pins its genesis."""
+    lines = [SHORT.deployment.registry.lines[0], b"no event"]
+    files = repack({**SHORT.files(), pack.TRUST: pack.joined(lines)})
+    report = verify(files, genesis=Log(Deployment("other")).genesis, known_head=SHORT.checkpoint(3))
+    assert codes(report) == {Finding.KEY_UNKNOWN} and report.exit is Exit.INVALID
+    assert report.axes[Axis.SIGNERS] is Standing.FAILED
+    assert Standing.OK not in (report.axes[Axis.INTEGRITY], report.axes[Axis.FRESHNESS])
+    assert codes(check(files, SHORT)) == {Finding.PACK_MALFORMED}
+    assert codes(verify(files, genesis=None, known_head=None)) == {Finding.PACK_MALFORMED}
 
 
 @settings(max_examples=40, deadline=None)

@@ -123,3 +123,9 @@ def test_what_is_not_proven_ends_every_report() -> None:
     found = Findings()
     assert found.report(log="l", size=7, root="r").to_text().endswith("  - anything after size 7\n")
     assert "not proven:" in found.report().to_text()
+
+
+def test_what_only_a_replay_and_what_nobody_can_derive_is_not_proven() -> None:
+    said = Findings().report().not_proven
+    assert any("budget" in line and "nobody signs" in line for line in said)
+    assert any("key" in line and "output" in line and "replay" in line for line in said)

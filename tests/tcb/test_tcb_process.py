@@ -1,5 +1,7 @@
 """The processes of a log as one fold. What it refuses is in the vectors; here is what it allows, and how it goes on."""
 
+import tracemalloc
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.process import Processes
@@ -80,14 +83,19 @@ def test_a_session_of_an_earlier_process_says_nothing_more(size: int) -> None:
     receipts = whole().receipts
     log = story()
     log.lines, log.receipts = log.lines[:size], receipts[:size]
-    restart(log)
+    agent = restart(log)
     before = len(log.receipts)
     assert told(log.receipts) == []
     for session in {receipt.session for receipt in receipts[:size]}:
         last = [receipt for receipt in receipts[:size] if receipt.session == session][-1]
         log.heads[session] = (last.seq, last.leaf)
         log.deny(session)
-    assert told(log.receipts) == list(range(before, len(log.receipts)))
+    faults = list(range(before, len(log.receipts)))
+    for session in (agent, log.kernel):
+        log.end(session)
+    log.start_kernel()  # behind a clean end: what was said too late opened nothing again
+    log.start()
+    assert told(log.receipts) == faults
 
 
 def test_one_fault_is_one_finding_and_the_next_process_is_judged_as_before() -> None:
@@ -100,3 +108,41 @@ def test_one_fault_is_one_finding_and_the_next_process_is_judged_as_before() -> 
     restart(log)
     log.deny(agent)  # of the first process
     assert told(log.receipts) == [log.receipts.index(receipt) for receipt in (log.receipts[10], log.receipts[-1])]
+
+
+def test_a_call_that_is_told_twice_is_owed_once() -> None:
+    """The second time it is a duplicate, which the chain says. Here nothing is owed for it, and nothing is paid back for it."""
+    log = short()
+    agent = log.start()
+    settled, left_open = log.allow(agent), log.allow(agent)
+    log.settle(agent, settled.leaf)
+    log.start_kernel()
+    log.recover(1)
+    log.receipts += [settled, left_open]
+    log.settle(log.kernel, settled.leaf, Status.UNKNOWN)
+    early = log.start()  # before the open call was concluded
+    log.settle(log.kernel, left_open.leaf, Status.UNKNOWN)
+    late = log.start()
+    faults = {log.receipts[-3].index: early, log.receipts[-1].index: late}
+    assert [session for index, session in faults.items() if index in told(log.receipts)] == [early]
+
+
+def test_a_start_costs_no_more_however_much_is_open() -> None:
+    """It is counted, not copied: a log of a stranger's making could begin a process at every second receipt."""
+    log = short()
+    agent = log.start()
+    intent = log.allow(agent)
+    log.start_kernel()
+    *before, start = log.receipts
+    processes = Processes()
+    for receipt in before:
+        processes.append(receipt)
+    for number in range(5000):
+        processes.append(replace(intent, leaf=digest(b"%d" % number)))
+    tracemalloc.start()
+    try:
+        processes.append(start)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000, "a set of 5,000 digests has 25 times that"

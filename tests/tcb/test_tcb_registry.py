@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import FORBIDDEN, Purpose, SecretKey, Signer
-from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.registry import EVENTS_MAX, Registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec" / "registry.md"
 AT = "2026-01-02T03:04:05.678Z"
@@ -259,6 +260,14 @@ def test_unknown_kinds_versions_schemes_and_purposes_are_unsupported() -> None: 
         {"purpose": "ROOT"},
     ):
         assert folded(event(START, NEW, [ADA, BOB, NEW], **change)) is Finding.UNSUPPORTED, change
+
+
+def test_a_registry_has_a_bound_of_events_and_whoever_writes_keeps_it_too() -> None:
+    last, full = (replace(START, lines=START.lines * size) for size in (EVENTS_MAX - 1, EVENTS_MAX))
+    assert folded(event(last, NEW, [ADA, BOB, NEW]), last) is None
+    assert folded(event(full, NEW, [ADA, BOB, NEW]), full) is Finding.REGISTRY_INVALID
+    written = finding(lambda: registry.add(full, NEW, "kernel", LOG, at=AT, roots=[ADA, BOB]))
+    assert written is Finding.REGISTRY_INVALID
 
 
 # -- what may not stand in an event

@@ -60,6 +60,7 @@ class Runtime:
         self._closing = self._closed = False  # no new calls; no new processes
         self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
         self.boundary = Boundary(EMPTY, None)
+        self._changing = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -113,7 +114,7 @@ class Runtime:
 
     async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
         session = await self.session(principal, door)
-        boundary = self.boundary
+        boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
         return await execute(raw, boundary, SessionHost(self, session, boundary))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
@@ -131,10 +132,16 @@ class Runtime:
         return await asyncio.shield(pending)
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
-        """Let a person's statement take effect, and act on it from the next call on."""
-        receipt = await self.ledger.enact(statement, documents)
-        self.reload()
-        return receipt
+        """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
+        task = asyncio.create_task(self._enact(statement, documents))
+        self.keep(task)
+        return await asyncio.shield(task)
+
+    async def _enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
+        async with self._changing:  # one after the other: a call on its way sees at most one boundary come (`executor/replay.py`)
+            receipt = await self.ledger.enact(statement, documents)
+            self.reload()
+            return receipt
 
     def connector(self, server: str) -> Connector | None:
         """The hands of a pinned server; processes start with the first call that needs them."""

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the answer is no, 2 usage or the world failed; `pack verif
 """
 
 import argparse
+import gc
 import os
 import shlex
 import sys
@@ -17,10 +18,12 @@ from . import evidence, packs, policy, setup, tools, trial
 from .output import PROGRAM, Declined, Parser, at_home, complain
 
 INTERRUPTED = 130  # as shells say it
+GARBAGE = (10_000, 20, 50)  # what a call makes dies young and without cycles: by default it is searched every few calls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, translate failures into one `error:` line and one `hint:` line that works."""
+    gc.set_threshold(*GARBAGE)
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
     args.typed = shlex.join([PROGRAM, *argv])

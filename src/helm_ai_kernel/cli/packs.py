@@ -131,7 +131,8 @@ def _replayed(again: ReplayReport, report: Report | None) -> list[str]:
     lines = [f"receipt {d.index}: {d.field} is {d.recorded!r}, derived {d.derived!r}" for d in again.differs]
     lines += [f"receipt {index}: cannot be derived, something it was made from is withheld" for index in again.not_replayable]
     first = [] if report is None else [f"the pack: {report.exit.name}"]
-    counts = f"{again.decisions} decisions, {len(again.differs)} differ, {len(again.not_replayable)} not replayable"
+    counts = f"{again.decisions} decisions, {again.outcomes} outcomes, {len(again.differs)} differ"
+    counts += f", {len(again.not_replayable)} not replayable"
     return [*first, *(visible(text, 300) for text in lines), f"{again.exit.name}: {counts}"]
 
 

@@ -1,40 +1,39 @@
 """Every decision of a pack, made again from what the pack holds: a verdict that its policy does not yield cannot hide.
 
 Nothing is remembered and nothing is asked: the boundary is rebuilt from the policy that persons' statements put in force, the
-request from its attachments, the facts from the receipt. What was withheld is said, never guessed: `docs/spec/replay.md`.
+request from its attachments, the facts from the receipt. Outputs are judged again by the contract that was pinned. What was
+withheld is said, never guessed: `docs/spec/replay.md`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from helm_ai_kernel.guardian.bundle import Bundle
-from helm_ai_kernel.guardian.policy import Policy
-from helm_ai_kernel.pep.catalog import EMPTY, Catalog
+from helm_ai_kernel.guardian.budget import DAY_MS
 from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Finding
-from helm_ai_kernel.tcb.decision import Decision, Facts, Verdict
-from helm_ai_kernel.tcb.digest import PREFIX, Digest
+from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
+from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.pack import RECEIPTS, lines
+from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from .boundary import Boundary
+from .evidence import Evidence, InForce
+from .said import KEPT, SAID, claims_contract, kept, said
 
-SALT_BYTES = 32
 ARGS_BYTES_MAX = 1 << 24  # canonical arguments can be longer than the request was: `1e15` is written with 16 digits
-
-InForce = tuple[Digest | None, Digest | None]  # policy and catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A decision says `recorded` in `field`; what it was made from gives `derived`. None: nothing is said."""
+    """A decision or an outcome says `recorded` in `field`; what it was made from gives `derived`. None: nothing is said."""
 
     index: int
     field: str
@@ -49,8 +48,9 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
     decisions: int
+    outcomes: int  # that say of an output whether it kept its contract
     differs: tuple[Difference, ...]  # REPLAY_DIFFERS, each
-    not_replayable: tuple[int, ...]  # NOT_REPLAYABLE: log indexes of decisions that were made from something that is not there
+    not_replayable: tuple[int, ...]  # NOT_REPLAYABLE: log indexes of those that were made from something that is not there
 
     @property
     def exit(self) -> Exit:
@@ -63,6 +63,7 @@ class ReplayReport:
             "verdict": self.exit.name,
             "exit": int(self.exit),
             "decisions": self.decisions,
+            "outcomes": self.outcomes,
             "differs": [difference.to_json() for difference in self.differs],
             "not_replayable": [{"code": Finding.NOT_REPLAYABLE.value, "index": index} for index in self.not_replayable],
         }
@@ -71,124 +72,164 @@ class ReplayReport:
 def replay(files: Mapping[str, bytes]) -> ReplayReport:
     """`files` are the entries of a pack; raises `EvidenceError` where its receipts are none. Checks no signature and no chain."""
     receipts = [Receipt.from_bytes(line, index) for index, line in enumerate(lines(files[RECEIPTS]))]
-    log = _Log(_Evidence(files))
+    log = _Log(Evidence(files))
     for receipt in receipts:
         log.take(receipt)
     differs = [*log.differs, *_shared(receipts)]
-    return ReplayReport(log.decisions, tuple(sorted(differs, key=lambda one: one.index)), tuple(log.not_replayable))
+    differs.sort(key=lambda one: one.index)
+    return ReplayReport(log.decisions, log.outcomes, tuple(differs), tuple(log.not_replayable))
 
 
-class _Evidence:
-    """What the pack holds beside the receipts, each piece under the digest that names it."""
+class _Budgets:
+    """What is left of each budget, as far as it follows: the decisions of one session on one day count in the same windows."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = files
-        self._boundaries: dict[InForce, Boundary] = {}
-        self._policies: dict[str, dict[str, bytes]] = {}
-        for name, content in files.items():
-            if name.startswith("policy/"):
-                _, policy, file = name.split("/", 2)
-                self._policies.setdefault(policy, {})[file] = content
+    def __init__(self) -> None:
+        self._most: dict[tuple[str, int, str], int] = {}  # session, day, budget -> what is left at most, less all given back
+        self._back: Counter[str] = Counter()  # calls of each budget that were given back, in whatever window
 
-    def attachment(self, name: Digest) -> bytes:
-        held = self._held(f"attachments/{name.removeprefix(PREFIX)}", name)
-        return held[SALT_BYTES:]
+    def read(self, receipt: Receipt) -> Iterator[Difference]:
+        facts = Facts.from_json(receipt.body["facts"], principal="", door="", policy=None)
+        more: dict[str, Json] = {}
+        for name, left in facts.budget.items():
+            window = (receipt.session, facts.clock.wall_ms // DAY_MS, name)
+            most = self._most.get(window, left - self._back[name]) + self._back[name]
+            if left > most:
+                more[name] = most
+            self._most[window] = left - (name in _reserved(receipt)) - self._back[name]
+        if more:
+            yield Difference(receipt.index, "budget", {name: facts.budget[name] for name in more}, more)
 
-    def boundary(self, in_force: InForce) -> Boundary:
-        if in_force not in self._boundaries:
-            self._boundaries[in_force] = self._rebuilt(*in_force)
-        return self._boundaries[in_force]
+    def give_back(self, names: Iterable[str]) -> None:
+        self._back.update(names)
 
-    def _rebuilt(self, policy: Digest | None, catalog: Digest | None) -> Boundary:
-        try:
-            held = None if catalog is None else self._held(f"catalog/{catalog.removeprefix(PREFIX)}.json", catalog)
-            tools = EMPTY if held is None else Catalog.from_bytes(held)
-            if policy is None:
-                return Boundary(tools, None)
-            files = dict(self._policies.get(policy.removeprefix(PREFIX), {}))
-            manifest = files.pop("manifest.json", None)
-            if manifest is None:
-                raise EvidenceError(Finding.NOT_REPLAYABLE, f"the policy `{policy}` is not in the pack")
-            if hashes.digest(manifest) != policy:
-                raise EvidenceError(Finding.REPLAY_DIFFERS, f"what is there is not the policy `{policy}`")
-            return Boundary(tools, Policy.from_bundle(Bundle.from_bytes(manifest, files), tools))
-        except Refused as refused:
-            raise EvidenceError(Finding.REPLAY_DIFFERS, f"no policy or catalogue: {refused.detail}") from None
 
-    def _held(self, entry: str, name: Digest) -> bytes:
-        held = self._files.get(entry)
-        if held is None:
-            raise EvidenceError(Finding.NOT_REPLAYABLE, f"`{entry}` is not in the pack")
-        if hashes.digest(held) != name:
-            raise EvidenceError(Finding.REPLAY_DIFFERS, f"`{entry}` has another digest than its name says")
-        return held
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """A call that was dispatched, by what its outcome is judged with."""
+
+    tool: str
+    in_force: InForce
+    reserved: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class _Log:
     """The fold over the receipts: who is at which door, what is in force, and how each decision comes out again."""
 
-    evidence: _Evidence
+    evidence: Evidence
     decisions: int = 0
+    outcomes: int = 0
     differs: list[Difference] = field(default_factory=list)
     not_replayable: list[int] = field(default_factory=list)
     sessions: dict[str, tuple[str, str]] = field(default_factory=dict)  # principal, door
-    in_force: list[InForce] = field(default_factory=lambda: [(None, None)])  # the newest last; nothing, before any statement
+    in_force: InForce = (None, None)  # nothing, before any statement
+    before: InForce | None = None  # by which a call that is still on its way may have been admitted
+    budgets: _Budgets = field(default_factory=_Budgets)
+    claims: dict[tuple[str, str, bytes], Receipt] = field(default_factory=dict)  # principal, tool, key -> the intent that has it
+    intents: dict[Digest, _Intent] = field(default_factory=dict)
 
     def take(self, receipt: Receipt) -> None:
         body = receipt.body
         if receipt.kind is Kind.SESSION and body["event"] == "start":
             self.sessions.setdefault(receipt.session, (str(body["principal"]), str(body["door"])))
+            if body["principal"] == KERNEL:
+                self.before = None  # a process begins with what is in force
         elif receipt.kind is Kind.STATEMENT:
             statement = Statement.from_record(Record.from_json(body["statement"]))
             if statement.policy is not None and statement.catalog is not None:
-                self.in_force.append((statement.policy.after, statement.catalog.after))
+                after = (statement.policy.after, statement.catalog.after)
+                if after != self.in_force:
+                    self.before, self.in_force = self.in_force, after
         elif receipt.kind is Kind.DECISION:
             self.decisions += 1
-            try:
-                self.differs += self._again(receipt)
-            except EvidenceError as error:
-                if error.finding is Finding.NOT_REPLAYABLE:
-                    self.not_replayable.append(receipt.index)
-                else:
-                    self.differs.append(Difference(receipt.index, "evidence", None, str(error)))
+            self.differs += [*self.budgets.read(receipt), *self._claimed(receipt)]
+            self._judge(receipt, self._again)
+            if receipt.is_intent:
+                self.intents[receipt.leaf] = _Intent(str(body["tool"]), self.in_force, _reserved(receipt))
+        elif receipt.kind is Kind.OUTCOME:
+            self._outcome(receipt)
+
+    def _judge(self, receipt: Receipt, look: Callable[[Receipt], list[Difference]]) -> None:
+        try:
+            self.differs += look(receipt)
+        except EvidenceError as error:
+            if error.finding is Finding.NOT_REPLAYABLE:
+                self.not_replayable.append(receipt.index)
+            else:
+                self.differs.append(Difference(receipt.index, "evidence", None, str(error)))
+
+    def _claimed(self, receipt: Receipt) -> Iterator[Difference]:
+        """A key is claimed once and keeps the name that its claim gave it, whatever salt a later decision brings it under."""
+        if "key" not in receipt.body or receipt.session not in self.sessions:
+            return
+        with suppress(EvidenceError):  # a key that is not there, or is another: that is said where the decision is made again
+            content = self._attachment(receipt.body, "key")
+            place = (self.sessions[receipt.session][0], str(receipt.body["tool"]), content)
+            first = self.claims.get(place)
+            if first is None:
+                if receipt.is_intent:
+                    self.claims[place] = receipt
+            elif receipt.is_intent or receipt.body["key"] != first.body["key"]:
+                yield Difference(receipt.index, "key", receipt.body["key"], first.index)
+
+    def _outcome(self, receipt: Receipt) -> None:
+        intent = self.intents.get(Digest(str(receipt.body["decision"])))
+        if intent is None:
+            return  # an orphan, which is a finding of verification
+        if receipt.status is Status.FAILED:
+            self.budgets.give_back(intent.reserved)
+        if claims_contract(receipt):
+            self.outcomes += 1
+            self._judge(receipt, lambda receipt: self._kept(receipt, intent))
+
+    def _kept(self, receipt: Receipt, intent: _Intent) -> list[Difference]:
+        """How the outcome differs from the one that its output gives under the contract by which its call was admitted."""
+        recorded = {name: value for name, value in receipt.body.items() if name in KEPT}
+        derived = kept(None, b"")  # what was cut keeps no contract, whatever is left of it
+        if "truncated" not in receipt.body:
+            tool = self.evidence.boundary(intent.in_force).catalog.tools.get(intent.tool)
+            derived = kept(tool, self._attachment(receipt.body, "output_hash"))
+        if receipt.status is Status.LATE:  # it says when the answer came; the rest, what would have been said in time
+            derived["status"] = Status.LATE.value
+        return _differences(receipt.index, recorded, derived)
 
     def _again(self, receipt: Receipt) -> list[Difference]:
         """How the decision differs from the one that the boundary in force gives.
 
         A call that was on its way while a statement came into force was admitted by the boundary before it. That one may have
-        refused the call, and can never have allowed it.
+        refused the call, and can never have allowed it. Calls are decided in the order in which they are admitted: behind a
+        decision that only the boundary in force can give, nothing is excused by the one before.
         """
-        now, policy = self.in_force[-1], receipt.body["policy"]
+        policy = receipt.body["policy"]
+        if receipt.verdict is not Verdict.DENY:
+            self.before = None
         if receipt.session not in self.sessions:
             return [Difference(receipt.index, "session", receipt.session, None)]
-        if policy != now[0]:
-            return [Difference(receipt.index, "policy", policy, now[0])]
-        differs = self._under(receipt, now)
-        if differs and receipt.verdict is Verdict.DENY:
-            earlier = {before for before in self.in_force if before != now}
-            if any(self._fits(receipt, before) for before in earlier):
-                return []
+        if policy != self.in_force[0]:
+            return [Difference(receipt.index, "policy", policy, self.in_force[0])]
+        differs = self._under(receipt, self.in_force)
+        if self.before is not None and self._fits(receipt, self.before):
+            return []
+        if not differs:
+            self.before = None
         return differs
 
     def _fits(self, receipt: Receipt, in_force: InForce) -> bool:
         try:
             return not self._under(receipt, in_force)
         except EvidenceError:
-            return False  # an earlier policy that is not there excuses nothing
+            return False  # a policy that is not there excuses nothing
 
     def _under(self, receipt: Receipt, in_force: InForce) -> list[Difference]:
         boundary = self.evidence.boundary(in_force)
         principal, door = self.sessions[receipt.session]
-        facts = Facts.from_json(receipt.body["facts"], principal=principal, door=door, policy=self.in_force[-1][0])
+        facts = Facts.from_json(receipt.body["facts"], principal=principal, door=door, policy=self.in_force[0])
         admitted = boundary.admit(self._request(receipt.body))
-        derived = _said(admitted, boundary.decide(admitted, facts), facts)
-        recorded = {name: value for name, value in receipt.body.items() if name in _SAID}
+        derived = said(admitted, boundary.decide(admitted, facts), facts)
+        recorded = {name: value for name, value in receipt.body.items() if name in SAID}
         if "args_hash" in receipt.body:
             recorded["args"] = hashes.digest(self._attachment(receipt.body, "args_hash"))
-        names = sorted(recorded.keys() | derived.keys())
-        pairs = [(name, recorded.get(name), derived.get(name)) for name in names]
-        return [Difference(receipt.index, name, was, comes) for name, was, comes in pairs if was != comes]
+        return _differences(receipt.index, recorded, derived)
 
     def _request(self, body: Mapping[str, Json]) -> bytes:
         """The request as it came in; or, of an admitted one, a request that says the same."""
@@ -210,20 +251,10 @@ class _Log:
         return self.evidence.attachment(Digest(str(body[name])))
 
 
-_SAID = frozenset({"verdict", "reason", "sub", "rules", "reserved", "repeats", "tool", "pin", "effect", "deadline_ms"})
-
-
-def _said(admitted: Admitted, decision: Decision, facts: Facts) -> dict[str, Json]:
-    """What a receipt says of this decision, as far as it follows from it; what is not said is not in it."""
-    reserved: dict[str, Json] = dict(decision.reserve)
-    said: dict[str, Json] = {"verdict": decision.verdict.value, "reason": decision.reason.value}
-    said |= {"sub": decision.sub, "rules": list(decision.rules), "reserved": reserved, "repeats": decision.repeats}
-    if admitted.tool is not None and admitted.args is not None:
-        said |= {"tool": admitted.tool, "args": hashes.digest(admitted.args), "pin": admitted.pin}
-        said["effect"] = None if admitted.effect is None else admitted.effect.value
-    if isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and decision.repeats is None:
-        said["deadline_ms"] = facts.clock.wall_ms + admitted.wall_ms
-    return {name: value for name, value in said.items() if value not in (None, "", [], {})}
+def _reserved(receipt: Receipt) -> tuple[str, ...]:
+    """The budgets of which an intent takes one call."""
+    reserved = receipt.body.get("reserved")
+    return tuple(reserved) if isinstance(reserved, dict) else ()
 
 
 def _shared(receipts: Sequence[Receipt]) -> Iterator[Difference]:
@@ -236,3 +267,8 @@ def _shared(receipts: Sequence[Receipt]) -> Iterator[Difference]:
         before = first.get(receipt.prev, receipt) if receipt.seq else receipt
         if before.session != receipt.session:
             yield Difference(receipt.index, "session", receipt.session, before.session)
+
+
+def _differences(index: int, recorded: Mapping[str, Json], derived: Mapping[str, Json]) -> list[Difference]:
+    pairs = [(name, recorded.get(name), derived.get(name)) for name in sorted(recorded.keys() | derived.keys())]
+    return [Difference(index, name, was, comes) for name, was, comes in pairs if was != comes]

@@ -15,13 +15,13 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
 from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Open, Session, Transaction
 
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
-DRIFTED = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # these hold the tool
 
 Decide = Callable[[Admitted, Facts], Decision]
 
@@ -96,7 +96,7 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
             "UPDATE claims SET state=?, outcome=? WHERE principal=? AND tool=? AND key=?",
             (state.value, receipt.index, principal, tool, key),
         )
-    if outcome.reason in DRIFTED:
+    if outcome.reason in DRIFTS:
         hold(tx, tool, receipt.leaf, outcome.reason)
     return receipt
 
@@ -107,7 +107,7 @@ def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: 
         return settle(tx, session, intent, outcome)
     teller = tx.kernel if session.id not in tx.heads and tx.kernel is not None else session
     receipt = _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
-    if outcome.reason in DRIFTED:
+    if outcome.reason in DRIFTS:
         hold(tx, tool, receipt.leaf, outcome.reason)
     return receipt
 

@@ -5,6 +5,7 @@ genesis begins, heads from the verifier's own memory. A step that cannot be done
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TypeVarTuple
 
 from . import fields, pack
@@ -125,12 +126,14 @@ class _Checklist:
         self._step(13, where, self._relies, receipt)  # V13
 
     def _replay(self, genesis: Digest | None) -> None:
-        """V3: the registry, replayed from its genesis, which is the pinned one."""
-        self.registry = Registry.replay(pack.lines(self.files[pack.TRUST]))
+        """V3: the registry, replayed from its genesis, which is the pinned one: another is not worth the work of its events."""
+        lines = pack.lines(self.files[pack.TRUST])
+        first = Registry.replay(lines[:1])
+        if genesis is not None and first.genesis != genesis:
+            raise EvidenceError(Finding.KEY_UNKNOWN, f"its genesis is {first.genesis}, and {genesis} is pinned")
+        self.registry = reduce(Registry.fold, lines[1:], first)
         if genesis is None:
-            raise EvidenceError(Finding.UNANCHORED, f"nothing pins this registry, whose genesis is {self.registry.genesis}")
-        if self.registry.genesis != genesis:
-            raise EvidenceError(Finding.KEY_UNKNOWN, f"its genesis is {self.registry.genesis}, and {genesis} is pinned")
+            raise EvidenceError(Finding.UNANCHORED, f"nothing pins this registry, whose genesis is {first.genesis}")
 
     def _signed(self, record: Record, receipt: Receipt) -> None:
         """V5: by one key, which the registry gives for receipts of this log at the size that the receipt relies on."""

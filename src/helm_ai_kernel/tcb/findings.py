@@ -63,7 +63,8 @@ NOT_PROVEN = (
     "times and clocks: they are the operator's word",
     "effects that never passed the kernel",
     "the content of attachments that are withheld",
-    "that a decision is the one that its policy gives: replay it",
+    "that decisions follow from their policy, that outputs keep their contract, that a key has one name: replay it",
+    "how many calls a budget had left: nobody signs helm.toml",
 )
 
 _EXITS = {

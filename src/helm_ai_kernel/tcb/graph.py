@@ -4,7 +4,6 @@ An edge points from a cause to what it caused. Session edges are the chain; caus
 the decision of an outcome, the first call of a repeat, the cause of a hold, the hold that a statement releases.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,7 +68,7 @@ def check_causes(receipt: Receipt, index_of: Mapping[Digest, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProofGraph:
-    """`receipts` in log order, by leaf."""
+    """`receipts` in log order, by leaf. Whether a cause is missing, or comes too late, is for `check_causes` to say."""
 
     receipts: Mapping[Digest, Receipt]
     edges: tuple[Edge, ...]
@@ -79,33 +78,6 @@ class ProofGraph:
         nodes = {receipt.leaf: receipt for receipt in receipts}
         edges = tuple(edge for receipt in nodes.values() for edge in _edges(receipt))
         return cls(MappingProxyType(nodes), edges)
-
-    def dangling(self) -> tuple[Edge, ...]:
-        """Edges from something that is not here."""
-        return tuple(edge for edge in self.edges if edge.cause not in self.receipts)
-
-    def cyclic(self) -> tuple[Digest, ...]:
-        """What lies on a cycle or behind one: empty for everything that a kernel can have written. Iterative, linear."""
-        inside = [edge for edge in self.edges if edge.cause in self.receipts]
-        waiting = Counter(edge.effect for edge in inside)
-        effects: dict[Digest, list[Digest]] = {}
-        for edge in inside:
-            effects.setdefault(edge.cause, []).append(edge.effect)
-        ready = [leaf for leaf in self.receipts if not waiting[leaf]]
-        for leaf in ready:  # grows while it is walked
-            for effect in effects.get(leaf, ()):
-                waiting[effect] -= 1
-                if not waiting[effect]:
-                    ready.append(effect)
-        done = set(ready)
-        return tuple(leaf for leaf in self.receipts if leaf not in done)
-
-    def check(self) -> None:
-        """Raises `EvidenceError(DAG_DANGLING or DAG_CYCLE)`."""
-        for edge in self.dangling():
-            raise EvidenceError(Finding.DAG_DANGLING, f"`{edge.effect}` names `{edge.cause}`, which is not here")
-        for leaf in self.cyclic():
-            raise EvidenceError(Finding.DAG_CYCLE, f"`{leaf}` is among its own causes, or behind one that is")
 
 
 def draw(graph: ProofGraph, session: str | None = None) -> Iterator[str]:

@@ -19,12 +19,12 @@ class Processes:
 
     def __init__(self) -> None:
         self._kernel = ""  # the kernel's session, while it is open
-        self._sessions: set[str] = set()  # of this process
-        self._open: set[str] = set()  # of these, those that did not end
-        self._past: set[str] = set()  # sessions of the processes before
-        self._intents: dict[Digest, str] = {}  # -> the session of each
+        self._process = 0  # processes so far
+        self._began: dict[str, int] = {}  # session -> the process that it is of
+        self._open: set[str] = set()  # sessions of this process that did not end
+        self._intents: dict[Digest, tuple[str, int]] = {}  # -> session and process of each
         self._unsettled: set[Digest] = set()  # intents without an outcome
-        self._owed: set[Digest] = set()  # intents of the processes before, until this one says that they are UNKNOWN
+        self._owed = 0  # of these, those of the processes before: this one has to say that they are UNKNOWN
         self._unrecovered = False  # something was left open, and this process did not say so yet
 
     def append(self, receipt: Receipt) -> None:
@@ -37,7 +37,7 @@ class Processes:
 
     def _check(self, receipt: Receipt) -> None:
         kernels = receipt.session == self._kernel
-        if receipt.session in self._past:
+        if self._past(receipt.session):
             raise _flow("is of a session that ended when a later process began")
         if not self._kernel:
             raise _flow("comes where no session of the kernel is open")
@@ -56,12 +56,12 @@ class Processes:
 
     def _outcome(self, receipt: Receipt) -> None:
         decision = Digest(str(receipt.body["decision"]))
-        session = self._intents.get(decision)
-        if session is None:
+        if decision not in self._intents:
             return  # an orphan, which is a finding of the flows
-        if session in self._past and receipt.status is not Status.UNKNOWN:
+        session, _ = self._intents[decision]
+        if self._past(session) and receipt.status is not Status.UNKNOWN:
             raise _flow("tells more than UNKNOWN of a call of an earlier process")
-        if decision in self._owed and self._unrecovered:
+        if self._unrecovered and self._owes(decision):
             raise _flow("comes before the recovery that it is a part of")
         if receipt.session != (session if session in self._open else self._kernel):
             raise _flow("is told in a session that is neither its decision's nor, behind that one's end, the kernel's")
@@ -69,24 +69,30 @@ class Processes:
     def _take(self, receipt: Receipt) -> None:
         if _begins(receipt):
             self._unrecovered = bool(self._open or self._unsettled)
-            self._owed = set(self._unsettled)
-            self._past |= self._sessions
-            self._sessions, self._open, self._kernel = set(), set(), receipt.session
-        if receipt.session not in self._past:
-            self._sessions.add(receipt.session)
+            self._owed = len(self._unsettled)
+            self._process += 1
+            self._open, self._kernel = set(), receipt.session
+        if self._began.setdefault(receipt.session, self._process) == self._process:
             self._open.add(receipt.session)
         if _ends(receipt):
             self._open.discard(receipt.session)
             self._kernel = "" if receipt.session == self._kernel else self._kernel
         if receipt.kind is Kind.RECOVERY:
             self._unrecovered = False
-        if receipt.is_intent:
-            self._intents[receipt.leaf] = receipt.session
+        if receipt.is_intent and receipt.leaf not in self._intents:
+            self._intents[receipt.leaf] = (receipt.session, self._process)
             self._unsettled.add(receipt.leaf)
         if receipt.kind is Kind.OUTCOME:
             settled = Digest(str(receipt.body["decision"]))
+            self._owed -= self._owes(settled)
             self._unsettled.discard(settled)
-            self._owed.discard(settled)
+
+    def _past(self, session: str) -> bool:
+        """Of a process before this one."""
+        return self._began.get(session, self._process) < self._process
+
+    def _owes(self, decision: Digest) -> bool:
+        return decision in self._unsettled and self._intents[decision][1] < self._process
 
 
 def _begins(receipt: Receipt) -> bool:

@@ -22,6 +22,7 @@ from .ijson import Json
 from .keys import ED25519, PublicKey, Purpose, Signer
 
 KIND = "trust"
+EVENTS_MAX = 4096  # a key a day for eleven years; every start and every verifier folds all of them, in seconds
 _COMMON = frozenset({"v", "kind", "event", "seq", "prev", "at", "signers"})
 _GENESIS = _COMMON | {"deployment", "nonce", "threshold", "roots"}
 _ROOT = frozenset({"scheme", "public", "principal"})
@@ -71,6 +72,8 @@ class Registry:
 
     def fold(self, line: bytes) -> "Registry":
         """One event more; raises `EvidenceError`, and then the registry is what it was."""
+        if self.size >= EVENTS_MAX:
+            _refuse(f"a registry has at most {EVENTS_MAX} events")
         record = _record(line)
         body = record.body
         if body.get("event") == "genesis":
@@ -81,7 +84,7 @@ class Registry:
         entry = _entry(body["key"], since=self.size + 1)
         self._signed(record, entry.key)
         self._follows(record)
-        if any(entry.key.raw == known.key.raw for known in self.keys.values()):
+        if any(PublicKey(purpose, entry.key.raw).id in self.keys for purpose in Purpose):  # an id names the raw key
             _refuse("the public key is in the registry already; a raw key occurs once, in one purpose")
         return replace(self, lines=(*self.lines, line), keys=MappingProxyType({**self.keys, entry.key.id: entry}))
 
@@ -100,13 +103,14 @@ class Registry:
 
     def _signed(self, record: Record, new: PublicKey) -> None:
         """By the new key, and by roots of enough distinct principals, and by nobody else; every signature counts or refuses."""
-        roots = {id: entry for id, entry in self.keys.items() if entry.key.purpose is Purpose.ROOT}
         signers = {id for id, _ in record.sigs}
+        known = {id: self.keys[id] for id in signers & self.keys.keys()}
+        roots = {id: entry for id, entry in known.items() if entry.key.purpose is Purpose.ROOT}
         if new.id not in signers:
             _refuse("the new key did not prove its possession: it must sign its own event")
         if not signers - {new.id} <= roots.keys():
             _refuse("a signer is neither a root nor the new key")
-        people = {roots[id].principal.lower() for id in signers & roots.keys()}
+        people = {entry.principal.lower() for entry in roots.values()}
         if len(people) < self.threshold:
             _refuse(f"roots of {len(people)} principals signed, and the threshold is {self.threshold}")
         record.verify(lambda id: new if id == new.id else roots[id].key)
