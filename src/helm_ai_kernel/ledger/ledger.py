@@ -26,6 +26,7 @@ from . import jobs, statements, store
 from .jobs import Decide, Intent
 from .scrub import scrub
 from .signer import CheckpointSigner, first
+from .standing import check_standing
 from .statements import Document
 from .transaction import OUTPUT, SALT_BYTES, Ink, Open, Session, State
 from .writer import Pace, Writer, end_process
@@ -81,6 +82,7 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key)
+                    check_standing(conn)  # what stops a tool is what the receipts say before the first call can come
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
                 read = store.connect(folder / DATABASE, read_only=True)
