@@ -7,12 +7,13 @@ is looked up and compared when its receipts pass, and a count at the end shows r
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.decision import ClaimState, Status, Verdict
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from helm_ai_kernel.tcb.process import KERNEL
@@ -20,19 +21,20 @@ from helm_ai_kernel.tcb.receipt import Kind
 from helm_ai_kernel.tcb.statement import Statement
 
 from .standing import MALFORMED, Body, Difference, Standing, said
-from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES
+from .transaction import ARGS, KEY, OUTPUT
 
 RECEIPTS = "SELECT idx, session, seq, kind, leaf, line FROM receipts WHERE idx >= ? ORDER BY idx"
 FIRST = -(1 << 63)  # the smallest index that a row can have; no receipt has one below 0
 
 
-class Intent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Intent:
     """An intent that waits for its outcome, as the tables must have it."""
 
     place: int  # in the log
     tool: str
     principal: str | None
-    key: str | None
+    key: str | None = field(repr=False)
     key_hash: bytes
     windows: dict[str, frozenset[str]]  # each budget that it reserved from, with the windows that could be meant
 

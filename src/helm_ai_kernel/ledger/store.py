@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -50,6 +51,7 @@ class Lock:
         """Without `make` nothing is written: where there is no lock nobody ever opened the store, and none is taken."""
         how = os.O_RDWR | os.O_CREAT if make else os.O_RDONLY
         self._fd = -1
+        _HELD.add(self)
         try:
             self._fd = os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as e:
@@ -57,10 +59,17 @@ class Lock:
                 return
             detail = f"no lock can be taken at `{path}`: {e.strerror}"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="helm-ai-kernel init") from None
+        if _file(self._fd) in _PARENTS:
+            self._close()
+            raise OutsideError(
+                Reason.ERR_STORE_LOCKED,
+                f"the store in `{path.parent}` was open in the process that this one is a fork of",
+                hint="start that process instead of forking it (multiprocessing: `spawn`), or fork before the store is opened",
+            )
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._fd)
+            self._close()
             raise OutsideError(
                 Reason.ERR_STORE_LOCKED,
                 f"another process writes to the store in `{path.parent}`",
@@ -68,11 +77,37 @@ class Lock:
             ) from None
 
     def release(self) -> None:
-        if self._fd < 0:
-            return
-        with suppress(OSError):  # then closing it must do
-            fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing alone would leave it to a forked child, which has the same open file
-        os.close(self._fd)
+        if self._fd >= 0:
+            with suppress(OSError):  # then closing it must do
+                fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing alone would leave it to a child that is being forked
+            self._close()
+
+    def leave(self) -> None:
+        """In a forked child, which shares the lock: held open it would outlive the parent, unlocked it would be so for both."""
+        if self._fd >= 0:
+            _PARENTS.add(_file(self._fd))
+            self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+
+_HELD: "WeakSet[Lock]" = WeakSet()
+_PARENTS: set[tuple[int, int]] = set()  # what was open here before a fork: SQLite must not open it again (howtocorrupt §2.6)
+
+
+def _file(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _forked() -> None:
+    for lock in tuple(_HELD):
+        lock.leave()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from . import container, fields
 from .checkpoint import Checkpoint
 from .codes import Finding
-from .digest import PREFIX, Digest, digest, text
+from .digest import PREFIX, SALT_BYTES, Digest, digest, text
 from .errors import EvidenceError, Refused
 from .flows import statement_of
 from .ijson import Json, parse, parse_evidence
@@ -22,7 +22,6 @@ PACK_BYTES_MAX = 1 << 31  # a pack is read into memory whole; beyond two million
 MANIFEST_BYTES_MAX = 1 << 28  # 150 bytes for each entry, and no pack within the bound has more than 1.8 million
 POLICY_BYTES_MAX = 1 << 20  # a policy's manifest: one digest for each of its files
 ARGS_BYTES_MAX = 1 << 22  # a request has at most 1 MiB; its numbers can be longer in canonical form (1e15), not four times
-SALT_BYTES = 32  # before the content of each attachment: without it, who guesses the content can prove the guess
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
