@@ -12,6 +12,7 @@ from typing import Any
 
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.decision import ClaimState, Status, Verdict
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.ijson import parse
@@ -182,8 +183,8 @@ class Comparison:
             return
         policy, catalog = statement.policy.after, statement.catalog.after
         content = self._document(policy, "policy")
-        manifest: Any = {"files": {}} if content is None else parse(content)
-        wanted = dict.fromkeys(manifest["files"].values(), "file") | {policy: "policy", catalog: "catalog"}
+        files = {} if content is None else PolicyManifest.from_bytes(content).files
+        wanted = dict.fromkeys(files.values(), "file") | {policy: "policy", catalog: "catalog"}
         for digest, name in wanted.items():  # one that an earlier statement brought keeps the name that it had there
             if self._document(digest, self._brought.setdefault(digest, name)) is None:
                 yield "documents", f"the {name} `{digest}` is missing, or is not what was signed for"

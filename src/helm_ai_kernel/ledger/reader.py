@@ -7,11 +7,11 @@ from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.receipt import Receipt
 
 from . import store, trustlog
@@ -91,11 +91,12 @@ class Reader:
     def policy_files(self, digest: Digest) -> dict[str, bytes]:
         """The files of a policy, its `manifest.json` among them."""
         manifest = self.document(digest)
-        body = parse(manifest)
-        files = body.get("files") if isinstance(body, dict) else None
-        if not isinstance(files, dict):
-            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"the policy `{digest}` is damaged", hint="helm-ai-kernel fsck")
-        return {"manifest.json": manifest, **{name: self.document(Digest(str(files[name]))) for name in files}}
+        try:
+            files = PolicyManifest.from_bytes(manifest).files
+        except EvidenceError as e:
+            detail = f"the policy `{digest}` is damaged: {e.detail}"
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
+        return {"manifest.json": manifest, **{name: self.document(named) for name, named in files.items()}}
 
     def export(self, *, attachments: bool = True) -> bytes:
         """The evidence pack of the log up to the stored checkpoint, with or without contents (`docs/spec/pack.md`)."""
