@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.fsck import fsck
@@ -85,9 +84,9 @@ def test_an_honest_log_is_scrubbed_and_goes_on(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_fsck_names_the_table_that_was_touched(tmp_path: Path, table: str, change: str) -> None:
     here = used(tmp_path / "home")
-    assert fsck(here.folder, LOG)[1] == []
+    assert fsck(here.folder)[1] == []
     here.spoil(change)
-    assert table in {damage.where for damage in fsck(here.folder, LOG)[1]}
+    assert table in {damage.where for damage in fsck(here.folder)[1]}
 
 
 def test_a_repeat_never_releases_an_output_that_was_changed_on_the_disk(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.merkle import Frontier
 from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, trustlog
 from .derived import differences
 from .ledger import DATABASE, LOCK, TRUST
 from .reader import Reader
-from .signer import CheckpointSigner
+from .signer import stored
 
 
 class Damage(NamedTuple):
@@ -26,12 +26,12 @@ class Damage(NamedTuple):
     detail: str
 
 
-def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
+def fsck(folder: Path) -> tuple[int, list[Damage]]:
     """How many receipts were read, and what is wrong; an empty list is a clean store. Takes the lock, changes nothing."""
     lock = store.Lock(folder / LOCK)
     try:
         with Reader(folder) as reader:
-            return reader.size, list(_damage(folder, reader, log_key))
+            return reader.size, list(_damage(folder, reader))
     except (EvidenceError, OutsideError) as e:
         return 0, [Damage("store", str(e))]
     except (TypeError, ValueError, sqlite3.DatabaseError) as e:  # a row or column of another form than we wrote
@@ -40,24 +40,25 @@ def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
         lock.release()
 
 
-def _damage(folder: Path, reader: Reader, log_key: Signer) -> Iterator[Damage]:
+def _damage(folder: Path, reader: Reader) -> Iterator[Damage]:
     conn = store.connect(folder / DATABASE, read_only=True)
     try:
         for (line,) in conn.execute("PRAGMA integrity_check"):
             if line != "ok":
                 yield Damage("sqlite", str(line))
         receipts = list(reader.receipts())
-        yield from _tree(conn, receipts, log_key)
+        yield from _tree(conn, receipts, trustlog.load(folder / TRUST))
         yield from (Damage(*difference) for difference in differences(conn, receipts))
     finally:
         conn.close()
     yield from _evidence(folder, reader)
 
 
-def _tree(conn: sqlite3.Connection, receipts: list[Receipt], log_key: Signer) -> Iterator[Damage]:
+def _tree(conn: sqlite3.Connection, receipts: list[Receipt], registry: Registry) -> Iterator[Damage]:
     """Stored leaves, the stored frontier, and the checkpoint that was signed for it."""
     origin, peaks, note = conn.execute("SELECT origin, frontier, checkpoint FROM log").fetchone()
-    signed = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note)).frontier
+    signed = Frontier.from_bytes(bytes(peaks))
+    stored(registry.log_keys(origin), origin, signed, bytes(note))
     frontier = Frontier()
     matches = signed == frontier
     for (leaf,), receipt in zip(conn.execute("SELECT leaf FROM receipts ORDER BY idx"), receipts, strict=True):
