@@ -30,6 +30,7 @@ def made(folder: Path) -> SecretKey:
     paths = Place(folder).paths
     home.init(paths, lambda: PASSPHRASE)
     (folder / "passphrase").write_bytes(PASSPHRASE + b"\nnot part of it\n")
+    (folder / "passphrase").chmod(0o600)
     return keyfile.read_person(paths.people_keys / "approval", Purpose.APPROVAL, PASSPHRASE)
 
 

@@ -95,6 +95,52 @@ began.wait()
     allowed.check()
 
 
+NEVER = {
+    "work on the kernel's loop": """
+async def forever(runtime):
+    began.set()
+    await asyncio.Event().wait()
+asked = lambda: kernel.run(forever)
+""",
+    "an async function that does not let go": """
+@kernel.tool(effect="write")
+async def hang_too() -> str:
+    began.set()
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+asked = lambda: kernel.call("python/hang_too", {})
+""",
+    "an async function that blocks": """
+@kernel.tool(effect="write")
+async def hang_too() -> str:
+    began.set()
+    threading.Event().wait()
+asked = lambda: kernel.call("python/hang_too", {})
+""",
+}
+
+
+@pytest.mark.parametrize("what", NEVER)
+def test_whatever_never_ends_the_program_ends(what: str, allowed: Place) -> None:
+    async def hang_too() -> str:
+        return ""
+
+    with allowed.program(hang_too):
+        pass
+    body = """
+from helm_ai_kernel.app import kernel as module, runtime, thread
+from helm_ai_kernel.connectors import python
+module.EXIT_S = runtime.SETTLE_S = python.CLOSE_S = 0.05
+thread.STUCK_S = 0.5
+threading.Thread(target=asked, daemon=True).start()
+began.wait()
+"""
+    assert program(allowed, NEVER[what] + body).returncode == 0
+
+
 def test_a_forked_child_is_refused_and_does_not_disturb_its_parent(allowed: Place) -> None:
     body = """
 print(note("before"), flush=True)

@@ -51,6 +51,7 @@ def test_a_passphrase_that_cannot_protect_is_refused(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, phrase: str, says: str
 ) -> None:
     (terminal.place.folder / "weak").write_text(phrase + "\n")
+    (terminal.place.folder / "weak").chmod(0o600)
     monkeypatch.setenv("HELM_PEOPLE", str(terminal.place.folder / "new-people"))
     said = terminal("init", "--home", "mine", "--passphrase-file", "weak")
     assert (said.code, Path("mine").exists()) == (2, False)
@@ -68,7 +69,15 @@ def test_without_a_terminal_and_a_file_nobody_is_asked(terminal: Terminal) -> No
 
 def test_a_passphrase_file_that_is_not_there_is_named(terminal: Terminal) -> None:
     said = terminal("init", "--home", "mine", "--passphrase-file", "nothing")
-    assert (said.code, said.error) == (2, "init: `nothing`: no such file or directory")
+    assert (said.code, said.error) == (2, "init: `nothing` could not be read: no such file or directory (ERR_SIGNER_UNAVAILABLE)")
+
+
+def test_a_passphrase_file_that_others_can_read_is_refused(terminal: Terminal) -> None:
+    terminal.place.passphrase.chmod(0o644)
+    said = terminal("init", "--home", "mine", "--passphrase-file", "passphrase")
+    assert (said.code, said.error) == (2, "init: `passphrase` is open to others (mode 0644) (ERR_SIGNER_UNAVAILABLE)")
+    assert said.hint == f"chmod 600 {terminal.place.passphrase}"
+    assert not Path("mine").exists()
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
     terminal.done("tools", "inspect", "tools")
     wrong = terminal.place.folder / "wrong"
     wrong.write_text("battery horse correct\n")
+    wrong.chmod(0o600)
     said = terminal("tools", "pin", "tools", "--yes", "--passphrase-file", str(wrong))
     assert said.code == 2
     key = terminal.place.paths.people_keys / "approval"

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import select
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +23,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.wire import mcp
 from needs import upstream
 
 SERVER = Path(__file__).parent / "servers" / "scripted.py"
@@ -192,6 +195,7 @@ LOST = {
     "not_utf8": "json encoding",
     "empty": "json syntax",
     "endless_line": "line_bytes",
+    "shouts": "unasked_bytes",
     "error_32603": "rpc -32603",
     "error_0": "rpc 0",
 }
@@ -366,10 +370,12 @@ def test_a_server_that_is_busy_with_a_call_may_list_after_it(tmp_path: Path) -> 
 
 
 STARTS = {
-    "die_at_start": "the server did not finish the handshake: process_lost",
-    "noise_at_start": "the server did not finish the handshake: json syntax",
-    "other_revision": "the server did not finish the handshake: revision",
-    "silent_start": "the server did not finish the handshake in time",
+    "die_at_start": "it was ended by SIGKILL, and last said `cannot open ?[31mthe database`",
+    "noise_at_start": "it wrote a line that is no message (json syntax): `listening on stdio`",
+    "other_revision": f"it offers none of the revisions of MCP that are spoken here: {', '.join(sorted(mcp.REVISIONS))}",
+    "refuse_at_start": 'it refused: `{"code": -32602, "message": "no"}`',
+    "shout_at_start": "it wrote more than 64 KiB that answers nothing",
+    "silent_start": " within 0.1 s",
 }
 
 
@@ -378,7 +384,10 @@ def test_a_server_that_does_not_start_is_failed_and_leaves_nothing(tmp_path: Pat
     async def body(made: Rig) -> None:
         with pytest.raises(OutsideError) as error:
             await made.connector.start()
-        assert (error.value.reason, error.value.detail) == (Reason.ERR_CONNECTOR_FAILED, STARTS[behaviour])
+        how = STARTS[behaviour] if behaviour == "silent_start" else f": {STARTS[behaviour]}"
+        assert error.value.reason is Reason.ERR_CONNECTOR_FAILED
+        assert error.value.detail == f"the server did not finish the handshake{how}"
+        assert shlex.split(error.value.hint.removeprefix("run it by hand: ")) == command(behaviour, made.log)
         reply = await made.call()
         assert (reply.kind, reply.reason, reply.sub) == (ReplyKind.FAILED, Reason.ERR_CONNECTOR_FAILED, "not_sent")
         assert made.connector.pid == 0 or gone(made.connector.pid)
@@ -394,13 +403,31 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_the_last_words_of_a_server_are_in_the_hint_without_its_control_characters(tmp_path: Path) -> None:
-    async def body(made: Rig) -> None:
-        with pytest.raises(OutsideError) as error:
-            await made.connector.start()
-        assert error.value.hint == "the server's last words: `cannot open ?[31mthe database`"
+ENDS = {
+    "exit 3": "it ended with status 3",
+    "exec false": "it ended with status 1",
+    "kill -SEGV $$": "it was ended by SIGSEGV",
+    "exec 1>&-; exec sleep 60": "it stopped talking",
+    "echo no; echo >&2; exit 1": "it wrote a line that is no message (json syntax): `no`",
+    "echo starting >&2; echo 'no database' >&2; echo >&2; exit 1": "it ended with status 1, and last said `no database`",
+    "printf '%0300d' 7 >&2; exit 1": f"it ended with status 1, and last said `{'7':0>200}`",
+    "printf '\\033]0;x\\007\\200' >&2; exit 1": "it ended with status 1, and last said `?]0;x?\ufffd`",
+}
 
-    served("die_at_start", tmp_path, body, start=False)
+
+@pytest.mark.parametrize("script", ENDS)
+def test_how_a_server_ended_that_was_not_ready_is_said(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "DRAIN_S", 0.2)
+
+    async def main() -> None:
+        connector = McpStdioConnector(["sh", "-c", script])
+        with pytest.raises(OutsideError) as error:
+            await connector.start()
+        assert error.value.detail.startswith(f"the server did not finish the handshake: {ENDS[script]}")
+        assert shlex.split(error.value.hint.removeprefix("run it by hand: ")) == ["sh", "-c", script]
+        await connector.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("argv", [["/no/such/server"], ["a\0b"], [str(SERVER)], ["/"]])
@@ -409,6 +436,9 @@ def test_a_command_that_cannot_be_started_is_failed(argv: list[str]) -> None:
         connector = McpStdioConnector(argv, pins={})
         reply = await connector.call("t", b"{}", key=None, wall_ms=LONG_MS, output_bytes=10)
         assert (reply.kind, reply.reason, reply.sub) == (ReplyKind.FAILED, Reason.ERR_CONNECTOR_FAILED, "not_sent")
+        with pytest.raises(OutsideError, match=f"`{re.escape(argv[0])}` did not start") as error:
+            await connector.start()
+        assert error.value.hint.endswith(shlex.quote(argv[0]))
         await connector.close()
 
     asyncio.run(main())

@@ -16,11 +16,11 @@ from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.ledger.transaction import ARGS, SALT_BYTES
+from helm_ai_kernel.ledger.transaction import ARGS
 from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.decision import Status
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.findings import Axis, Exit, Standing
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 

@@ -26,6 +26,11 @@ def paths(folder: Path) -> Paths:
     return Paths(folder / "home", folder / "people")
 
 
+def written(folder: Path) -> None:
+    (folder / "passphrase").write_text(PASSPHRASE + "\n")
+    (folder / "passphrase").chmod(0o600)
+
+
 def command(folder: Path) -> list[str]:
     return inject.command("init", "--home", folder / "home", "--passphrase-file", folder / "passphrase")
 
@@ -33,7 +38,7 @@ def command(folder: Path) -> list[str]:
 def prepared(folder: Path) -> Path:
     """Somebody whose keys are there from an earlier kernel (their protection takes most of the time of an `init`)."""
     folder.mkdir()
-    (folder / "passphrase").write_text(PASSPHRASE + "\n")
+    written(folder)
     home.init(paths(folder), PASSPHRASE.encode)
     shutil.rmtree(folder / "home")
     return folder
@@ -102,7 +107,7 @@ def once(tmp_path: Path, syscall: str, file: str) -> Path:
     (tmp_path / "count").mkdir()
     (tmp_path / "case").mkdir()
     for folder in (tmp_path / "count", tmp_path / "case"):
-        (folder / "passphrase").write_text(PASSPHRASE + "\n")
+        written(folder)
     found = inject.places(command(tmp_path / "count"), tmp_path / "count")
     place = next(place for place in found if (place.syscall, place.file) == (syscall, file))
     inject.inject(command(tmp_path / "case"), tmp_path / "case", place, KILL)
@@ -121,5 +126,5 @@ def test_a_kernel_that_is_there_is_one_that_this_machine_trusts(tmp_path: Path) 
 
 
 def test_what_init_leaves_outlasts_a_power_cut(tmp_path: Path) -> None:
-    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    written(tmp_path)
     assert inject.unsynced(inject.run(command(tmp_path), tmp_path).trace, tmp_path) == set()

@@ -13,7 +13,9 @@ from executor.desk import Desk, boundary, request
 from executor.trust import AT, EXECUTION, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
-from helm_ai_kernel.ledger.ledger import DATABASE, Ledger
+from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.ledger.ledger import DATABASE, TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.tcb import registry
@@ -142,6 +144,30 @@ def test_what_was_changed_behind_the_kernels_back_does_not_open(what: str, tmp_p
     assert reason(here.open) is Reason.ERR_STORE_CORRUPT
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE receipts SET line=CAST(line AS TEXT) WHERE idx=2",
+        "UPDATE attachments SET content='text' WHERE slot=0 AND idx=(SELECT min(idx) FROM attachments WHERE slot=0)",
+        "UPDATE documents SET content='text' WHERE name='policy'",
+        "UPDATE log SET checkpoint='text'",
+        "UPDATE log SET policy='text'",
+        "DELETE FROM log",
+    ],
+)
+def test_a_reader_says_that_the_store_is_damaged_and_never_more(change: str, tmp_path: Path) -> None:
+    here = used(tmp_path)
+    trustlog.create(here.folder / TRUST, here.registry)
+    here.spoil(change)
+
+    def look() -> None:
+        with Reader(here.folder) as reader:
+            list(reader.receipts())
+            reader.export()
+
+    assert reason(look) is Reason.ERR_STORE_CORRUPT
+
+
 def test_a_checkpoint_by_another_key_does_not_open(tmp_path: Path) -> None:
     here = used(tmp_path)
     other = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
@@ -196,12 +222,66 @@ def test_a_registry_that_was_put_back_does_not_open(tmp_path: Path) -> None:
     here.open().abandon()
 
 
-@pytest.mark.parametrize("pragma", ["application_id=1", "user_version=2", "journal_mode=DELETE"])
-def test_a_file_that_is_not_our_format_does_not_open(pragma: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA application_id=1",
+        "PRAGMA user_version=0",
+        "PRAGMA journal_mode=DELETE",
+        "CREATE TABLE more (x)",
+        "CREATE VIEW more AS SELECT * FROM holds",
+        "CREATE INDEX more ON holds (leaf)",
+        "CREATE TRIGGER more AFTER INSERT ON holds BEGIN DELETE FROM holds; END",
+        "ALTER TABLE holds ADD COLUMN more",
+        "ALTER TABLE holds RENAME COLUMN leaf TO fruit",
+        "DROP TABLE holds",
+    ],
+)
+def test_a_file_that_is_not_our_format_does_not_open(statement: str, tmp_path: Path) -> None:
     here = used(tmp_path)
     with closing(sqlite3.connect(here.database)) as conn:
-        conn.execute(f"PRAGMA {pragma}")
+        conn.execute(statement)
     assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+    assert reason(lambda: Reader(here.folder)) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_store_that_was_made_before_an_index_came_opens_without_it(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    with closing(sqlite3.connect(here.database)) as conn:
+        conn.execute("DROP INDEX receipts_standing")
+    asyncio.run(recovered(here))
+    assert here.ended == []
+
+
+async def recovered(here: Home) -> None:
+    ledger = await started(here, boundary())
+    assert ledger.scrubbed is not None
+    await ledger.scrubbed
+    assert not ledger.writer.sealed
+    await ledger.close()
+
+
+def test_a_newer_format_is_said_and_never_guessed_at(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    with closing(sqlite3.connect(here.database)) as conn:
+        conn.execute(f"PRAGMA user_version={store.FORMAT + 1}")
+    for look in (here.open, lambda: Reader(here.folder), lambda: fsck(here.folder)):
+        assert reason(look) is Reason.ERR_EVIDENCE_UNAVAILABLE
+
+
+def test_what_a_dead_process_left_is_never_appended_to_while_somebody_reads_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = used(tmp_path)
+    monkeypatch.setattr(store, "BUSY_S", 0)  # the reader does not end however long it is waited for
+    with Reader(here.folder):
+        assert reason(here.open) is Reason.ERR_STORE_LOCKED
+        assert reason(here.open) is Reason.ERR_STORE_LOCKED, "and it let go of the lock"
+    ledger = here.open()
+    assert (here.folder / f"{DATABASE}-wal").stat().st_size == 0
+    ledger.abandon()
+    with Reader(here.folder):  # of a store that was closed: nothing is left in the WAL
+        here.open().abandon()
 
 
 def test_bytes_that_are_no_database_do_not_open(tmp_path: Path) -> None:

@@ -83,8 +83,14 @@ def test_a_tool_without_an_output_schema_has_the_contract_shape() -> None:
 def test_what_the_tool_calls_an_error_is_released_as_its_error() -> None:
     for pinned in (tool(), tool(WEATHER)):
         assert release(pinned, result(TEXT, isError=True)) == (Contract.SHAPE, True)
-        assert release(pinned, result(TEXT, isError=True, structuredContent={"any": 1})) == (Contract.SHAPE, True)
         assert drift(pinned, b'{"isError":true}') == "content"
+    assert release(tool(), result(TEXT, isError=True, structuredContent={"any": 1})) == (Contract.SHAPE, True)
+
+
+def test_calling_it_an_error_is_no_way_around_the_output_schema() -> None:
+    assert release(tool(WEATHER), result(TEXT, isError=True, structuredContent=GOOD)) == (Contract.SCHEMA, True)
+    for what, value, sub in BREAKS:
+        assert drift(tool(WEATHER), result(TEXT, isError=True, structuredContent=value)) == sub, what
 
 
 SHAPES: list[tuple[Any, str]] = [

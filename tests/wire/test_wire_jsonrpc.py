@@ -1,6 +1,7 @@
 """Which answer belongs to which request, and when nobody can know any more (faults 1.11)."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -121,7 +122,7 @@ BREAKING = {
     "duplicate key by escape": (rb'{"jsonrpc":"2.0","id":1,"result":1,"\u0072esult":2}', "json dup_key"),
     "not utf-8": (b'{"jsonrpc":"2.0","id":1,"result":"\xff"}', "json encoding"),
     "byte order mark": (b'\xef\xbb\xbf{"jsonrpc":"2.0","id":1,"result":1}', "json bom"),
-    "deep": (b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 100_000, "json depth"),
+    "deep": (b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 10_000, "json depth"),
     "lone surrogate": (rb'{"jsonrpc":"2.0","id":1,"result":"\ud800"}', "json surrogate"),
     "infinite": (b'{"jsonrpc":"2.0","id":1,"result":1e999}', "json number_range"),
     "version 1": (b'{"id":1,"result":{}}', "version"),
@@ -162,6 +163,70 @@ def test_a_line_longer_than_the_bound_ends_the_connection_even_before_it_ends() 
         assert events(peer(line_bytes_max=100), *pieces) == [Broken("line_bytes", fits)]
 
 
+BIG = b"[" + b"1," * (jsonrpc.UNASKED_BYTES_MAX // 2) + b"1]"
+UNASKED = {
+    "a notice": b'{"jsonrpc":"2.0","method":"notifications/message","params":%s}' % BIG,
+    "a question": b'{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":%s}' % BIG,
+    "a question behind its parameters": b'{"params":%s,"jsonrpc":"2.0","id":1,"method":"m"}' % BIG,
+    "a question in the words of an answer": b'{"result":1,"method":"m","params":%s,"id":1,"jsonrpc":"2.0" , "x":1}' % BIG,
+    "an answer to nothing": b'{"jsonrpc":"2.0","id":3,"result":%s}' % BIG,
+    "an answer to another id": b'{"jsonrpc":"2.0","id":"1","result":%s}' % BIG,
+    "an answer without an id": b'{"jsonrpc":"2.0","result":%s}' % BIG,
+    "an answer with two ids": b'{"jsonrpc":"2.0","id":1,"result":%s,"id":1}' % BIG,
+    "an answer with its id inside": b'{"jsonrpc":"2.0","result":[%s,{"id":1}]}' % BIG,
+    "an answer with escapes in its names": rb'{"jsonrpc":"2.0","\u0069d":1,"result":%s}' % BIG,
+    "an answer behind blanks without end": b'{"jsonrpc":"2.0","result":%s,"id":1' % BIG + b" " * 999 + b"}",
+    "a list": b'[{"jsonrpc":"2.0","id":1,"result":1},%s]' % BIG,
+    "an object in an object": b'{"a":{"jsonrpc":"2.0","id":1,"result":%s}}' % BIG,
+    "brackets": b"[" * len(BIG),
+    "noise": b"\xff" * len(BIG),
+}
+
+
+@pytest.mark.parametrize("name", UNASKED)
+def test_a_large_message_that_is_no_answer_of_ours_ends_the_connection_unread(name: str) -> None:
+    machine = peer(2)
+    assert events(machine, UNASKED[name] + b"\n", b'{"jsonrpc":"2.0","id":1,"result":{}}\n') == [
+        Broken("unasked_bytes", UNASKED[name])
+    ]
+    assert machine.state is State.ERROR
+
+
+def test_a_message_that_is_no_answer_is_read_up_to_its_bound() -> None:
+    empty = b'{"jsonrpc":"2.0","method":"m","params":{"a":"%s"}}'
+    fits = empty % (b"x" * (jsonrpc.UNASKED_BYTES_MAX - len(empty) + 2))
+    assert len(fits) == jsonrpc.UNASKED_BYTES_MAX
+    assert one(fits) == Notified("m")
+    assert one(fits + b" ") == Broken("unasked_bytes", fits + b" ")
+
+
+@pytest.mark.parametrize("kind", ["result", "error"])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+@pytest.mark.parametrize("blank", [b"", b" ", b" \t\r "])
+def test_a_large_answer_is_read_in_whatever_order_it_is_written(kind: str, order: tuple[int, ...], blank: bytes) -> None:
+    raw = BIG if kind == "result" else b'{"code":7,"message":"","data":[%s]}' % BIG
+    parts = ((b'"jsonrpc"', b'"2.0"'), (b'"id"', b"2"), (b'"%s"' % kind.encode(), raw))
+    line = (b"," + blank).join(b"%s%s:%s%s%s" % (parts[n][0], blank, blank, parts[n][1], blank) for n in order)
+    line = b"%s{%s%s}%s" % (blank, blank, line, blank)
+    read = Result(2, raw, late=False) if kind == "result" else Failure(2, 7, raw, late=False)
+    assert one(line, 2) == read
+    strange = line.replace(b'"%s"' % kind.encode(), b'"either"')
+    assert one(strange, 2) == Broken("unasked_bytes", strange)
+
+
+def test_a_large_answer_is_taken_once_and_also_when_it_is_late() -> None:
+    machine = peer()
+    machine.abandon(1)
+    line = b'{"jsonrpc":"2.0","id":1,"result":%s}' % BIG
+    assert events(machine, line + b"\n", line + b"\n") == [Result(1, BIG, late=True), Broken("unasked_bytes", line)]
+
+
+@pytest.mark.parametrize("raw", [BIG + b",1", BIG + b',"x":1', BIG[:-1], BIG + b"]", b'"' + BIG, b"{" + BIG + b"}"])
+def test_a_large_answer_is_still_one_strict_document(raw: bytes) -> None:
+    for line in (b'{"jsonrpc":"2.0","id":1,"result":%s}' % raw, b'{"result":%s,"jsonrpc":"2.0","id":1}' % raw):
+        assert isinstance(broken := one(line), Broken) and broken.sub in ("json syntax", "shape"), broken
+
+
 def test_an_end_between_two_lines_is_an_end_and_one_inside_a_line_is_not() -> None:
     assert events(peer(), b"") == [Ended()]
     assert events(peer(), b'{"jsonrpc":"2.0","id":1,"result":{}}', b"") == [
@@ -183,6 +248,31 @@ def test_a_question_of_the_other_end_is_answered_with_its_own_id() -> None:
 def test_a_notification_is_an_event_with_a_bounded_name() -> None:
     assert one(b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}') == Notified("notifications/message")
     assert one(b'{"jsonrpc":"2.0","method":"' + b"x" * 999 + b'"}') == Notified("x" * jsonrpc.METHOD_CHARS_MAX)
+
+
+def test_a_log_line_with_an_event_shows_nothing_of_what_was_sent() -> None:
+    canary = b'{"code":1,"message":"canary"}'
+    found = [
+        one(b'{"jsonrpc":"2.0","id":1,"result":%s}' % canary),
+        one(b'{"jsonrpc":"2.0","id":1,"error":%s}' % canary),
+        one(canary),
+    ]
+    assert [type(event) for event in found] == [Result, Failure, Broken]
+    assert "canary" not in repr(found)
+
+
+def test_the_page_says_what_ends_a_connection() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/spec/catalog.md").read_text(encoding="utf-8")
+    table = page.partition("| sub-reason | what the server did |")[2]
+    for sub in {
+        "line_bytes",
+        "unasked_bytes",
+        "id_conflict",
+        "cut_off",
+        *(sub.partition(" ")[0] for _, sub in BREAKING.values()),
+    }:
+        assert f"`{sub}`" in table, sub
+    assert f"{jsonrpc.LINE_BYTES_MAX:,} bytes" in table and f"{jsonrpc.UNASKED_BYTES_MAX:,} bytes" in table
 
 
 LINES = st.sampled_from(

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from helm_ai_kernel.guardian.bundle import FILE_BYTES_MAX, MANIFEST_BYTES_MAX, Bundle
+from helm_ai_kernel.guardian.bundle import FILE_BYTES_MAX, Bundle
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.pep.catalog import Catalog
-from helm_ai_kernel.tcb import fields
+from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.tcb.ijson import parse_evidence
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -35,12 +34,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 def stored_policy(document: Callable[[Digest], bytes], policy: Digest, catalog: Catalog) -> Policy:
     """The policy in force, from its manifest and files in the store, checked against their digests."""
     manifest = document(policy)
-    listed = fields.typed(
-        fields.exact(parse_evidence(manifest, bytes_max=MANIFEST_BYTES_MAX), {"v", "catalog", "files", "protected"}),
-        "files",
-        dict,
-    )
-    files = {name: document(fields.digest(listed, name)) for name in listed}
+    files = {name: document(digest) for name, digest in PolicyManifest.from_bytes(manifest).files.items()}
     return Policy.from_bundle(Bundle.from_bytes(manifest, files), catalog)
 
 

@@ -8,7 +8,6 @@ import asyncio
 import atexit
 import functools
 import inspect
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,7 +28,7 @@ from . import operate
 from .config import SERVER, Config, load, paths
 from .results import Denied, Failed, Held, NotReleased, Unknown, Withheld, released
 from .runtime import Runtime, record_late
-from .thread import Running, Work
+from .thread import Running, Work, process
 
 __all__ = ["Denied", "Failed", "Held", "Kernel", "NotApplied", "NotReleased", "Unknown", "Withheld"]
 
@@ -58,7 +57,7 @@ class Kernel:
         self._effects: dict[str, Effect] = {}
         self._lock = threading.Lock()
         self._running: Running | None = None
-        self._process: int | None = None  # the one that opened the store
+        self._process: tuple[int, int] | None = None  # the one that opened the store
         self._closed = False
 
     @overload
@@ -107,7 +106,7 @@ class Kernel:
 
         Closing twice is fine. In a forked child it does nothing: store and threads are the parent's.
         """
-        if self._process not in (None, os.getpid()):
+        if self._process not in (None, process()):
             return
         self._refuse_own_loop()
         with self._lock:
@@ -157,10 +156,10 @@ class Kernel:
 
     def _submit(self, work: Work[T]) -> "Future[T]":
         """Start `work` on the kernel's loop, which the first call opens."""
-        if self._process not in (None, os.getpid()):  # before the lock, which a fork may have copied in any state
+        if self._process is not None and self._process != process():  # before the lock, which a fork may have copied in any state
             raise OutsideError(
                 Reason.ERR_STORE_LOCKED,
-                f"this kernel is open in process {self._process}, of which this one is a fork",
+                f"this kernel is open in process {self._process[0]}, of which this one is a fork",
                 hint="make the first call after the fork, and in one process only",
             )
         with self._lock:
@@ -190,7 +189,7 @@ class Kernel:
     def _open(self) -> Running:
         if self._closed:
             raise OutsideError(Reason.ERR_SEALED, "this kernel was closed", hint="make a new Kernel()")
-        self._process = os.getpid()
+        self._process = process()
         opening = functools.partial(Runtime.open, self.config, connectors={self.server: self._hands}, client="python library")
         try:
             self._running = running = _explained(lambda: Running.start(opening))

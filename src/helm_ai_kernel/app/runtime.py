@@ -36,6 +36,8 @@ from helm_ai_kernel.tcb.statement import Statement
 from .bundles import stored_policy
 from .config import Config
 
+SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
+
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
     """Take the lock and check what is there; nothing is answered before `begin`."""
@@ -163,16 +165,28 @@ class Runtime:
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
-        under_way = self._tasks - {asyncio.current_task()}
-        if under_way:
-            await asyncio.wait(under_way, timeout=within_s)
+        await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
-        for connector in hands:
-            await connector.close()
-        while under_way := self._tasks - {asyncio.current_task()}:
-            await asyncio.wait(under_way)
+        await asyncio.gather(*(connector.close() for connector in hands))
+        if not await self._ended(None if within_s is None else SETTLE_S):  # what lost its hands only writes down that it did
+            for task in self._under_way():
+                task.cancel()
+            await self._ended(SETTLE_S)
         await self.ledger.close()
+
+    async def _ended(self, within_s: float | None) -> bool:
+        """Whether nothing is under way any more, also nothing that came of it, in that time."""
+        until = None if within_s is None else time.monotonic() + within_s
+        while under_way := self._under_way():
+            left = None if until is None else max(0.0, until - time.monotonic())
+            await asyncio.wait(under_way, timeout=left)
+            if left == 0.0:
+                break
+        return not self._under_way()
+
+    def _under_way(self) -> "set[asyncio.Task[Any]]":
+        return self._tasks - {asyncio.current_task()}
 
 
 class SessionHost:
@@ -196,6 +210,8 @@ class SessionHost:
         started = time.monotonic()
         try:
             return await connector.call(name, call.args, key=call.key, wall_ms=call.wall_ms, output_bytes=call.output_bytes)
+        except asyncio.CancelledError:  # only a close in a hurry cancels a call, where its function does not let go
+            return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub="closed")
         except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=type(e).__name__[:64])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Config
-from helm_ai_kernel.credentials import agent, keyfile
+from helm_ai_kernel.credentials import agent, files, keyfile
 from helm_ai_kernel.ledger import ledger, trustlog
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -19,7 +19,11 @@ from .output import Declined, tell
 
 
 def signing_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--passphrase-file", type=Path, help="first line is the passphrase (default: ask; $HELM_PASSPHRASE_FILE)")
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        help="first line is the passphrase; a file of mode 0600 or a pipe (default: ask; $HELM_PASSPHRASE_FILE)",
+    )
     parser.add_argument("--ssh-agent", action="store_true", help="sign with the approval key that your ssh-agent holds")
     parser.add_argument("--yes", action="store_true", help="sign without asking again")
 
@@ -40,7 +44,7 @@ def passphrase(args: argparse.Namespace, of: str, *, new: bool = False) -> bytes
     """From the file that is named, else from the terminal, a new one twice; never from argv."""
     named = args.passphrase_file or os.environ.get("HELM_PASSPHRASE_FILE")
     if named:
-        return Path(named).read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+        return files.read_passphrase(Path(named))
     if not sys.stdin.isatty():
         raise OutsideError(
             Reason.ERR_SIGNER_UNAVAILABLE,

@@ -6,6 +6,7 @@ only the last of it is kept. A descendant that makes a session of its own escape
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +40,8 @@ class Process(asyncio.SubprocessProtocol):
         self._gone = asyncio.Event()
         self._drain: asyncio.TimerHandle | None = None
         self._ended = False
+        self._sent: signal.Signals | None = None
+        self.status: int | None = None  # how it ended by itself: its exit status, or the negative number of a signal not ours
 
     async def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> None:
         """Raises `OutsideError(ERR_CONNECTOR_FAILED)` when it cannot be started."""
@@ -47,11 +50,9 @@ class Process(asyncio.SubprocessProtocol):
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in an argument
             self._end()
             cause = error.strerror if isinstance(error, OSError) and error.strerror else "not a command line"
-            raise OutsideError(
-                Reason.ERR_CONNECTOR_FAILED,
-                f"`{argv[0]}` did not start: {cause.lower()}",
-                hint="check the command of this server in the catalogue, and PATH",
-            ) from None
+            look = "command -v" if isinstance(error, FileNotFoundError) else "ls -ld"
+            hint = f"install it, or name it with its whole path; to look for it: {look} {shlex.quote(argv[0])}"
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"`{argv[0]}` did not start: {cause.lower()}", hint=hint) from None
 
     @property
     def alive(self) -> bool:
@@ -88,6 +89,14 @@ class Process(asyncio.SubprocessProtocol):
         self._let_go()
         await _within(self._gone, STEP_S)
 
+    def expire(self) -> None:
+        """Kill it in a moment, should it not end by itself: it has stopped talking. `stop` still has to be awaited."""
+        self._loop.call_later(DRAIN_S, self.kill)
+
+    async def gone(self) -> None:
+        """Wait (bounded) until it has ended, and what it said has come."""
+        await _within(self._gone, 2 * DRAIN_S + STEP_S)
+
     def kill(self) -> None:
         """The end of one that is not to be trusted with another line. `stop` still has to be awaited."""
         self._signal(signal.SIGKILL)
@@ -109,6 +118,8 @@ class Process(asyncio.SubprocessProtocol):
             self._end()
 
     def process_exited(self) -> None:
+        code = self._transport.get_returncode() if self._transport is not None else None
+        self.status = None if self._sent is not None and code == -self._sent else code
         self._signal(signal.SIGKILL)  # children of the child, which may also hold the pipes open
         self._exited.set()
         self._drain = self._loop.call_later(DRAIN_S, self._let_go)
@@ -146,6 +157,7 @@ class Process(asyncio.SubprocessProtocol):
         """To the whole group, and never after the exit was seen: by then the id may be another's."""
         if self._transport is None or self._exited.is_set():
             return
+        self._sent = number
         with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS says so of a group of zombies
             os.killpg(self._transport.get_pid(), number)
 

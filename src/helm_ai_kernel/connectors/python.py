@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from helm_ai_kernel.executor.host import Reply, ReplyKind
@@ -50,7 +50,7 @@ class _End:
     """How a function ended, whenever that was."""
 
     kind: ReplyKind
-    output: bytes | None = None
+    output: bytes | None = field(default=None, repr=False)
     reason: Reason = Reason.OK
     sub: str = ""
 

@@ -1,6 +1,8 @@
 """One life of one MCP server, from its start to its end, with any number of calls in flight. What failed is not revived."""
 
 import asyncio
+import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
@@ -12,11 +14,24 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp
-from helm_ai_kernel.wire.jsonrpc import Broken, Ended, Failure, Result
+from helm_ai_kernel.wire.jsonrpc import LINE_BYTES_MAX, UNASKED_BYTES_MAX, Broken, Ended, Failure, Result
 
 from .process import Process
 
 T = TypeVar("T")
+
+_STOPPED = frozenset({"process_lost", "cut_off"})  # it ended, or only stopped talking
+_WORDS_CHARS_MAX = 200  # of what a server wrote, in a message
+# What a person is told of the ends that are not a line which cannot be read.
+_SAYS = {
+    "closed": "it was ended",
+    "id_conflict": "it answered the same request twice",
+    "line_bytes": f"it wrote a line of more than {LINE_BYTES_MAX >> 20} MiB",
+    "revision": f"it offers none of the revisions of MCP that are spoken here: {', '.join(sorted(mcp.REVISIONS))}",
+    "tool_list": "its list of tools has another shape",
+    "tool_list_size": "its list of tools is too long",
+    "unasked_bytes": f"it wrote more than {UNASKED_BYTES_MAX >> 10} KiB that answers nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +39,7 @@ class Lost:
     """The connection ended with a call in flight. `rest`: what could not be read, if only this call can be meant."""
 
     sub: str
-    rest: bytes = b""
+    rest: bytes = field(default=b"", repr=False)
 
 
 Ending: TypeAlias = Result | Failure | Lost
@@ -76,6 +91,7 @@ class Session:
         self._calls: dict[int, asyncio.Future[Ending]] = {}
         self._given_up: set[int] = set()
         self._lost: Lost | None = None
+        self._argv: Sequence[str] = ()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._listed: asyncio.Future[None] = loop.create_future()
         self.tools = Tools()
@@ -100,10 +116,12 @@ class Session:
 
     async def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, step_s: float) -> None:
         """Process and handshake; raises `OutsideError(ERR_CONNECTOR_FAILED)`."""
+        self._argv = argv
         await self._process.start(argv, env=env, cwd=cwd)
-        self._write(self._client.initialize())
-        await asyncio.wait({self._ready}, timeout=step_s)
-        self._check(self._ready, "did not finish the handshake")
+        if self._lost is None:  # it may have ended at once
+            self._write(self._client.initialize())
+            await asyncio.wait({self._ready}, timeout=step_s)
+        await self._check(self._ready, "did not finish the handshake", step_s)
 
     async def list_tools(self, *, step_s: float) -> None:
         """The whole list, again. A server that is busy with a call may take as long as that call."""
@@ -114,7 +132,7 @@ class Session:
         while busy and not self._listed.done():
             busy = bool(self._open())
             await asyncio.wait({self._listed}, timeout=step_s)
-        self._check(self._listed, "did not list its tools")
+        await self._check(self._listed, "did not list its tools", step_s)
 
     def call(self, name: str, args: bytes, key: str | None) -> tuple[int, asyncio.Future[Ending]]:
         """Raises `OutsideError` or `Refused` exactly when no byte of the call has left."""
@@ -165,7 +183,9 @@ class Session:
         if self._lost is not None:
             return
         self._lost = lost
-        if kill:
+        if lost.sub in _STOPPED:
+            self._process.expire()
+        elif kill:
             self._process.kill()
         own = lost if len(self._open()) == 1 else Lost(lost.sub)
         for number, future in self._calls.items():
@@ -180,17 +200,36 @@ class Session:
     def _open(self) -> set[int]:
         return self._calls.keys() - self._given_up
 
-    def _check(self, done: asyncio.Future[None], what: str) -> None:
-        if self._lost is not None:
-            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the server {what}: {self._lost.sub}", hint=self._last_words())
-        if not done.done():
-            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the server {what} in time", hint=self._last_words())
+    async def _check(self, done: asyncio.Future[None], what: str, step_s: float) -> None:
+        if self._lost is None and done.done():
+            return
+        how = f" within {step_s:g} s" if self._lost is None else f": {await self._why(self._lost)}"
+        said = _words(self._process.stderr_tail)
+        detail = f"the server {what}{how}" + (f", and last said `{said}`" if said else "")
+        raise OutsideError(Reason.ERR_CONNECTOR_FAILED, detail, hint=f"run it by hand: {shlex.join(self._argv)}")
 
-    def _last_words(self) -> str:
-        """The last line of its stderr, for a person: printable characters only."""
-        lines = self._process.stderr_tail.decode("utf-8", "replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        return "the server's last words: `" + "".join(c if c.isprintable() else "?" for c in last)[-200:] + "`" if last else ""
+    async def _why(self, lost: Lost) -> str:
+        """What happened, for a person."""
+        if lost.sub not in _STOPPED:
+            line = _words(lost.rest)
+            what = "it refused" if lost.sub.endswith(" refused") else f"it wrote a line that is no message ({lost.sub})"
+            return _SAYS.get(lost.sub) or (f"{what}: `{line}`" if line else what)
+        await self._process.gone()
+        status = self._process.status
+        if status is None:
+            return "it stopped talking"
+        return f"it ended with status {status}" if status >= 0 else f"it was ended by {_signal(-status)}"
+
+
+def _words(data: bytes) -> str:
+    """The last line of what a server wrote, for a person: printable characters only."""
+    lines = data[-4 * _WORDS_CHARS_MAX :].decode("utf-8", "replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return "".join(char if char.isprintable() else "?" for char in last)[-_WORDS_CHARS_MAX:]
+
+
+def _signal(number: int) -> str:
+    return signal.Signals(number).name if number in tuple(signal.Signals) else f"signal {number}"
 
 
 def _settle(future: asyncio.Future[T] | None, value: T) -> None:

@@ -1,6 +1,7 @@
 """Secret files on disk: made once, for their owner only, and read only while that is still so."""
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -39,10 +40,7 @@ def read(path: Path) -> bytes:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise unavailable(f"`{path}` is not a file", "give the file that holds the key")
-            if status.st_uid != os.geteuid():
-                raise unavailable(f"`{path}` belongs to another user", f"chown {os.geteuid()} {path}")
-            if status.st_mode & 0o077:
-                raise unavailable(f"`{path}` is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}")
+            _check_private(path, status)
             data = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise unavailable(f"`{path}` could not be read: {_cause(error)}", "check the path and its permissions") from None
@@ -51,8 +49,35 @@ def read(path: Path) -> bytes:
     return data
 
 
+def read_passphrase(path: Path) -> bytes:
+    """The first line of a regular file of ours that nobody else can read or change; or of a pipe or a terminal.
+
+    A link is followed (`/dev/stdin` and `<(...)` are links): what counts is what was opened. A pipe or a terminal belongs to
+    whoever gave it to us, and its mode says nothing about who can read what goes through it.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                _check_private(path, status)
+            elif not stat.S_ISFIFO(status.st_mode) and not stat.S_ISCHR(status.st_mode):
+                raise unavailable(f"`{path}` is neither a file nor a pipe", "give the file with the passphrase in its first line")
+            line = file.readline(BYTES_MAX)
+    except OSError as error:
+        raise unavailable(f"`{path}` could not be read: {_cause(error)}", "check the path and its permissions") from None
+    return line.removesuffix(b"\n").rstrip(b"\r")
+
+
 def unavailable(detail: str, hint: str = "") -> OutsideError:
     return OutsideError(Reason.ERR_SIGNER_UNAVAILABLE, detail, hint=hint)
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    name = shlex.quote(str(path.resolve()))  # not a link, least of all `/dev/stdin`, which is another file to whoever types it
+    if status.st_uid != os.geteuid():
+        raise unavailable(f"`{path}` belongs to another user", f"chown {os.geteuid()} {name}")
+    if status.st_mode & 0o077:
+        raise unavailable(f"`{path}` is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {name}")
 
 
 def _sync_directory(path: Path) -> None:

@@ -7,12 +7,10 @@ from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Finding
-from helm_ai_kernel.tcb.digest import PREFIX, Digest
+from helm_ai_kernel.tcb.digest import PREFIX, SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 
 from .boundary import Boundary
-
-SALT_BYTES = 32
 
 InForce = tuple[Digest | None, Digest | None]  # policy and catalogue
 

@@ -1,7 +1,7 @@
 """The executor's whole view of the world: what it may ask for, and what it gets back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Reply:
 
     kind: ReplyKind
     ms: int
-    output: bytes | None = None
+    output: bytes | None = field(default=None, repr=False)
     reason: Reason = Reason.OK
     sub: str = ""
     truncated: bool = False
@@ -47,9 +47,9 @@ class Answer:
     reason: Reason
     decision: Receipt
     outcome: Receipt | None
-    output: bytes | None  # None: refused, withheld, or unknown
-    output_salt: bytes | None
-    args_salt: bytes | None
+    output: bytes | None = field(repr=False)  # None: refused, withheld, or unknown
+    output_salt: bytes | None = field(repr=False)
+    args_salt: bytes | None = field(repr=False)
     checkpoint: bytes  # signed note that covers the last receipt named here
     hint: str = ""
 

@@ -20,15 +20,13 @@ from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.tcb.pack import RECEIPTS, lines
+from helm_ai_kernel.tcb.pack import ARGS_BYTES_MAX, RECEIPTS, lines
 from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from .evidence import Evidence, InForce
 from .said import KEPT, SAID, claims_contract, kept, said
-
-ARGS_BYTES_MAX = 1 << 24  # canonical arguments can be longer than the request was: `1e15` is written with 16 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,9 @@ class _Log:
     in_force: InForce = (None, None)  # nothing, before any statement
     before: InForce | None = None  # by which a call that is still on its way may have been admitted
     budgets: _Budgets = field(default_factory=_Budgets)
-    claims: dict[tuple[str, str, bytes], Receipt] = field(default_factory=dict)  # principal, tool, key -> the intent that has it
+    claims: dict[tuple[str, str, bytes], Receipt] = field(
+        default_factory=dict, repr=False
+    )  # principal, tool, key -> the intent that has it
     intents: dict[Digest, _Intent] = field(default_factory=dict)
 
     def take(self, receipt: Receipt) -> None:

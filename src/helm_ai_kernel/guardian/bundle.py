@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from helm_ai_kernel.tcb import fields
+from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
-from helm_ai_kernel.tcb.ijson import Json, parse_evidence
+from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 
 FILES_MAX = 64  # one per server and a few more; each is read by a person
 FILE_BYTES_MAX = 256 << 10  # 1,000 rules of 250 bytes
 BUNDLE_BYTES_MAX = 1 << 20  # parsed and type-checked in about a second
 PROTECTED_MAX = 16  # home, people's keys, head mirror; each is looked for in every string of every call
-MANIFEST_BYTES_MAX = 64 << 10
 PATH_MAX = 4096  # Linux's PATH_MAX
 
 _NAME = re.compile(r"(overlays/)?[a-z0-9][a-z0-9_.-]{0,63}\.cedar\Z")
@@ -130,11 +129,9 @@ class Bundle:
     @classmethod
     def from_bytes(cls, manifest: bytes, files: Mapping[str, bytes]) -> "Bundle":
         """A bundle as it was kept as evidence; raises `EvidenceError` where files and manifest are not the same bundle."""
-        body = fields.exact(parse_evidence(manifest, bytes_max=MANIFEST_BYTES_MAX), {"v", "catalog", "files", "protected"})
-        if type(body["v"]) is not int or body["v"] != 1:
-            raise EvidenceError(Finding.UNSUPPORTED, "a policy manifest of another version")
+        said = PolicyManifest.from_bytes(manifest)
         try:
-            bundle = cls.of(files, fields.digest(body, "catalog"), fields.strings(body, "protected"))
+            bundle = cls.of(files, said.catalog, said.protected)
         except Refused as no:
             raise EvidenceError(Finding.MANIFEST_MISMATCH, f"no policy bundle: {no.detail}") from None
         if bundle.manifest != manifest:

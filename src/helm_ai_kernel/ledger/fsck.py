@@ -1,4 +1,7 @@
-"""Rebuild everything on disk from the receipts and compare: they are the truth, every other table is derived from them."""
+"""Rebuild everything on disk from the receipts and compare: they are the truth, every other table is derived from them.
+
+All that is wrong is told, not only the first: a part that cannot be read at all is one damage, and the others are looked at.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,17 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import checklist
-from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.merkle import Frontier
-from helm_ai_kernel.tcb.receipt import Receipt
-from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 
 from . import store, trustlog
 from .derived import differences
 from .ledger import DATABASE, LOCK, TRUST
 from .reader import Reader
 from .signer import stored
+from .standing import Difference
 
 
 class Damage(NamedTuple):
@@ -27,53 +29,79 @@ class Damage(NamedTuple):
 
 
 def fsck(folder: Path) -> tuple[int, list[Damage]]:
-    """How many receipts were read, and what is wrong; an empty list is a clean store. Takes the lock, changes nothing."""
-    lock = store.Lock(folder / LOCK)
+    """How many receipts are there, and what is wrong; an empty list is a clean store. Holds the lock, and writes nothing.
+
+    Raises `OutsideError` where nothing can be said: a kernel is running, there is no store, or it is of a newer format.
+    """
+    lock = store.Lock(folder / LOCK, make=False)
     try:
-        with Reader(folder) as reader:
-            return reader.size, list(_damage(folder, reader))
-    except (EvidenceError, OutsideError) as e:
+        conn = store.connect_unwritten(folder / DATABASE)
+        try:
+            return _checked(folder, conn)
+        finally:
+            conn.close()
+    except OutsideError as e:
+        if e.reason is not Reason.ERR_STORE_CORRUPT:
+            raise
         return 0, [Damage("store", str(e))]
-    except (TypeError, ValueError, sqlite3.DatabaseError) as e:  # a row or column of another form than we wrote
-        return 0, [Damage("store", f"cannot be read: {e}")]
     finally:
         lock.release()
 
 
-def _damage(folder: Path, reader: Reader) -> Iterator[Damage]:
-    conn = store.connect(folder / DATABASE, read_only=True)
+def _checked(folder: Path, conn: sqlite3.Connection) -> tuple[int, list[Damage]]:
+    with store.outside():
+        conn.execute("BEGIN")
+    parts = {
+        "sqlite": _sqlite(conn),
+        "log": _tree(folder, conn),
+        "store": differences(conn),
+        "evidence": _evidence(folder, conn),
+    }
+    damage = [item for where, part in parts.items() for item in _told(where, part)]
+    return _count(conn), damage
+
+
+def _told(where: str, part: Iterator[Difference]) -> Iterator[Damage]:
     try:
-        for (line,) in conn.execute("PRAGMA integrity_check"):
-            if line != "ok":
-                yield Damage("sqlite", str(line))
-        receipts = list(reader.receipts())
-        yield from _tree(conn, receipts, trustlog.load(folder / TRUST))
-        yield from (Damage(*difference) for difference in differences(conn, receipts))
-    finally:
-        conn.close()
-    yield from _evidence(folder, reader)
+        for difference in part:
+            yield Damage(*difference)
+    except (EvidenceError, OutsideError, Refused) as e:
+        yield Damage(where, str(e))
+    except (TypeError, ValueError, LookupError, AttributeError, sqlite3.Error) as e:  # of another form than we wrote
+        yield Damage(where, f"cannot be read: {e}")
 
 
-def _tree(conn: sqlite3.Connection, receipts: list[Receipt], registry: Registry) -> Iterator[Damage]:
-    """Stored leaves, the stored frontier, and the checkpoint that was signed for it."""
-    origin, peaks, note = conn.execute("SELECT origin, frontier, checkpoint FROM log").fetchone()
+def _sqlite(conn: sqlite3.Connection) -> Iterator[Difference]:
+    for (line,) in conn.execute("PRAGMA integrity_check"):
+        if line != "ok":
+            yield "sqlite", str(line)
+
+
+def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
+    """The stored frontier, and the checkpoint that was signed for it."""
+    ((one, origin, peaks, note),) = conn.execute("SELECT one, origin, frontier, checkpoint FROM log").fetchall()
     signed = Frontier.from_bytes(bytes(peaks))
-    stored(registry.log_keys(origin), origin, signed, bytes(note))
+    stored(trustlog.load(folder / TRUST).log_keys(origin), origin, signed, bytes(note))
+    if one != 1:
+        yield "log", f"its row is numbered {one}"
     frontier = Frontier()
-    matches = signed == frontier
-    for (leaf,), receipt in zip(conn.execute("SELECT leaf FROM receipts ORDER BY idx"), receipts, strict=True):
-        if hashes.text(bytes(leaf)) != receipt.leaf or receipt.index != frontier.size:
-            yield Damage(f"receipt {receipt.index}", "the stored leaf hash or index is not that of the line")
-        frontier = frontier.append(hashes.raw(receipt.leaf))
-        matches = matches or signed == frontier
-    if not matches:
-        yield Damage("log", f"the signed tree of size {signed.size} is not that of the receipts")
+    for (line,) in conn.execute("SELECT line FROM receipts ORDER BY idx LIMIT ?", (signed.size,)):
+        frontier = frontier.append(leaf_hash(line))
+    if signed != frontier:
+        yield "log", f"the signed tree of size {signed.size} is not that of the receipts"
 
 
-def _evidence(folder: Path, reader: Reader) -> Iterator[Damage]:
+def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
     genesis = trustlog.load(folder / TRUST).genesis
-    report = checklist.verify(reader.export(), genesis=genesis, known_head=None)
+    report = checklist.verify(Reader(folder, conn).export(), genesis=genesis, known_head=None)
     for finding in report.findings:
         if finding.code != "OPEN_INTENT":
-            yield Damage(finding.where, f"{finding.code}: {finding.detail}")
+            yield finding.where, f"{finding.code}: {finding.detail}"
+
+
+def _count(conn: sqlite3.Connection) -> int:
+    try:
+        return int(conn.execute("SELECT count(*) FROM receipts").fetchone()[0])
+    except sqlite3.Error:
+        return 0

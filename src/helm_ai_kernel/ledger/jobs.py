@@ -13,13 +13,13 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
-from .transaction import ARGS, KEY, OUTPUT, SALT_BYTES, Open, Session, Transaction
+from .transaction import ARGS, KEY, OUTPUT, Open, Session, Transaction
 
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
 
@@ -84,7 +84,7 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
     found = tx.open.get(intent.index)
     if found is None or found.leaf != intent.leaf:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
-    _, tool, principal, key, windows = found
+    tool, principal, key, windows = found.tool, found.principal, found.key, found.reserved
     spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
     receipt = _outcome(tx, session, intent.leaf, outcome, spent)
     for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Status
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
@@ -27,8 +28,9 @@ from . import jobs, statements, store
 from .jobs import Decide, Intent
 from .scrub import scrub
 from .signer import CheckpointSigner, first, stored
+from .standing import check_standing
 from .statements import Document
-from .transaction import OUTPUT, SALT_BYTES, Ink, Open, Session, State
+from .transaction import OUTPUT, Ink, Open, Session, State
 from .writer import Pace, Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
@@ -63,6 +65,7 @@ class Ledger:
         self._stop = threading.Event()
         self._gone = False
         self.scrubbed: asyncio.Task[None] | None = None  # done when everything before this start was hashed again
+        _OPEN.add(self)
 
     @classmethod
     def open(
@@ -84,6 +87,7 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key, ink.registry)
+                    check_standing(conn)  # what stops a tool is what the receipts say before the first call can come
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
                 read = store.connect(folder / DATABASE, read_only=True)
@@ -235,6 +239,11 @@ class Ledger:
         finally:
             self._lock.release()
 
+    def leave(self) -> None:
+        """In a forked child: log and store stay the parent's. Nothing is signed, and SQLite's connections are not even closed."""
+        self._gone = True
+        self.writer.seal("this process is a fork of the one that has the store open")
+
     def _rows(self, sql: str, *values: object) -> list[Any]:
         with store.outside():
             return self._read.execute(sql, values).fetchall()
@@ -243,6 +252,17 @@ class Ledger:
         if self.writer.kernel is None:
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the log has not begun")
         return self.writer.kernel
+
+
+_OPEN: "WeakSet[Ledger]" = WeakSet()
+
+
+def _forked() -> None:
+    for ledger in tuple(_OPEN):
+        ledger.leave()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _tell(found: "asyncio.Future[str]", damage: str) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
-from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, authorise
 
@@ -85,8 +85,11 @@ def _carried(statement: Statement, documents: Mapping[Digest, Document]) -> None
             raise _mismatch(f"a document is not what its digest `{digest}` says", "sign it again")
     if not {policy.after, catalog.after} <= documents.keys():
         raise _mismatch("the policy or the catalogue that would come into force is not here", "sign it again")
-    manifest = parse(documents[policy.after].content)
-    if not isinstance(manifest, dict) or manifest.get("catalog") != catalog.after:
+    try:
+        bound = PolicyManifest.from_bytes(documents[policy.after].content).catalog
+    except EvidenceError as e:
+        raise _mismatch(f"the policy has no manifest: {e.detail}", "sign it again") from None
+    if bound != catalog.after:
         raise _mismatch("the policy is bound to another catalogue", "helm-ai-kernel policy apply")
 
 

@@ -19,7 +19,6 @@ from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
 from helm_ai_kernel.tcb.registry import Registry
 
-SALT_BYTES = 32
 ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
 
 
@@ -39,13 +38,14 @@ class Session:
     door: str
 
 
-class Open(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Open:
     """An intent that waits for its outcome, and what that will settle."""
 
     leaf: Digest
     tool: str
     principal: str
-    key: str | None
+    key: str | None = field(repr=False)
     reserved: Mapping[str, str]  # budget -> the window in which a call was taken from it
 
     def to_row(self, index: int) -> tuple[int, bytes, str, str, str | None, str]:

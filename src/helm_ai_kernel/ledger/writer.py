@@ -136,6 +136,7 @@ class Writer:
                     self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
                     self._conn.execute("COMMIT")
         finally:
+            self.seal("the store was let go of")  # what is still queued is refused; a write would look like a broken disk
             self._conn.close()
 
     def seal(self, why: str) -> None:
@@ -144,7 +145,7 @@ class Writer:
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
-        tx = self._run(group)
+        tx = None if self.sealed else self._run(group)
         if tx is None:
             self._finish(loop, group)
             return

@@ -1,6 +1,6 @@
 """What a request becomes at the PEP: a `Call` that cannot be wrong any more, or the `Refusal` that it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .codes import Reason
@@ -28,9 +28,9 @@ class Call:
     tool: str  # "server/tool"
     pin: Digest
     effect: Effect
-    args: bytes
-    view: dict[str, Json]
-    key: str | None = None  # the caller's idempotency key
+    args: bytes = field(repr=False)  # contents are in no `repr`, and so in no log line and no traceback
+    view: dict[str, Json] = field(repr=False)
+    key: str | None = field(default=None, repr=False)  # the caller's idempotency key
     key_required: bool = False
     labels: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
@@ -44,10 +44,10 @@ class Refusal:
 
     reason: Reason
     sub: str
-    raw: bytes
+    raw: bytes = field(repr=False)
     tool: str | None = None
     pin: Digest | None = None
-    args: bytes | None = None
+    args: bytes | None = field(default=None, repr=False)
     effect: Effect | None = None
     hint: str = ""
 

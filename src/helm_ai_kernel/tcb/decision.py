@@ -130,7 +130,7 @@ class Outcome:
 
     status: Status
     ms: int
-    output: bytes | None = None
+    output: bytes | None = field(default=None, repr=False)
     contract: Contract | None = None
     reason: Reason = Reason.OK
     sub: str = ""

@@ -8,6 +8,7 @@ Digest = NewType("Digest", str)
 
 _TEXT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 PREFIX = "sha256:"
+SALT_BYTES = 32  # before the content of each attachment: without it, who guesses the content can prove the guess
 
 
 def sha256(data: bytes) -> bytes:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import container, fields
+from .bundle import PolicyManifest
 from .checkpoint import Checkpoint
 from .codes import Finding
-from .digest import PREFIX, Digest, digest, text
+from .digest import PREFIX, SALT_BYTES, Digest, digest, text
 from .errors import EvidenceError, Refused
 from .flows import statement_of
 from .ijson import Json, parse, parse_evidence
@@ -20,9 +21,7 @@ from .receipt import Receipt
 
 PACK_BYTES_MAX = 1 << 31  # a pack is read into memory whole; beyond two million receipts export a part
 MANIFEST_BYTES_MAX = 1 << 28  # 150 bytes for each entry, and no pack within the bound has more than 1.8 million
-POLICY_BYTES_MAX = 1 << 20  # a policy's manifest: one digest for each of its files
 ARGS_BYTES_MAX = 1 << 22  # a request has at most 1 MiB; its numbers can be longer in canonical form (1e15), not four times
-SALT_BYTES = 32  # before the content of each attachment: without it, who guesses the content can prove the guess
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
@@ -34,7 +33,6 @@ _HEX = "[0-9a-f]{64}"
 _NAME = re.compile(
     rf"manifest\.json|receipts\.jsonl|checkpoint\.txt|trust\.jsonl|attachments/{_HEX}|catalog/{_HEX}\.json|policy/{_HEX}/.+"
 )
-_POLICY = frozenset({"v", "catalog", "files", "protected"})
 _ATTACHMENTS = ("args_hash", "raw_hash", "key", "output_hash")  # fields that are names of attachments
 
 
@@ -126,7 +124,7 @@ def build(
     wanted = set(mentions.catalogs)
     for policy in mentions.policies & policies.keys():
         files |= {f"policy/{_hexes(policy)}/{name}": data for name, data in policies[policy].items()}
-        wanted.add(_bound(policies[policy].get(MANIFEST, b"")))
+        wanted.add(PolicyManifest.from_bytes(policies[policy].get(MANIFEST, b"")).catalog)
     files |= {f"catalog/{_hexes(name)}.json": catalogs[name] for name in wanted & catalogs.keys()}
     given = mentions.attachments & attachments.keys()
     files |= {f"attachments/{_hexes(name)}": attachments[name] for name in given}
@@ -229,23 +227,13 @@ class Contents:
         manifest = self._files.get(folder + MANIFEST, b"")
         if digest(manifest) != policy:
             raise fields.wrong("its manifest is missing, or has another digest")
-        catalog = _bound(manifest)
-        listed = fields.typed(fields.exact(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX), _POLICY), "files", dict)
-        if listed.keys() != names - {MANIFEST}:
+        bundle = PolicyManifest.from_bytes(manifest)
+        if bundle.files.keys() != names - {MANIFEST}:
             raise fields.wrong("its files are not those that its manifest lists")
-        for name in listed:
-            if digest(self._files[folder + name]) != fields.digest(listed, name):
+        for name, named in bundle.files.items():
+            if digest(self._files[folder + name]) != named:
                 raise fields.wrong(f"file `{name}` has another digest than its manifest says")
-        return catalog
-
-
-def _bound(manifest: bytes) -> Digest:
-    """The catalogue that a policy's manifest names."""
-    body = fields.exact(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX), _POLICY)
-    if fields.count(body, "v") != 1:
-        raise EvidenceError(Finding.UNSUPPORTED, "this verifier reads policies of version 1 only")
-    fields.strings(body, "protected")
-    return fields.digest(body, "catalog")
+        return bundle.catalog
 
 
 def _is_arguments(content: bytes) -> bool:

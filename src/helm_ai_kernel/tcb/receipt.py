@@ -4,7 +4,7 @@ Rule for optional fields: present if and only if there is something to say; neve
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from . import fields
@@ -91,7 +91,7 @@ class Receipt:
     leaf: Digest
     index: int = -1  # position in the log; -1 while that is not known
     hint: str = ""  # for the caller who waits for it; no part of the record
-    salt: bytes = b""  # of the arguments (decision) or the output (outcome), likewise
+    salt: bytes = field(default=b"", repr=False)  # of the arguments (decision) or the output (outcome), likewise
 
     @property
     def verdict(self) -> Verdict | None:

@@ -2,12 +2,13 @@
 
 An answer belongs to a request only if its id is the very text that we sent (`1` is neither `"1"` nor `1.0`). What nobody
 asked for is dropped. Whatever makes it doubtful which answer belongs to what (a second answer to one request, a line that
-cannot be read) ends the connection for good: the error is sticky, and what is still open stays unknown (faults 1.11).
+cannot be read) ends the connection for good: the error is sticky, and what is still open stays unknown (faults 1.11). So does
+a large message that is no answer to a request of ours, unread: how much we read is bounded by how much we asked.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -16,9 +17,10 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 
-from .span import members
+from .span import envelope, members
 
 LINE_BYTES_MAX = 8 << 20  # several times the largest usual output; what a server that never ends its line can make us hold
+UNASKED_BYTES_MAX = 64 << 10  # of all but answers: a notice has some hundred; these are read in milliseconds, 8 MiB in seconds
 ABANDONED_MAX = 4096  # requests given up whose late answer is still recognised
 METHOD_CHARS_MAX = 128  # of a server's method name in an event
 NOT_FOUND = -32601  # JSON-RPC 2.0 §5.1
@@ -37,7 +39,7 @@ class Result:
     """`raw` is the text of `result` as it stood. `late`: the request had been given up."""
 
     id: int
-    raw: bytes
+    raw: bytes = field(repr=False)
     late: bool
 
 
@@ -47,7 +49,7 @@ class Failure:
 
     id: int
     code: int
-    raw: bytes
+    raw: bytes = field(repr=False)
     late: bool
 
 
@@ -81,7 +83,7 @@ class Broken:
     """The last event there is. `sub` is a short machine word, `rest` the bytes that could not be read, as evidence."""
 
     sub: str
-    rest: bytes
+    rest: bytes = field(repr=False)
 
 
 Event: TypeAlias = Result | Failure | Asked | Notified | Dropped | Ended | Broken
@@ -159,6 +161,9 @@ class Peer:
         return Ended()
 
     def _line(self, line: bytes) -> Event:
+        answer = envelope(line) if len(line) > UNASKED_BYTES_MAX else None
+        if len(line) > UNASKED_BYTES_MAX and (answer is None or not self._awaits(answer["id"])):
+            return self.fail("unasked_bytes", line)
         try:
             value = parse(line, bytes_max=self._line_bytes_max, any_number=True)
         except Refused as refused:
@@ -167,22 +172,21 @@ class Peer:
             return self.fail("batch", line)  # removed in revision 2025-06-18
         if type(value) is not dict:
             return self.fail("shape", line)
-        raw = members(line)
         if value.get("jsonrpc") != "2.0":
             return self.fail("version", line)
         keys = value.keys() - {"jsonrpc"}
         if "method" in keys:
-            return self._call(value, keys, raw, line)
+            return self._call(value, keys, line)
         if {"result", "error"} <= keys:
             return self.fail("result_and_error", line)
         if keys == {"id", "result"}:
-            return self._answer(line, raw)
+            return self._answer(line, answer or members(line))
         code = _code(value.get("error"))
         if code is not None and keys in ({"id", "error"}, {"error"}):  # since 2025-11-25 an error may come without an id
-            return self._answer(line, raw, code)
+            return self._answer(line, answer or members(line), code)
         return self.fail("shape", line)
 
-    def _call(self, value: dict[str, Json], keys: set[str], raw: Mapping[str, bytes], line: bytes) -> Event:
+    def _call(self, value: dict[str, Json], keys: set[str], line: bytes) -> Event:
         method = value["method"]
         if type(method) is not str or not keys <= {"id", "method", "params"}:
             return self.fail("shape", line)
@@ -192,7 +196,7 @@ class Peer:
             return Notified(method[:METHOD_CHARS_MAX])
         if type(value["id"]) not in (int, str):
             return self.fail("id", line)
-        return Asked(raw["id"], method[:METHOD_CHARS_MAX])
+        return Asked(members(line)["id"], method[:METHOD_CHARS_MAX])
 
     def _answer(self, line: bytes, raw: Mapping[str, bytes], code: int | None = None) -> Event:
         number, found = self._claim(raw.get("id", b""))
@@ -202,6 +206,10 @@ class Peer:
             return Dropped(raw.get("id", b""))
         late = found is _Found.LATE
         return Result(number, raw["result"], late) if code is None else Failure(number, code, raw["error"], late)
+
+    def _awaits(self, text: bytes) -> bool:
+        """Whether an answer with this id would be taken."""
+        return int(text) in self._pending or int(text) in self._abandoned
 
     def _claim(self, text: bytes) -> tuple[int, "_Found"]:
         """Which of our requests has exactly this text as its id. An answer is taken once."""

@@ -155,17 +155,19 @@ class Client:
 
     def _page(self, raw: bytes) -> list[Event]:
         page = parse(raw, bytes_max=len(raw), any_number=True)
-        if type(page) is not dict or type(page.get("tools")) is not list:
+        listed = page.get("tools") if type(page) is dict else None
+        if type(page) is not dict or type(listed) is not list:
             return self._broken("tool_list", raw)
-        parts = members(raw)
-        self._tools += elements(parts["tools"])
-        self._pages += 1
-        self._list_bytes += len(raw)
         cursor = page.get("nextCursor")  # null is taken for its absence: several servers write it
         if cursor is not None and type(cursor) is not str:
             return self._broken("tool_list", raw)
-        if len(self._tools) > TOOLS_MAX or self._list_bytes > LIST_BYTES_MAX or (cursor is not None and self._pages == PAGES_MAX):
+        self._pages += 1
+        self._list_bytes += len(raw)
+        count = len(self._tools) + len(listed)
+        if count > TOOLS_MAX or self._list_bytes > LIST_BYTES_MAX or (cursor is not None and self._pages == PAGES_MAX):
             return self._broken("tool_list_size", raw)
+        parts = members(raw)
+        self._tools += elements(parts["tools"])
         if cursor is not None:
             return [Send(self._ask("tools/list", b'{"cursor":%s}' % parts["nextCursor"]))]
         self._step(Step.LISTED)

@@ -1,0 +1,88 @@
+"""What holds until somebody changes it: held tools, used statements, what is in force. Compared before the first call.
+
+A start takes these from the tables; what the tables must say is folded from the few receipts that change it, however long the
+log is.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX, Record
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.tcb.merkle import leaf_hash
+from helm_ai_kernel.tcb.receipt import Kind
+from helm_ai_kernel.tcb.statement import Statement
+
+# The few receipts by which people decide what is in force and a tool is stopped; the words are those of the index on them.
+STANDING = "SELECT idx, line FROM receipts WHERE kind IN ('hold', 'statement') ORDER BY idx"
+
+
+Body = dict[str, Any]
+Difference = tuple[str, str]  # the table or the receipt, and how
+MALFORMED = (EvidenceError, Refused, LookupError, TypeError, ValueError, AttributeError)  # of a line that we did not write
+
+
+@dataclass(slots=True)
+class Standing:
+    """What holds until somebody changes it: holds, used nonces, and what is in force."""
+
+    holds: dict[str, bytes] = field(default_factory=dict)
+    nonces: dict[str, int] = field(default_factory=dict)
+    policy: Digest | None = None
+    catalog: Digest | None = None
+
+    def add(self, index: int, line: bytes, body: Body) -> Statement | None:
+        """A hold or a statement."""
+        if body["kind"] == Kind.HOLD:
+            self.holds[body["tool"]] = leaf_hash(line)
+            return None
+        statement = Statement.from_record(Record.from_json(body["statement"]))
+        self.nonces[statement.nonce] = index
+        if statement.tool is not None:
+            self.holds.pop(statement.tool, None)
+        if statement.policy is not None:
+            self.policy = statement.policy.after
+        if statement.catalog is not None:
+            self.catalog = statement.catalog.after
+        return statement
+
+    def differences(self, conn: sqlite3.Connection) -> Iterator[Difference]:
+        if dict(conn.execute("SELECT tool, leaf FROM holds").fetchall()) != self.holds:
+            yield "holds", "the tools that are held are not the ones that the receipts hold"
+        if dict(conn.execute("SELECT nonce, idx FROM statements").fetchall()) != self.nonces:
+            yield "statements", "the statements that count as used are not the ones of the receipts"
+        expected = tuple(None if named is None else hashes.raw(named) for named in (self.policy, self.catalog))
+        if conn.execute("SELECT policy, catalog FROM log").fetchall() != [expected]:
+            yield "log", "the policy or catalogue that is marked as in force is not the one that a person's statement put there"
+
+
+def check_standing(conn: sqlite3.Connection) -> None:
+    """Before the first call: reads the receipts of `STANDING` only, however long the log is.
+
+    Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say otherwise: a hold that vanished would let its tool be called.
+    """
+    standing = Standing()
+    try:
+        for index, line in conn.execute(STANDING):
+            standing.add(index, line, said(line))
+    except MALFORMED as e:
+        raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
+    for table, how in standing.differences(conn):
+        raise _corrupt(f"{table}: {how}")
+
+
+def said(line: bytes) -> Body:
+    """The body of a stored line, which was checked when it was written; what it says is believed once its hash is."""
+    value: Any = parse(line, bytes_max=LINE_BYTES_MAX)
+    body: Body = value["body"]
+    return body
+
+
+def _corrupt(detail: str) -> OutsideError:
+    return OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck")
