@@ -108,8 +108,9 @@ def people(folder: Path, *more: Path) -> dict[bytes, Path]:
     """The files with a person's key in `folder`, and these: by the raw public keys that the `.pub` beside them say, unopened."""
     held: dict[bytes, Path] = {}
     for path in (*(path.with_name(path.name + ".pub") for path in more), *sorted(folder.glob("*.pub"))):
-        with suppress(OutsideError):  # a public key of another type, or one that nobody may read, is none of ours
-            held.setdefault(openssh.read_public_line(_public_line(path)), path.with_suffix(""))
+        line = _public_line(path) if path.exists() else b""
+        with suppress(OutsideError):  # a key of another type is none of ours
+            held.setdefault(openssh.read_public_line(line), path.with_suffix(""))
     return held
 
 
