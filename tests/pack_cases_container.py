@@ -365,7 +365,7 @@ def registry_weak_key() -> Made:
 @case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
 def registry_unknown_event() -> Made:
     """An event of a later version, which could be a revocation: never skipped."""
-    return registry_event(short(), {"event": "revoke", "target": "somebody"})
+    return registry_event(short(), {"event": "suspend", "key": "somebody"})
 
 
 @case(Exit.INVALID, Finding.KEY_UNKNOWN, Finding.ROLLBACK, Finding.CHECKPOINT_SIG)

@@ -15,6 +15,7 @@ from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Contract, Fact
 from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -67,6 +68,17 @@ class Deployment:
         """Add a key to the registry, signed by the root and by the key itself."""
         line = trust_registry.add(self.registry, secret, principal, log, at=AT, roots=[self.root])
         self.registry = self.registry.fold(line)
+
+    def sign(self, body: Body, *signers: SecretKey) -> None:
+        """One more event; without `signers` by the root."""
+        self.registry = self.registry.fold(seal(body, signers or [self.root]).line)
+
+    def rotate(self, old: SecretKey, new: SecretKey) -> None:
+        entry = self.registry.keys[old.public.id]
+        self.sign(trust_registry.rotation(self.registry, new.public, entry, at=AT), self.root, new)
+
+    def revoke(self, secret: SecretKey, reason: End, since: str | None = None) -> None:
+        self.sign(trust_registry.revocation(self.registry, secret.public.id, reason, at=AT, since=since))
 
 
 class Log:

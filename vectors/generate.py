@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 import pack_cases_container  # noqa: E402, F401  # registers its cases
 import pack_cases_log  # noqa: E402, F401
 import pack_cases_story  # noqa: E402, F401
+import pack_cases_trust  # noqa: E402, F401
 from pack_case import CASES, Case  # noqa: E402
 
 

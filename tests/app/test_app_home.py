@@ -8,7 +8,6 @@ import pytest
 from app.kernels import PASSPHRASE, Place
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths, load
-from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -31,8 +30,7 @@ def test_a_new_kernel_has_its_keys_its_registry_an_empty_log_and_a_policy_that_a
     assert sorted(entry.key.purpose for entry in registry.keys.values()) == ["approval", "execution", "log", "root"]
     assert home.trusted(place.paths.trust) == [registry.genesis]
     assert place.receipts() == []
-    log_key = keyfile.read_machine(place.paths.keys / "log", Purpose.LOG)
-    assert fsck(place.paths.store, log_key) == (0, [])
+    assert fsck(place.paths.store) == (0, [])
 
 
 def test_secrets_are_their_owners_alone(place: Place) -> None:

@@ -34,7 +34,8 @@ def test_there_are_the_commands_that_are_documented() -> None:
     assert set(COMMANDS) == {
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
-        "pack verify", "pack show",
+        "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
+        "trust sign", "trust apply",
     }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def test_every_command_has_help_with_an_example_that_parses(terminal: Terminal, 
     assert (args.what, args.format) == (name, "json" if "json" in words else "text")
 
 
-@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",)])
+@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",)])
 def test_groups_have_help_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert "helm-ai-kernel" in terminal.done(*argv, "--help").out
 
@@ -89,6 +90,13 @@ FAILURES: list[tuple[str, int]] = [
     ("tools pin ../../etc/passwd", 2),
     ("tools release time/x", 1),
     ("init", 2),
+    ("trust rotate nobody", 2),
+    ("trust revoke execution --reason compromise", 1),
+    ("trust revoke execution --reason cessation", 1),
+    ("trust threshold 1", 1),
+    ("trust apply passphrase", 2),
+    ("trust sign passphrase", 2),
+    ("trust show --home nowhere", 2),
     ("fsck --home nowhere", 2),
     ("tools list --home nowhere", 2),
     ("policy check --home nowhere", 2),

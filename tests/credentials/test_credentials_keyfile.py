@@ -287,3 +287,18 @@ def test_what_is_no_public_line_is_refused(line: bytes) -> None:
 def test_an_absent_public_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutsideError, match="could not be read"):
         keyfile.read_public(tmp_path / "absent.pub", Purpose.ROOT)
+
+
+def test_a_persons_key_is_found_by_what_the_file_beside_it_says(tmp_path: Path) -> None:
+    keys = [SecretKey.from_seed(bytes([n]) * 32, Purpose.APPROVAL).public for n in range(3)]
+    for n in (0, 1):
+        (tmp_path / f"key-{n}.pub").write_bytes(openssh.public_line(keys[n].raw, "somebody"))
+    (tmp_path / "rsa.pub").write_bytes(b"ssh-rsa AAAA somebody\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "key.pub").write_bytes(openssh.public_line(keys[2].raw, "somebody"))
+    assert keyfile.people(tmp_path) == {keys[n].raw: tmp_path / f"key-{n}" for n in (0, 1)}
+    assert keyfile.people(tmp_path, elsewhere / "key", elsewhere / "none")[keys[2].raw] == elsewhere / "key"
+    assert keyfile.find_person(tmp_path, [keys[2], keys[1], keys[0]]) == (tmp_path / "key-1", keys[1])
+    assert keyfile.find_person(tmp_path, [keys[2]]) is None
+    assert keyfile.find_person(tmp_path / "nowhere", keys) is None

@@ -22,10 +22,10 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name
 from helm_ai_kernel.tcb.envelope import Record, pae, payload_type
+from helm_ai_kernel.tcb.events import KIND as TRUST
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import SHAPES, Kind, Receipt
-from helm_ai_kernel.tcb.registry import KIND as TRUST
 from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.tcb.statement import StatementKind, sign
 from packs import AT, TOOL, WALL_MS, Body, Deployment, Log, key

@@ -60,7 +60,7 @@ def check(folder: Path, said: Sequence[str], under_way: int = 1) -> Left:
     assert max(Counter(after.keys).values()) == 1, "a key was allowed twice"
     outcomes = Counter(str(r.body["decision"]) for r in after.receipts if r.kind is Kind.OUTCOME and r.status is not Status.LATE)
     assert outcomes == Counter(r.leaf for r in after.receipts if r.is_intent), "not exactly one outcome for each intent"
-    count, damage = fsck(driver.store(folder), driver.LOG)
+    count, damage = fsck(driver.store(folder))
     assert (count, damage) == (len(after.receipts), []), damage
     extends(folder, before.checkpoint)
     return after

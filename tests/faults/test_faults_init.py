@@ -78,7 +78,7 @@ def whole(where: Paths) -> None:
         await ledger.close()
 
     asyncio.run(start())
-    assert fsck(where.store, log) == (2, [])
+    assert fsck(where.store) == (2, [])
 
 
 def places(tmp_path: Path) -> list[Place]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.ledger import store, trustlog
@@ -89,7 +88,7 @@ def wheres(killed: Home, folder: Path, statement: str, *values: object) -> set[s
         conn.execute("PRAGMA ignore_check_constraints=ON")
         assert conn.execute(statement, values).rowcount == 1
         conn.commit()
-    found = {damage.where.split()[0] for damage in fsck(folder, LOG)[1]}
+    found = {damage.where.split()[0] for damage in fsck(folder)[1]}
     shutil.rmtree(folder)
     return found
 
@@ -116,7 +115,7 @@ def others(value: object) -> Iterator[object]:
 def test_no_table_is_empty_and_the_store_is_whole(killed: Home) -> None:
     assert all(rows(killed, table) for table in TABLES)
     assert denied(killed) & kept(killed) and denied(killed) - kept(killed)
-    assert fsck(killed.folder, LOG)[1] == []
+    assert fsck(killed.folder)[1] == []
 
 
 def named(table: str) -> set[str]:

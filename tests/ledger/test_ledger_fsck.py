@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger import store, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
@@ -83,12 +82,12 @@ def state(folder: Path) -> dict[str, object]:
 def test_nothing_is_written_neither_into_a_file_nor_beside_it(tmp_path: Path, made: Callable[[Path], Home]) -> None:
     here = made(tmp_path)
     before = state(here.folder)
-    count, damage = fsck(here.folder, LOG)
+    count, damage = fsck(here.folder)
     assert count >= 5 and damage == []
     assert state(here.folder) == before
     here.spoil("DELETE FROM claims")
     before = state(here.folder)
-    assert {damage.where for damage in fsck(here.folder, LOG)[1]} == {"claims"}
+    assert {damage.where for damage in fsck(here.folder)[1]} == {"claims"}
     assert state(here.folder) == before
 
 
@@ -98,14 +97,11 @@ def test_a_disk_that_cannot_be_written_is_checked_all_the_same(tmp_path: Path, m
     mount = f"mount --bind {here.folder} {here.folder} && mount -o remount,bind,ro {here.folder}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
         pytest.skip("no private mounts here: run as root, or allow user namespaces")
-    check = (
-        f"import sys; sys.path.insert(0, {str(TESTS)!r}); from pathlib import Path; from executor.trust import LOG; "
-        f"from helm_ai_kernel.ledger.fsck import fsck; print(fsck(Path({str(here.folder)!r}), LOG))"
-    )
+    check = f"from pathlib import Path; from helm_ai_kernel.ledger.fsck import fsck; print(fsck(Path({str(here.folder)!r})))"
     probe = f'touch {here.folder}/x && exit 9; exec "$0" -c "$1"'
     command = ["unshare", "-rm", "sh", "-c", f"{mount}; {probe}", sys.executable, check]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{fsck(here.folder, LOG)}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{fsck(here.folder)}\n"), done.stderr
     assert done.stdout.endswith(", [])\n")
 
 
@@ -115,7 +111,7 @@ def test_a_store_that_is_locked_absent_or_newer_is_said_and_is_no_damage(tmp_pat
     def refused() -> tuple[Reason, str]:
         before = state(here.folder)
         with pytest.raises(OutsideError) as error:
-            fsck(here.folder, LOG)
+            fsck(here.folder)
         assert state(here.folder) == before and error.value.hint
         return error.value.reason, error.value.detail
 
@@ -150,7 +146,7 @@ def test_one_damage_does_not_hide_another(tmp_path: Path) -> None:
     here.spoil("DELETE FROM claims")
     here.spoil("UPDATE documents SET content=zeroblob(9) WHERE name='catalog'")
     (here.folder / TRUST).write_bytes(b"{}\n")
-    found = {damage.where for damage in fsck(here.folder, LOG)[1]}
+    found = {damage.where for damage in fsck(here.folder)[1]}
     assert found >= {"log", "receipt 2", "claims", "documents", "evidence"}
 
 
@@ -169,7 +165,7 @@ def test_a_store_without_its_form_is_damaged(tmp_path: Path, spoil: str) -> None
     with closing(sqlite3.connect(here.database)) as conn:
         conn.execute(spoil)
         conn.commit()
-    assert fsck(here.folder, LOG)[1] != []
+    assert fsck(here.folder)[1] != []
 
 
 def test_bytes_that_are_no_database_are_damaged_wherever_they_are(tmp_path: Path) -> None:
@@ -177,9 +173,9 @@ def test_bytes_that_are_no_database_are_damaged_wherever_they_are(tmp_path: Path
     whole = here.database.read_bytes()
     for at in range(0, len(whole), 4096):
         here.database.write_bytes(whole[:at] + b"\xff" * 4096 + whole[at + 4096 :])
-        assert fsck(here.folder, LOG)[1] != [], at
+        assert fsck(here.folder)[1] != [], at
     here.database.write_bytes(b"")
-    assert fsck(here.folder, LOG)[1] != []
+    assert fsck(here.folder)[1] != []
     here.database.unlink()
     os.symlink(here.folder / TRUST, here.database)
-    assert fsck(here.folder, LOG)[1] != []
+    assert fsck(here.folder)[1] != []

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.ledger import store, trustlog
@@ -162,9 +161,9 @@ def test_a_log_of_many_parts_is_scrubbed_beside_callers_and_found_whole_or_not(t
 )  # fmt: skip
 def test_fsck_names_the_table_that_was_touched(tmp_path: Path, table: str, change: str) -> None:
     here = used(tmp_path / "home")
-    assert fsck(here.folder, LOG)[1] == []
+    assert fsck(here.folder)[1] == []
     here.spoil(change)
-    assert table in {damage.where for damage in fsck(here.folder, LOG)[1]}
+    assert table in {damage.where for damage in fsck(here.folder)[1]}
 
 
 def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum_is_right(tmp_path: Path) -> None:
@@ -173,10 +172,10 @@ def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum
         ((total,),) = conn.execute("SELECT used FROM budgets").fetchall()
     here.spoil("UPDATE budgets SET used=used-2")
     here.spoil("INSERT INTO budgets VALUES ('in-all', 'day 2020-01-01', 2)")
-    assert {damage.where for damage in fsck(here.folder, LOG)[1]} == {"budgets"}
+    assert {damage.where for damage in fsck(here.folder)[1]} == {"budgets"}
     here.spoil("UPDATE budgets SET used=? WHERE window='total'", total + 2)
     here.spoil("UPDATE budgets SET used=-2 WHERE window<>'total'")
-    assert {damage.where for damage in fsck(here.folder, LOG)[1]} == {"budgets"}
+    assert {damage.where for damage in fsck(here.folder)[1]} == {"budgets"}
 
 
 FORGED = b"0" * 32 + b'"forged"'

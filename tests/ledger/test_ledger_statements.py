@@ -15,10 +15,12 @@ from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.ledger.statements import Document
+from helm_ai_kernel.tcb import registry
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
-from helm_ai_kernel.tcb.envelope import Record
+from helm_ai_kernel.tcb.envelope import Record, seal
 from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.receipt import Kind
@@ -99,6 +101,25 @@ def test_a_statement_that_is_not_for_this_log_this_state_and_by_this_role_is_ref
                 assert await refused(here, ledger, statement) is reason
 
     within(tmp_path, work)
+
+
+@pytest.mark.parametrize("reason", End)
+def test_a_statement_by_a_revoked_key_is_refused_from_the_next_start_on(tmp_path: Path, reason: End) -> None:
+    here = home(tmp_path / "home")
+    since = AT if reason is End.COMPROMISE else None
+
+    async def main() -> None:
+        await (await started(here, boundary())).close()
+        body = registry.revocation(here.registry, APPROVAL.public.id, reason, at=AT, since=since)
+        here.registry = here.registry.fold(seal(body, [ROOT]).line)
+        ledger = await started(here, boundary())
+        assert boundary().policy is not None
+        now = {"policy": boundary().policy.digest, "catalog": boundary().catalog.digest, "nonce": "cd" * 16}
+        assert await refused(here, ledger, pin(OTHER, here.origin, **now)) is Reason.ERR_APPROVAL_SIGNATURE
+        await ledger.enact(pin(OTHER, here.origin, **now, signer=ROOT), documents(OTHER))
+        await ledger.close()
+
+    asyncio.run(main())
 
 
 def test_a_statement_brings_exactly_what_it_puts_into_force(tmp_path: Path) -> None:

@@ -10,16 +10,21 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import EXECUTION, LOG
+from executor.trust import AT, EXECUTION, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
+from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import store, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import DATABASE, TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.transaction import Ink
+from helm_ai_kernel.tcb import registry
+from helm_ai_kernel.tcb.checkpoint import Checkpoint, sign
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from helm_ai_kernel.tcb.registry import Registry
 from ledger.home import Home, LedgerHost, check_whole, home, started
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -167,7 +172,54 @@ def test_a_checkpoint_by_another_key_does_not_open(tmp_path: Path) -> None:
     here = used(tmp_path)
     other = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
     ink = Ink(EXECUTION, here.registry, "test")
-    assert reason(lambda: Ledger.open(here.folder, ink=ink, log_key=other)) is Reason.ERR_STORE_CORRUPT
+    assert reason(lambda: Ledger.open(here.folder, ink=ink, log_key=other)) is Reason.ERR_SIGNER_UNAVAILABLE
+    with Reader(here.folder) as reader:
+        last = Checkpoint.from_bytes(reader.checkpoint)
+    here.spoil("UPDATE log SET checkpoint=?", sign(last.origin, last.size, last.root, other).note)
+    assert reason(here.open) is Reason.ERR_STORE_CORRUPT
+
+
+def grown(known: Registry, *, rotate: SecretKey | None = None) -> Registry:
+    """One event more: another log key in the place of ours, or a witness."""
+    if rotate is None:
+        return known.fold(registry.add(known, SecretKey.from_seed(b"w" * 32, Purpose.WITNESS), "walt", None, at=AT, roots=[ROOT]))
+    body = registry.rotation(known, rotate.public, known.keys[LOG.public.id], at=AT)
+    return known.fold(seal(body, [ROOT, rotate]).line)
+
+
+def test_a_log_goes_on_under_a_new_log_key_also_for_what_a_crash_left(tmp_path: Path) -> None:
+    here = used(tmp_path)
+    new = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
+    here.registry = grown(here.registry, rotate=new)
+    ink = Ink(EXECUTION, here.registry, "test")
+    Ledger.open(here.folder, ink=ink, log_key=new).abandon()  # signs for the tail
+    with Reader(here.folder) as reader:
+        assert Checkpoint.from_bytes(reader.checkpoint).signer([LOG.public, new.public]) == new.public
+        size = reader.size
+
+    async def main() -> None:
+        ledger = Ledger.open(here.folder, ink=ink, log_key=new)
+        await recover(ledger, clean=await ledger.begin("test"))
+        assert [receipt.trust.size for receipt in here.receipts()[size:]] == [here.registry.size, here.registry.size]
+        await ledger.close()
+
+    asyncio.run(main())
+    assert reason(here.open) is Reason.ERR_SIGNER_UNAVAILABLE  # the old key opens it no more
+
+
+def test_a_registry_that_was_put_back_does_not_open(tmp_path: Path) -> None:
+    """What was revoked since would count again."""
+    here = home(tmp_path / "home")
+    old, here.registry = here.registry, grown(here.registry)
+
+    async def main() -> None:
+        await (await started(here, boundary())).close()
+
+    asyncio.run(main())
+    for registry_there in (old, grown(old, rotate=SecretKey.from_seed(b"!" * 32, Purpose.LOG))):
+        other = Home(here.folder, registry_there, here.origin)
+        assert reason(other.open) is Reason.ERR_STORE_CORRUPT
+    here.open().abandon()
 
 
 @pytest.mark.parametrize(
@@ -213,7 +265,7 @@ def test_a_newer_format_is_said_and_never_guessed_at(tmp_path: Path) -> None:
     here = used(tmp_path)
     with closing(sqlite3.connect(here.database)) as conn:
         conn.execute(f"PRAGMA user_version={store.FORMAT + 1}")
-    for look in (here.open, lambda: Reader(here.folder), lambda: fsck(here.folder, LOG)):
+    for look in (here.open, lambda: Reader(here.folder), lambda: fsck(here.folder)):
         assert reason(look) is Reason.ERR_EVIDENCE_UNAVAILABLE
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helm_ai_kernel.tcb import receipt, registry, statement
+from helm_ai_kernel.tcb import events, receipt, statement
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX, SIGS_MAX, Record, pae, payload_type, seal
@@ -18,7 +18,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import PublicKey, Purpose, SecretKey
 
-KINDS = sorted({*(kind.value for kind in receipt.Kind), *(kind.value for kind in statement.StatementKind), registry.KIND})
+KINDS = sorted({*(kind.value for kind in receipt.Kind), *(kind.value for kind in statement.StatementKind), events.KIND})
 SIGNERS = [SecretKey.from_seed(bytes([n]) * 32, Purpose.APPROVAL) for n in range(4)]
 KEYS = {signer.public.id: signer.public for signer in SIGNERS}
 ONE = SIGNERS[0]

@@ -34,6 +34,7 @@ TOUCHED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "purpose changed": lambda lines: [line.replace(b'"purpose":"log"', b'"purpose":"execution"') for line in lines],
     "signature dropped": lambda lines: [*lines[:-1], lines[-1][: lines[-1].index(b'"sigs":[')] + b'"sigs":[]}'],
     "space added": lambda lines: [*lines[:-1], lines[-1] + b" "],
+    "last event dropped": lambda lines: lines[:-1],
     "all of it gone": lambda lines: [],
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.guardian.bundle import STARTER, STARTER_NAME
-from helm_ai_kernel.ledger import ledger, trustlog
+from helm_ai_kernel.ledger import disk, ledger, trustlog
 from helm_ai_kernel.tcb import registry as trust
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, is_digest
@@ -23,7 +23,6 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.registry import Registry
 
-from . import disk
 from .config import TEMPLATE, Paths
 
 OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
@@ -63,7 +62,7 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    trustlog.sync_directory(paths.home.parent)
+    disk.sync_directory(paths.home.parent)
     return made
 
 

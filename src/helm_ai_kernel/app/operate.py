@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
+from helm_ai_kernel.ledger import disk
 from helm_ai_kernel.ledger.ledger import LOCK
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
@@ -28,7 +29,6 @@ from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 
-from . import disk
 from .bundles import documents, read_files, stored_policy
 from .config import SERVER, Config, Paths, Upstream
 from .home import now

@@ -12,14 +12,13 @@ from typing import Any
 from helm_ai_kernel import __version__
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
-from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian import reasons
-from helm_ai_kernel.ledger import trustlog
-from helm_ai_kernel.ledger.ledger import TRUST, Ledger
+from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.writer import end_process
@@ -33,6 +32,7 @@ from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
+from . import trust
 from .bundles import stored_policy
 from .config import Config
 
@@ -42,10 +42,15 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
     """Take the lock and check what is there; nothing is answered before `begin`."""
     folder = config.paths.store
-    execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
-    log = keyfile.read_machine(config.paths.keys / "log", Purpose.LOG)
-    ink = Ink(execution, trustlog.load(folder / TRUST), __version__)
-    return Ledger.open(folder, ink=ink, log_key=log, budgets=config.budgets, end=end)
+    lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
+    try:
+        registry = trustlog.load(folder / TRUST)
+        execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
+    except BaseException:
+        lock.release()
+        raise
+    ink = Ink(execution, registry, __version__)
+    return Ledger.open(folder, ink=ink, log_key=log, lock=lock, budgets=config.budgets, end=end)
 
 
 class Runtime:

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import disk, home, operate
+from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import paths
 from helm_ai_kernel.executor.replay import ReplayReport, replay
+from helm_ai_kernel.ledger import disk
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint

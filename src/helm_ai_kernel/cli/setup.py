@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import load
-from helm_ai_kernel.credentials import agent, keyfile
+from helm_ai_kernel.credentials import agent
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.tcb.codes import Reason
@@ -85,9 +85,7 @@ def _page(reason: Reason) -> dict[str, str]:
 
 
 def run_fsck(args: argparse.Namespace) -> int:
-    config = load(where(args))
-    log_key = keyfile.read_machine(config.paths.keys / "log", Purpose.LOG)
-    count, damage = fsck(config.paths.store, log_key)
+    count, damage = fsck(load(where(args)).paths.store)
     data = {"receipts": count, "damage": [{"where": item.where, "detail": item.detail} for item in damage]}
     emit(args, data, [*(f"{item.where}: {item.detail}" for item in damage), f"{count} receipts, {len(damage) or 'no'} damage"])
     return 1 if damage else 0

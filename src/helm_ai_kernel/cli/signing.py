@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from helm_ai_kernel.app import operate
+from helm_ai_kernel.app import operate, trust
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.credentials import agent, files, keyfile
-from helm_ai_kernel.ledger import ledger, trustlog
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, Signer
@@ -24,7 +23,7 @@ def signing_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="first line is the passphrase; a file of mode 0600 or a pipe (default: ask; $HELM_PASSPHRASE_FILE)",
     )
-    parser.add_argument("--ssh-agent", action="store_true", help="sign with the approval key that your ssh-agent holds")
+    parser.add_argument("--ssh-agent", action="store_true", help="sign with a key that your ssh-agent holds")
     parser.add_argument("--yes", action="store_true", help="sign without asking again")
 
 
@@ -32,12 +31,14 @@ def person(args: argparse.Namespace, settings: Config, shown: Iterable[str], que
     """The approval key of a person who has seen `shown` and said yes. Raises `Declined` where they did not."""
     operate.check_unlocked(settings.paths)
     tell(args, shown)
-    if not _agreed(args, question):
+    if not agreed(args, question):
         raise Declined("nothing was signed", f"{args.typed} --yes")
+    keys = [entry.key for entry in trust.known(settings.paths).in_force(Purpose.APPROVAL).values()]
     if args.ssh_agent or (settings.approval_key == "ssh-agent" and not args.passphrase_file):
-        registry = trustlog.load(settings.paths.store / ledger.TRUST)
-        return agent.find([entry.key for entry in registry.keys.values() if entry.key.purpose is Purpose.APPROVAL])
-    return keyfile.read_person(settings.paths.people_keys / "approval", Purpose.APPROVAL, passphrase(args, "your approval key"))
+        return agent.find(keys)
+    held = keyfile.find_person(settings.paths.people_keys, keys)
+    path = settings.paths.people_keys / "approval" if held is None else held[0]
+    return keyfile.read_person(path, Purpose.APPROVAL, passphrase(args, "your approval key"))
 
 
 def passphrase(args: argparse.Namespace, of: str, *, new: bool = False) -> bytes:
@@ -57,7 +58,7 @@ def passphrase(args: argparse.Namespace, of: str, *, new: bool = False) -> bytes
     return said.encode()
 
 
-def _agreed(args: argparse.Namespace, question: str) -> bool:
+def agreed(args: argparse.Namespace, question: str) -> bool:
     """Asks on the terminal; without one, only `--yes` is a yes."""
     if args.yes:
         return True

@@ -7,6 +7,8 @@ standard OpenSSH private key file: `ssh-keygen -p` changes its passphrase, `ssh-
 import base64
 import binascii
 import shlex
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, load_ssh_private_key
 
 from helm_ai_kernel.tcb import fields
-from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import PublicKey, Purpose, SecretKey
@@ -96,14 +98,33 @@ def read_person(path: Path, purpose: Purpose, passphrase: bytes) -> SecretKey:
     return SecretKey.from_seed(key.private_bytes_raw(), purpose)
 
 
+def find_person(folder: Path, known: Sequence[PublicKey]) -> tuple[Path, PublicKey] | None:
+    """The file in `folder` that holds one of these keys, by the `.pub` beside it; of several the key that stands first."""
+    held = people(folder)
+    return next(((held[public.raw], public) for public in known if public.raw in held), None)
+
+
+def people(folder: Path, *more: Path) -> dict[bytes, Path]:
+    """The files with a person's key in `folder`, and these: by the raw public keys that the `.pub` beside them say, unopened."""
+    held: dict[bytes, Path] = {}
+    for path in (*(path.with_name(path.name + ".pub") for path in more), *sorted(folder.glob("*.pub"))):
+        line = _public_line(path) if path.exists() else b""
+        with suppress(OutsideError):  # a key of another type is none of ours
+            held.setdefault(openssh.read_public_line(line), path.with_suffix(""))
+    return held
+
+
 def read_public(path: Path, purpose: Purpose) -> PublicKey:
     """The key in a `.pub` file; raises `OutsideError`, or `EvidenceError(KEY_WEAK)`."""
+    return PublicKey.register(openssh.read_public_line(_public_line(path)), purpose)
+
+
+def _public_line(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            line = file.read(4096)
+            return file.read(4096)
     except OSError as error:
         raise unavailable(f"`{path}` could not be read: {(error.strerror or '').lower()}", "give a `.pub` file") from None
-    return PublicKey.register(openssh.read_public_line(line), purpose)
 
 
 def _machine_line(seed: bytes, purpose: Purpose, log: str) -> bytes:

@@ -11,14 +11,13 @@ from typing import NamedTuple
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
-from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 
 from . import store, trustlog
 from .derived import differences
 from .ledger import DATABASE, LOCK, TRUST
 from .reader import Reader
-from .signer import CheckpointSigner
+from .signer import stored
 from .standing import Difference
 
 
@@ -29,7 +28,7 @@ class Damage(NamedTuple):
     detail: str
 
 
-def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
+def fsck(folder: Path) -> tuple[int, list[Damage]]:
     """How many receipts are there, and what is wrong; an empty list is a clean store. Holds the lock, and writes nothing.
 
     Raises `OutsideError` where nothing can be said: a kernel is running, there is no store, or it is of a newer format.
@@ -38,7 +37,7 @@ def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
     try:
         conn = store.connect_unwritten(folder / DATABASE)
         try:
-            return _checked(folder, conn, log_key)
+            return _checked(folder, conn)
         finally:
             conn.close()
     except OutsideError as e:
@@ -49,12 +48,12 @@ def fsck(folder: Path, log_key: Signer) -> tuple[int, list[Damage]]:
         lock.release()
 
 
-def _checked(folder: Path, conn: sqlite3.Connection, log_key: Signer) -> tuple[int, list[Damage]]:
+def _checked(folder: Path, conn: sqlite3.Connection) -> tuple[int, list[Damage]]:
     with store.outside():
         conn.execute("BEGIN")
     parts = {
         "sqlite": _sqlite(conn),
-        "log": _tree(conn, log_key),
+        "log": _tree(folder, conn),
         "store": differences(conn),
         "evidence": _evidence(folder, conn),
     }
@@ -78,10 +77,11 @@ def _sqlite(conn: sqlite3.Connection) -> Iterator[Difference]:
             yield "sqlite", str(line)
 
 
-def _tree(conn: sqlite3.Connection, log_key: Signer) -> Iterator[Difference]:
+def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
     """The stored frontier, and the checkpoint that was signed for it."""
     ((one, origin, peaks, note),) = conn.execute("SELECT one, origin, frontier, checkpoint FROM log").fetchall()
-    signed = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note)).frontier
+    signed = Frontier.from_bytes(bytes(peaks))
+    stored(trustlog.load(folder / TRUST).log_keys(origin), origin, signed, bytes(note))
     if one != 1:
         yield "log", f"its row is numbered {one}"
     frontier = Frontier()
@@ -96,7 +96,7 @@ def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
     genesis = trustlog.load(folder / TRUST).genesis
     report = checklist.verify(Reader(folder, conn).export(), genesis=genesis, known_head=None)
     for finding in report.findings:
-        if finding.code != "OPEN_INTENT":
+        if finding.code not in ("OPEN_INTENT", "KEY_COMPROMISED_UNANCHORED"):  # a theft damages no file
             yield finding.where, f"{finding.code}: {finding.detail}"
 
 

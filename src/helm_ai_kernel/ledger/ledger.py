@@ -22,12 +22,13 @@ from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import TEXT_MAX, Receipt
+from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
 from .jobs import Decide, Intent
 from .scrub import scrub
-from .signer import CheckpointSigner, first
+from .signer import CheckpointSigner, first, stored
 from .standing import check_standing, verified
 from .statements import Document
 from .transaction import OUTPUT, Ink, Open, Session, State
@@ -74,17 +75,19 @@ class Ledger:
         *,
         ink: Ink,
         log_key: Signer,
+        lock: store.Lock | None = None,
         budgets: Sequence[Budget] = (),
         end: Callable[[str], None] = end_process,
         pace: Pace | None = None,
     ) -> "Ledger":
-        """Take the lock and check the tail; raises `OutsideError`. Nothing is answered before `begin`."""
-        lock = store.Lock(folder / LOCK)
+        """Take the lock, unless the caller gives it away, and check the tail; raises `OutsideError`. Nothing is answered before
+        `begin`."""
+        lock = lock or store.Lock(folder / LOCK)
         try:
             conn = store.connect(folder / DATABASE)
             try:
                 with store.outside():
-                    state, signer, clean = _load(conn, log_key)
+                    state, signer, clean = _load(conn, log_key, ink.registry)
                     check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
@@ -275,8 +278,8 @@ def _tell(found: "asyncio.Future[str]", damage: str) -> None:
 def _check_keys(ink: Ink, log_key: Signer, origin: str) -> None:
     """What this process signs, a verifier will accept: both keys are registered, for this purpose and this log."""
     for signer, purpose in ((ink.execution, Purpose.EXECUTION), (log_key, Purpose.LOG)):
-        entry = ink.registry.keys.get(signer.public.id)
-        if entry is None or entry.key.purpose is not purpose or entry.log != origin:
+        entry = ink.registry.in_force(purpose).get(signer.public.id)
+        if entry is None or entry.log != origin:
             raise OutsideError(
                 Reason.ERR_SIGNER_UNAVAILABLE,
                 f"the `{purpose}` key is not the one that the registry names for `{origin}`",
@@ -284,25 +287,36 @@ def _check_keys(ink: Ink, log_key: Signer, origin: str) -> None:
             )
 
 
-def _load(conn: sqlite3.Connection, log_key: Signer) -> tuple[State, CheckpointSigner, bool]:
+def _check_trust(registry: Registry, last: Receipt) -> None:
+    """The registry goes on from the one that the log relied on last: one that was put back would bring back what was revoked."""
+    size = last.trust.size
+    if size > registry.size or registry.head_at(size) != last.trust.head:
+        detail = f"the log relies on a registry of {size} events, and the one here has {registry.size}, or is another one"
+        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="restore store/trust.jsonl")
+
+
+def _load(conn: sqlite3.Connection, log_key: Signer, registry: Registry) -> tuple[State, CheckpointSigner, bool]:
     """The state as stored, the tail since the last checkpoint hashed again and checked against the stored rows."""
     origin, policy, catalog, peaks, note, clean = conn.execute(
         "SELECT origin, policy, catalog, frontier, checkpoint, clean FROM log"
     ).fetchone()
-    signer = CheckpointSigner(log_key, origin, Frontier.from_bytes(bytes(peaks)), bytes(note))
+    frontier = Frontier.from_bytes(bytes(peaks))
+    signer = CheckpointSigner(log_key, origin, frontier, stored(registry.log_keys(origin), origin, frontier, bytes(note)))
     size, leaves = signer.frontier.size, []
     for index, leaf, line in conn.execute("SELECT idx, leaf, line FROM receipts WHERE idx>=? ORDER BY idx", (size,)):
         if index != size or leaf_hash(bytes(line)) != bytes(leaf):
             raise OutsideError(Reason.ERR_STORE_CORRUPT, f"receipt {index} is not what was appended", hint="helm-ai-kernel fsck")
         leaves.append(bytes(leaf))
         size += 1
-    stored = conn.execute("SELECT count(*), coalesce(max(idx), -1) FROM receipts").fetchone()
-    if tuple(stored) != (size, size - 1):
+    count, last = conn.execute("SELECT count(*), coalesce(max(idx), -1) FROM receipts").fetchone()
+    if (count, last) != (size, size - 1):
         raise OutsideError(
             Reason.ERR_STORE_CORRUPT,
-            f"{stored[0]} receipts are stored, {size} were signed for",
+            f"{count} receipts are stored, {size} were signed for",
             hint="helm-ai-kernel fsck",
         )
+    for (line,) in conn.execute("SELECT line FROM receipts WHERE idx=?", (size - 1,)):
+        _check_trust(registry, Receipt.from_bytes(bytes(line)))
     signer.extend(leaves)
     digests = [None if raw is None else hashes.text(bytes(raw)) for raw in (policy, catalog)]
     holds = {tool: hashes.text(bytes(leaf)) for tool, leaf in conn.execute("SELECT tool, leaf FROM holds")}

@@ -3,27 +3,19 @@
 Between processes it starts from the last checkpoint that it stored, checked against its own signature and the frontier.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from helm_ai_kernel.tcb.checkpoint import Checkpoint, sign
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.keys import PublicKey, Signer
 from helm_ai_kernel.tcb.merkle import Frontier
 
 
 class CheckpointSigner:
     """Holds the log key and the tree as it was last signed."""
 
-    def __init__(self, key: Signer, origin: str, frontier: Frontier, note: bytes) -> None:
-        """`frontier` and `note` as stored; raises `OutsideError(ERR_STORE_CORRUPT)` where they contradict each other."""
-        try:
-            last = Checkpoint.from_bytes(note)
-            last.verify(origin, key.public)
-        except EvidenceError as e:
-            raise _contradiction(str(e)) from None
-        if (last.size, last.root) != (frontier.size, frontier.root()):
-            raise _contradiction(f"the checkpoint of size {last.size} is not for the stored tree of size {frontier.size}")
+    def __init__(self, key: Signer, origin: str, frontier: Frontier, last: Checkpoint) -> None:
         self._key = key
         self._origin = origin
         self.frontier = frontier
@@ -37,6 +29,23 @@ class CheckpointSigner:
         self.last = sign(self._origin, grown.size, grown.root(), self._key)
         self.frontier = grown
         return self.last
+
+
+def stored(known: Sequence[PublicKey], origin: str, frontier: Frontier, note: bytes) -> Checkpoint:
+    """The last checkpoint as it was stored, by one of the `known` keys of the log: the one in force or one before it.
+
+    Raises `OutsideError(ERR_STORE_CORRUPT)` where it contradicts the stored tree.
+    """
+    try:
+        last = Checkpoint.from_bytes(note)
+        if last.origin != origin:
+            raise _contradiction(f"the checkpoint is of log `{last.origin}`, and the store of `{origin}`")
+        last.signer(known)
+    except EvidenceError as e:
+        raise _contradiction(str(e)) from None
+    if (last.size, last.root) != (frontier.size, frontier.root()):
+        raise _contradiction(f"the checkpoint of size {last.size} is not for the stored tree of size {frontier.size}")
+    return last
 
 
 def first(key: Signer, origin: str) -> tuple[Frontier, Checkpoint]:

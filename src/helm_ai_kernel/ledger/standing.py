@@ -18,7 +18,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import PublicKey, Purpose
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.registry import SEEN, Registry
 from helm_ai_kernel.tcb.statement import Statement, authorise
 
 # The few receipts by which people decide what is in force and a tool is stopped; the words are those of the index on them.
@@ -76,7 +76,7 @@ def check_standing(conn: sqlite3.Connection, registry: Registry) -> None:
             receipt = verified(line, registry)
             statement = standing.add(index, line, dict(receipt.body))
             if statement is not None:
-                authorise(statement, registry, receipt.trust.size)
+                authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
     except MALFORMED as e:
         raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
     for table, how in standing.differences(conn):
@@ -92,7 +92,7 @@ def verified(line: bytes, registry: Registry) -> Receipt:
     receipt = Receipt.from_record(record)
 
     def executor(id: str) -> PublicKey:
-        entry = registry.key(id, at_size=receipt.trust.size)
+        entry = registry.key(id, at_size=receipt.trust.size, cosigned=SEEN)
         if entry.key.purpose is not Purpose.EXECUTION or entry.log != receipt.log:
             raise EvidenceError(Finding.KEY_ROLE, f"`{id}` signs no receipts of `{receipt.log}`")
         return entry.key

@@ -7,6 +7,8 @@ from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.registry import Registry
 
+from . import disk
+
 BYTES_MAX = 16 << 20  # thousands of key events
 
 
@@ -32,13 +34,14 @@ def create(path: Path, registry: Registry) -> None:
         file.write(b"".join(line + b"\n" for line in registry.lines))
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(path.parent)
+    disk.sync_directory(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """A new name is durable only when its directory is."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def append(path: Path, line: bytes) -> Registry:
+    """One event more, durable when it returns; the caller holds the store's lock. Raises `EvidenceError` where it may not stand.
+
+    The file is written whole beside its place: after a power cut it is the old one or the new one, which begins with the old one.
+    """
+    after = load(path).fold(line)
+    disk.write(path, [event + b"\n" for event in after.lines], mode=0o600)
+    return after

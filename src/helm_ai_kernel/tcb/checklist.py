@@ -65,7 +65,7 @@ class _Checklist:
             self.index_of.setdefault(text(leaf), index)
         self.registry: Registry | None = None
         self.readable = True  # so far: behind a line that cannot be read there is no story to judge
-        self.trusted = 0  # the largest registry size that a receipt relied on so far
+        self.trusted = [0]  # by number of receipts: the largest registry size that one of them relies on
         self.recoveries: list[tuple[int, int, Digest]] = []  # index, and the size and root that it states
         self.mentions = Mentions()
         self.contents = Contents(files)
@@ -80,10 +80,11 @@ class _Checklist:
         self._step(3, "registry", self._replay, genesis)  # V3
         if self.registry is None:
             self.found.leave_open(Axis.SIGNERS, Axis.INTEGRITY)  # no signature can be checked
+        for index, line in enumerate(self.lines):
+            self.trusted.append(self.trusted[-1])
+            self._receipt(index, line)
         checkpoint = self._read_note(8, "checkpoint", self.files[pack.CHECKPOINT], Exit.INVALID)
         head = None if known_head is None else self._read_note(14, "known head", known_head, Exit.USAGE)
-        for index, line in enumerate(self.lines):
-            self._receipt(index, line)
         self._tree(checkpoint, head)
         self._whole(require_resolved)
         return self.found.report(
@@ -158,7 +159,8 @@ class _Checklist:
     def _relies(self, receipt: Receipt) -> None:
         """V13: on a prefix of the registry in the pack, and never on less than a receipt before it."""
         trust, registry = receipt.trust, self.registry
-        before, self.trusted = self.trusted, max(self.trusted, trust.size)
+        before = self.trusted[-1]
+        self.trusted[-1] = max(before, trust.size)
         if trust.size < before:
             raise EvidenceError(Finding.ROLLBACK, f"relies on registry size {trust.size}, after one that relies on {before}")
         if registry is None:
@@ -192,15 +194,13 @@ class _Checklist:
         return checkpoint
 
     def _signed_by_log(self, checkpoint: Checkpoint, registry: Registry) -> None:
-        """By one of the keys that the registry names for this log."""
-        last = EvidenceError(Finding.CHECKPOINT_SIG, f"the registry names no log key for `{checkpoint.origin}`")
-        for entry in registry.keys.values():
-            if entry.key.purpose is Purpose.LOG and entry.log == checkpoint.origin:
-                try:
-                    return checkpoint.verify(checkpoint.origin, entry.key)
-                except EvidenceError as error:
-                    last = error
-        raise last
+        """By a key that the registry names for this log, and that was in force still at the size that the last receipt relies on.
+
+        Who takes over a log signs for all of it: a key may be younger than the receipts, and than those behind the pack's end.
+        """
+        signer = checkpoint.signer(registry.log_keys(checkpoint.origin))
+        relied = self.trusted[min(checkpoint.size, len(self.lines))]
+        registry.key(signer.id, at_size=max(relied, registry.keys[signer.id].since))
 
     def _tree(self, checkpoint: Checkpoint | None, head: Checkpoint | None) -> None:
         """V8: the receipts are the leaves that the checkpoint signs, and recoveries state roots that the log had."""

@@ -7,6 +7,7 @@ that any witness can cosign them. A checkpoint has one form: what was parsed is 
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .codes import Finding
@@ -85,6 +86,17 @@ class Checkpoint:
             key.verify(_text(self.origin, self.size, self.root), mine[0][_KEY_HASH_BYTES:])
         except EvidenceError as error:
             raise _wrong(error.detail) from None
+
+    def signer(self, keys: Sequence[PublicKey]) -> PublicKey:
+        """The one of these keys of the log that signed this; raises `EvidenceError(CHECKPOINT_SIG)`."""
+        last = _wrong(f"no key is known for the log `{self.origin}`")
+        for key in keys:
+            try:
+                self.verify(self.origin, key)
+                return key
+            except EvidenceError as error:
+                last = error
+        raise last
 
 
 def sign(origin: str, size: int, root: bytes, signer: Signer) -> Checkpoint:

@@ -73,7 +73,8 @@ _EXITS = {
     Finding.OPEN_INTENT: Exit.INCOMPLETE,
     Finding.SPLIT_VIEW: Exit.DIVERGED,
 }  # every other finding makes the pack INVALID
-_SIGNERS = frozenset({Finding.UNANCHORED, Finding.REGISTRY_INVALID, Finding.KEY_UNKNOWN, Finding.KEY_WEAK, Finding.KEY_ROLE})
+_KEYS = {Finding.KEY_UNKNOWN, Finding.KEY_WEAK, Finding.KEY_ROLE, Finding.KEY_REVOKED, Finding.KEY_COMPROMISED_UNANCHORED}
+_SIGNERS = frozenset({Finding.UNANCHORED, Finding.REGISTRY_INVALID, *_KEYS})
 _COMPLETENESS = frozenset({Finding.OPEN_INTENT, Finding.TRUNCATED})
 _OLDER = frozenset({Finding.ROLLBACK, Finding.SPLIT_VIEW})
 _UNKNOWN = frozenset({Finding.UNANCHORED, Finding.UNSUPPORTED})  # these leave a question open; the others answer it

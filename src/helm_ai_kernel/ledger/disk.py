@@ -8,8 +8,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from helm_ai_kernel.ledger.trustlog import sync_directory
-
 
 def write(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> int:
     """Put these bytes, which may be made meanwhile, in the place of `path`; returns how many. The umask cuts `mode`."""
@@ -27,3 +25,12 @@ def write(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> int:
         raise
     sync_directory(path.parent)
     return count
+
+
+def sync_directory(path: Path) -> None:
+    """A new name is durable only when its directory is."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
