@@ -1,6 +1,7 @@
 """A start checks the tail at once, and everything behind it and every table in the background; damage seals."""
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,11 @@ from helm_ai_kernel.ledger import store, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.scrub import PART
-from helm_ai_kernel.ledger.standing import STANDING, check_standing
+from helm_ai_kernel.ledger.standing import STANDING, Trusted, check_standing
+from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.merkle import leaf_hash
 from ledger.home import Home, LedgerHost, home, started
 
 BUDGETS = [Budget("in-all", 10_000, Per.TOTAL)]
@@ -98,10 +101,10 @@ def test_a_table_that_was_edited_between_two_starts_seals_the_kernel_in_the_back
 def test_what_stands_is_what_its_receipts_say_before_the_first_call(tmp_path: Path, change: str) -> None:
     here = used(tmp_path / "home", reply="7")  # which breaks the contract: the tool is held
     with closing(store.connect(here.database)) as conn:
-        check_standing(conn)
+        check_standing(conn, Trusted(here.registry))
         here.spoil(change)
         with pytest.raises(OutsideError) as error:
-            check_standing(conn)
+            check_standing(conn, Trusted(here.registry))
     assert error.value.reason is Reason.ERR_STORE_CORRUPT
     assert asyncio.run(after_the_scrub(here)) is Reason.ERR_STORE_CORRUPT
 
@@ -173,6 +176,62 @@ def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum
     here.spoil("UPDATE budgets SET used=? WHERE window='total'", total + 2)
     here.spoil("UPDATE budgets SET used=-2 WHERE window<>'total'")
     assert {damage.where for damage in fsck(here.folder)[1]} == {"budgets"}
+
+
+FORGED = b"0" * 32 + b'"forged"'
+
+
+def test_a_repeat_is_answered_only_with_an_outcome_that_the_kernel_signed(tmp_path: Path) -> None:
+    """Everything beside the signature is made to fit: content, line, leaf hash."""
+    here = used(tmp_path / "home")
+
+    async def main() -> Reason:
+        ledger = await started(here, boundary())
+        host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+        assert ledger.scrubbed is not None
+        await ledger.scrubbed
+        with closing(store.connect(here.database, read_only=True)) as conn:
+            ((index, line),) = conn.execute(
+                "SELECT idx, line FROM receipts WHERE idx=(SELECT outcome FROM claims WHERE key='a')"
+            ).fetchall()
+        named = json.loads(line)["body"]["output_hash"].encode()
+        forged = line.replace(named, hashes.digest(FORGED).encode())
+        here.spoil("UPDATE receipts SET line=?, leaf=? WHERE idx=?", forged, leaf_hash(forged), index)
+        here.spoil("UPDATE attachments SET content=? WHERE idx=? AND slot=2", FORGED, index)
+        try:
+            with pytest.raises(OutsideError) as error:
+                await execute(request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "a"}), boundary(), host)
+            return error.value.reason
+        finally:
+            await ledger.close()
+
+    assert asyncio.run(main()) is Reason.ERR_STORE_CORRUPT
+
+
+def test_a_forged_statement_puts_nothing_into_force(tmp_path: Path) -> None:
+    """Its effect, its leaf hash and what the table says are made to fit; whoever signed it signed something else."""
+    here = used(tmp_path / "home")
+    with closing(store.connect(here.database, read_only=True)) as conn:
+        index, line = conn.execute("SELECT idx, line FROM receipts WHERE kind='statement' ORDER BY idx DESC LIMIT 1").fetchone()
+        (policy,) = conn.execute("SELECT policy FROM log").fetchone()
+    other = hashes.digest(b"another policy")
+    forged = line.replace(hashes.text(policy).encode(), other.encode())
+    assert forged != line
+    here.spoil("UPDATE receipts SET line=?, leaf=? WHERE idx=?", forged, leaf_hash(forged), index)
+    here.spoil("UPDATE log SET policy=?", hashes.raw(other))
+    with closing(store.connect(here.database, read_only=True)) as conn, pytest.raises(OutsideError) as error:
+        check_standing(conn, Trusted(here.registry))
+    assert error.value.reason is Reason.ERR_STORE_CORRUPT
+
+
+def test_an_index_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    here = used(tmp_path / "home")
+    with closing(sqlite3.connect(here.database)) as conn:
+        conn.execute("DROP INDEX receipts_standing")
+    assert asyncio.run(after_the_scrub(here)) is Reason.OK
+    with closing(sqlite3.connect(here.database)) as conn:
+        plan = conn.execute("EXPLAIN QUERY PLAN " + STANDING).fetchall()
+    assert "receipts_standing" in str(plan)
 
 
 def test_a_repeat_never_releases_an_output_that_was_changed_on_the_disk(tmp_path: Path) -> None:

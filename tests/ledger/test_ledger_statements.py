@@ -14,6 +14,7 @@ from executor.trust import APPROVAL, AT, EXECUTION, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.tcb import registry
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
@@ -119,6 +120,24 @@ def test_a_statement_by_a_revoked_key_is_refused_from_the_next_start_on(tmp_path
         await ledger.close()
 
     asyncio.run(main())
+
+
+def test_a_statement_brings_exactly_what_it_puts_into_force(tmp_path: Path) -> None:
+    async def work(here: Home, ledger: Ledger) -> None:
+        assert boundary().policy is not None
+        now = {"policy": boundary().policy.digest, "catalog": boundary().catalog.digest}
+        statement, whole = pin(OTHER, here.origin, **now, nonce="cd" * 16), documents(OTHER)
+        more = Document("file", b"permit (principal, action, resource);")
+        for brought in (
+            *({k: v for k, v in whole.items() if k != name} for name in whole),
+            {**whole, digest(more.content): more},
+        ):
+            with pytest.raises(Refused) as error:
+                await ledger.enact(statement, brought)
+            assert error.value.reason is Reason.ERR_APPROVAL_INTENT_MISMATCH
+        await ledger.enact(statement, whole)
+
+    within(tmp_path, work)
 
 
 def test_a_used_statement_is_refused_also_after_a_restart(tmp_path: Path) -> None:

@@ -105,13 +105,6 @@ def test_no_flipped_bit_is_accepted(bit: int) -> None:
     assert check(flipped(PACK, bit)).exit in (Exit.INVALID, Exit.UNSUPPORTED)
 
 
-@pytest.mark.whole
-def test_no_flipped_bit_at_all_is_accepted() -> None:
-    data = SHORT.pack()
-    for bit in range(len(data) * 8):
-        assert check(flipped(data, bit), SHORT).exit in (Exit.INVALID, Exit.UNSUPPORTED), bit
-
-
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(PACK)), st.integers(0, len(PACK)), st.binary(max_size=4))
 def test_no_piece_can_be_cut_out_or_put_in(start: int, end: int, instead: bytes) -> None:

@@ -79,8 +79,7 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
 
 def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
     """Close an open intent, once. A tool that broke its contract is held in the same transaction."""
-    if session.id not in tx.heads and tx.kernel is not None:
-        session = tx.kernel  # its own session has ended: the kernel tells it
+    session = _teller(tx, session)
     found = tx.open.get(intent.index)
     if found is None or found.leaf != intent.leaf:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
@@ -105,16 +104,23 @@ def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: 
     """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
     if intent.index in tx.open:
         return settle(tx, session, intent, outcome)
-    teller = tx.kernel if session.id not in tx.heads and tx.kernel is not None else session
-    receipt = _outcome(tx, teller, intent.leaf, replace(outcome, status=Status.LATE), {})
+    receipt = _outcome(tx, _teller(tx, session), intent.leaf, replace(outcome, status=Status.LATE), {})
     if outcome.reason in DRIFTS:
         hold(tx, tool, receipt.leaf, outcome.reason)
     return receipt
 
 
+def _teller(tx: Transaction, session: Session) -> Session:
+    """Who tells an outcome: its own session or, where that has ended, the kernel, unless it has ended too."""
+    for teller in (session, tx.kernel):
+        if teller is not None and teller.id in tx.heads:
+            return teller
+    raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+
+
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:
     """Stop a tool until a person releases it; an existing hold stays as it is."""
-    if tool in tx.holds or tx.kernel is None:
+    if tool in tx.holds or tx.kernel is None or tx.kernel.id not in tx.heads:
         return None
     receipt = tx.append(tx.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, (cause,))
     tx.conn.execute("INSERT INTO holds VALUES (?,?)", (tool, hashes.raw(receipt.leaf)))

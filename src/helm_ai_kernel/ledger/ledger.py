@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -28,7 +29,7 @@ from . import jobs, statements, store
 from .jobs import Decide, Intent
 from .scrub import scrub
 from .signer import CheckpointSigner, first, stored
-from .standing import check_standing
+from .standing import Trusted, check_standing, verified
 from .statements import Document
 from .transaction import OUTPUT, Ink, Open, Session, State
 from .writer import Pace, Writer, end_process
@@ -62,6 +63,7 @@ class Ledger:
         self._sessions: dict[str, Session] = {}
         self._database = database
         self._signed = writer.state.frontier
+        self._trusted = Trusted(writer.ink.registry)
         self._stop = threading.Event()
         self._gone = False
         self.scrubbed: asyncio.Task[None] | None = None  # done when everything before this start was hashed again
@@ -87,7 +89,7 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key, ink.registry)
-                    check_standing(conn)  # what stops a tool is what the receipts say before the first call can come
+                    check_standing(conn, Trusted(ink.registry))  # what stops a tool is what the receipts say, before any call
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
                 read = store.connect(folder / DATABASE, read_only=True)
@@ -197,10 +199,14 @@ class Ledger:
                 Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck"
             )
         index, line, kept = rows[0]
-        receipt = Receipt.from_bytes(bytes(line), index)
+        try:
+            receipt = replace(verified(bytes(line), self._trusted), index=index)
+        except (EvidenceError, Refused) as e:
+            detail = f"the first outcome of a repeated call is not what the kernel signed: {e}"
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
         content = b"" if kept is None else bytes(kept)
         released = receipt.status is Status.OK
-        if receipt.body["decision"] != repeat.repeats or (released and hashes.digest(content) != receipt.body["output_hash"]):
+        if receipt.body.get("decision") != repeat.repeats or (released and hashes.digest(content) != receipt.body["output_hash"]):
             raise OutsideError(
                 Reason.ERR_STORE_CORRUPT, "the first outcome is not the one that was recorded", hint="helm-ai-kernel fsck"
             )

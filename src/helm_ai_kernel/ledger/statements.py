@@ -23,7 +23,7 @@ class Document(NamedTuple):
 
 def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
     """Append the statement and let it take effect; raises `Refused` and changes nothing where it may not."""
-    if tx.kernel is None:
+    if tx.kernel is None or tx.kernel.id not in tx.heads:
         raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet", hint="wait until it is ready")
     _check(tx, statement)
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
@@ -77,6 +77,8 @@ def _carried(statement: Statement, documents: Mapping[Digest, Document]) -> None
     """What comes into force is here, is what its digest says, and belongs together: a log never names what no pack can hold."""
     policy, catalog = statement.policy, statement.catalog
     if policy is None or catalog is None:
+        if documents:
+            raise _mismatch("a statement that puts nothing into force carries documents", "sign it again")
         return
     if statement.kind is StatementKind.ACTIVATION and catalog.before not in (None, catalog.after):
         raise _mismatch("an activation changes no catalogue", "pin the tools first: helm-ai-kernel tools pin")
@@ -86,10 +88,12 @@ def _carried(statement: Statement, documents: Mapping[Digest, Document]) -> None
     if not {policy.after, catalog.after} <= documents.keys():
         raise _mismatch("the policy or the catalogue that would come into force is not here", "sign it again")
     try:
-        bound = PolicyManifest.from_bytes(documents[policy.after].content).catalog
+        manifest = PolicyManifest.from_bytes(documents[policy.after].content)
     except EvidenceError as e:
         raise _mismatch(f"the policy has no manifest: {e.detail}", "sign it again") from None
-    if bound != catalog.after:
+    if documents.keys() != {policy.after, catalog.after, *manifest.files.values()}:
+        raise _mismatch("the documents are not exactly the policy, its files and the catalogue", "sign it again")
+    if manifest.catalog != catalog.after:
         raise _mismatch("the policy is bound to another catalogue", "helm-ai-kernel policy apply")
 
 

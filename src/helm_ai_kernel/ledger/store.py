@@ -44,6 +44,9 @@ CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), origin TEXT NOT NULL,
 """
 
 
+_STANDING = next(row for row in _SCHEMA.split("\n") if "receipts_standing" in row).replace("INDEX", "INDEX IF NOT EXISTS", 1)
+
+
 class Lock:
     """An exclusive `flock` beside the store: the kernel drops it by itself when its process dies, however it dies."""
 
@@ -118,6 +121,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         try:
             _configure(conn, read_only)
             _check_ours(conn, "wal")
+            if not read_only:
+                conn.execute(_STANDING)  # an index that is gone costs time, and no more
         except BaseException:
             conn.close()
             raise

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -151,8 +150,12 @@ class Writer:
             return
         if self._commit_us >= self._pace.inline_us:
             self._thread = self._thread or ThreadPoolExecutor(1, "helm-ledger")
-            with suppress(RuntimeError):  # the interpreter ends and gives its threads no more work; what is asked for is written
+            try:
                 written = loop.run_in_executor(self._thread, self._commit, group, tx)
+            except RuntimeError:  # no thread is to be had (the interpreter ends): it is written here, once
+                self._thread.shutdown(cancel_futures=True)
+                self._thread = None
+            else:
                 written.add_done_callback(lambda _: self._finish(loop, group))
                 return
         self._commit(group, tx)
@@ -210,6 +213,9 @@ class Writer:
             self._conn.execute("COMMIT")
         except sqlite3.DatabaseError as e:
             self._failed(group, translated(e))
+            return
+        except BaseException as e:  # whether it is durable is not known any more
+            self._seal(group, f"{type(e).__name__}: {e}")
             return
         self._commit_us += (1e6 * (time.perf_counter() - started) - self._commit_us) / 16
         self._noted = self._signer.last.size

@@ -12,7 +12,7 @@ from .digest import Digest
 from .errors import EvidenceError
 from .ijson import parse_evidence
 
-BYTES_MAX = 64 << 10  # 256 files, each with a name and a digest
+BYTES_MAX = 64 << 10  # 64 files, each with a name and a digest, and as many directories
 _FIELDS = frozenset({"v", "catalog", "files", "protected"})
 
 
