@@ -88,6 +88,20 @@ def test_a_stolen_execution_key_is_replaced_and_then_revoked_and_old_receipts_co
     assert report.code == 40 and "KEY_COMPROMISED_UNANCHORED" in report.out
 
 
+@pytest.mark.parametrize("purpose", ["execution", "log", "approval"])
+def test_a_theft_that_is_found_stops_no_kernel_and_damages_no_store(terminal: Terminal, purpose: str) -> None:
+    """What is in force was put there under the key: who revoked it decides what becomes of that."""
+    old = key(used(terminal), purpose)["id"]
+    assert terminal.sign("trust", "rotate", purpose).code == 0
+    assert terminal.sign("trust", "revoke", old, "--reason", "compromise", "--since", SINCE).code == 0
+    for _ in range(2):
+        with Kernel(config=terminal.place.config) as kernel:
+            assert kernel.tool(effect="write")(note)() == "done"
+    assert terminal.done("fsck").out.endswith("no damage\n")
+    report = terminal("pack", "verify", terminal.done("pack", "export").out.strip())
+    assert report.code == (0 if purpose == "log" else 40)  # another key signs the whole log by now
+
+
 def test_the_owner_rotates_the_approval_key_and_signs_policy_with_the_new_one(terminal: Terminal) -> None:
     used(terminal)
     assert terminal.sign("trust", "rotate", "approval").code == 0

@@ -15,7 +15,7 @@ from helm_ai_kernel.ledger import store, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.scrub import PART
-from helm_ai_kernel.ledger.standing import STANDING, Trusted, check_standing
+from helm_ai_kernel.ledger.standing import STANDING, check_standing
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -101,10 +101,10 @@ def test_a_table_that_was_edited_between_two_starts_seals_the_kernel_in_the_back
 def test_what_stands_is_what_its_receipts_say_before_the_first_call(tmp_path: Path, change: str) -> None:
     here = used(tmp_path / "home", reply="7")  # which breaks the contract: the tool is held
     with closing(store.connect(here.database)) as conn:
-        check_standing(conn, Trusted(here.registry))
+        check_standing(conn, here.registry)
         here.spoil(change)
         with pytest.raises(OutsideError) as error:
-            check_standing(conn, Trusted(here.registry))
+            check_standing(conn, here.registry)
     assert error.value.reason is Reason.ERR_STORE_CORRUPT
     assert asyncio.run(after_the_scrub(here)) is Reason.ERR_STORE_CORRUPT
 
@@ -220,7 +220,7 @@ def test_a_forged_statement_puts_nothing_into_force(tmp_path: Path) -> None:
     here.spoil("UPDATE receipts SET line=?, leaf=? WHERE idx=?", forged, leaf_hash(forged), index)
     here.spoil("UPDATE log SET policy=?", hashes.raw(other))
     with closing(store.connect(here.database, read_only=True)) as conn, pytest.raises(OutsideError) as error:
-        check_standing(conn, Trusted(here.registry))
+        check_standing(conn, here.registry)
     assert error.value.reason is Reason.ERR_STORE_CORRUPT
 
 

@@ -30,7 +30,7 @@ from .jobs import Decide, Intent
 from .mirror import Mirror, rolled_back
 from .scrub import scrub
 from .signer import CheckpointSigner, first, stored
-from .standing import Trusted, check_standing, verified
+from .standing import check_standing, verified
 from .statements import Document
 from .transaction import OUTPUT, Ink, Open, Session, State
 from .writer import Pace, Writer, end_process
@@ -64,7 +64,6 @@ class Ledger:
         self._sessions: dict[str, Session] = {}
         self._database = database
         self._signed = writer.state.frontier
-        self._trusted = Trusted(writer.ink.registry)
         self._stop = threading.Event()
         self._gone = False
         self.scrubbed: asyncio.Task[None] | None = None  # done when everything before this start was hashed again
@@ -91,7 +90,7 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key, ink.registry)
-                    check_standing(conn, Trusted(ink.registry))  # what stops a tool is what the receipts say, before any call
+                    check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
                     mirror = None if heads is None else _mirrored(conn, heads, ink.registry, state)
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
@@ -203,7 +202,7 @@ class Ledger:
             )
         index, line, kept = rows[0]
         try:
-            receipt = replace(verified(bytes(line), self._trusted), index=index)
+            receipt = replace(verified(bytes(line), self.writer.ink.registry), index=index)
         except (EvidenceError, Refused) as e:
             detail = f"the first outcome of a repeated call is not what the kernel signed: {e}"
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None

@@ -18,7 +18,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import PublicKey, Purpose
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.registry import SEEN, Registry
 from helm_ai_kernel.tcb.statement import Statement, authorise
 
 # The few receipts by which people decide what is in force and a tool is stopped; the words are those of the index on them.
@@ -64,7 +64,7 @@ class Standing:
             yield "log", "the policy or catalogue that is marked as in force is not the one that a person's statement put there"
 
 
-def check_standing(conn: sqlite3.Connection, trusted: "Trusted") -> None:
+def check_standing(conn: sqlite3.Connection, registry: Registry) -> None:
     """Before the first call: reads the receipts of `STANDING` only, however long the log is, and verifies who signed them.
 
     Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say otherwise: a hold that vanished would let its tool be called.
@@ -73,34 +73,17 @@ def check_standing(conn: sqlite3.Connection, trusted: "Trusted") -> None:
     standing = Standing()
     try:
         for index, line in conn.execute(STANDING):
-            receipt = verified(line, trusted)
+            receipt = verified(line, registry)
             statement = standing.add(index, line, dict(receipt.body))
             if statement is not None:
-                authorise(statement, trusted.at(receipt.trust.size), receipt.trust.size)
+                authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
     except MALFORMED as e:
         raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
     for table, how in standing.differences(conn):
         raise _corrupt(f"{table}: {how}")
 
 
-class Trusted:
-    """The registry as it was at each size that receipts rely on: what a key signed while it was in force is what the kernel did,
-    whatever became of the key since. (A verifier asks more of a stolen key: `docs/spec/verification.md`.)"""
-
-    def __init__(self, registry: Registry) -> None:
-        self._lines = registry.lines
-        self._at = {registry.size: registry}
-
-    def at(self, size: int) -> Registry:
-        """Raises `EvidenceError(REGISTRY_INVALID)` for a size that it never had."""
-        if not 0 < size <= len(self._lines):
-            raise EvidenceError(Finding.REGISTRY_INVALID, f"the registry has {len(self._lines)} events, not {size}")
-        if size not in self._at:
-            self._at[size] = Registry.replay(self._lines[:size])
-        return self._at[size]
-
-
-def verified(line: bytes, trusted: Trusted) -> Receipt:
+def verified(line: bytes, registry: Registry) -> Receipt:
     """A stored receipt that is about to be acted on: whatever the store says beside it, this process or one before it signed it.
 
     Raises `EvidenceError`.
@@ -109,7 +92,7 @@ def verified(line: bytes, trusted: Trusted) -> Receipt:
     receipt = Receipt.from_record(record)
 
     def executor(id: str) -> PublicKey:
-        entry = trusted.at(receipt.trust.size).key(id, at_size=receipt.trust.size)
+        entry = registry.key(id, at_size=receipt.trust.size, cosigned=SEEN)
         if entry.key.purpose is not Purpose.EXECUTION or entry.log != receipt.log:
             raise EvidenceError(Finding.KEY_ROLE, f"`{id}` signs no receipts of `{receipt.log}`")
         return entry.key

@@ -19,6 +19,7 @@ from .ijson import Json
 from .keys import PublicKey, Purpose, Signer
 
 EVENTS_MAX = 4096  # a key a day for eleven years; every start and every verifier folds all of them, in seconds
+SEEN = ""  # before all times: for what the caller itself wrote down when it happened, and needs no witness for
 _DEPLOYMENT_CHARS_MAX = 200  # leaves room for the name of a log behind it
 
 

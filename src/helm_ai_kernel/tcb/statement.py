@@ -70,15 +70,15 @@ class Statement:
         return cls(*common, policy=Change.from_json(body["policy"]), catalog=Change.from_json(body["catalog"]))
 
 
-def authorise(statement: Statement, registry: Registry, size: int) -> None:
-    """Every signature is by a person's key that was registered within the first `size` events, or this raises `EvidenceError`."""
-    entries = [registry.key(key, at_size=size) for key, _ in statement.record.sigs]
-    for entry in entries:
+def authorise(statement: Statement, registry: Registry, size: int, cosigned: str | None = None) -> None:
+    """Every signature is by a person's key that counts for this at `size` (`Registry.key`), or this raises `EvidenceError`."""
+    entries = {id: registry.key(id, at_size=size, cosigned=cosigned) for id, _ in statement.record.sigs}
+    for entry in entries.values():
         if entry.key.purpose not in (Purpose.APPROVAL, Purpose.ROOT):
             raise EvidenceError(
                 Finding.KEY_ROLE, f"a statement is signed with an `approval` key, not one for `{entry.key.purpose}`"
             )
-    statement.record.verify(lambda key: registry.key(key, at_size=size).key)
+    statement.record.verify(lambda id: entries[id].key)
 
 
 def sign(kind: StatementKind, content: dict[str, Json], *, log: str, at: str, nonce: str, signers: Sequence[Signer]) -> Statement:
