@@ -21,6 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from needs import MAY_SKIP  # noqa: E402  (the path is set above)
 
 
+@pytest.fixture(autouse=True)
+def heads_of_this_test_only(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests copy stores, which the heads that are kept outside them would tell. Those of this machine are not touched."""
+    monkeypatch.setenv("HELM_STATE", str(tmp_path_factory.getbasetemp() / f"heads-{os.urandom(8).hex()}"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where `CI=true` a test that was skipped has failed: a green run must mean that it ran."""

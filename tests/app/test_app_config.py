@@ -99,9 +99,11 @@ def test_the_home_is_the_option_then_the_variable_then_the_data_directory() -> N
     environ = {"HOME": "/u", "HELM_HOME": "/h", "HELM_PEOPLE": "/p"}
     assert paths("/o", environ=environ) == Paths(Path("/o"), Path("/p"))
     assert paths(environ=environ).home == Path("/h")
-    assert paths(environ={"HOME": "/u", "XDG_DATA_HOME": "/d", "XDG_CONFIG_HOME": "/c"}) == Paths(
-        Path("/d/helm-ai-kernel"), Path("/c/helm-ai-kernel")
-    )
+    moved = {"HOME": "/u", "XDG_DATA_HOME": "/d", "XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s"}
+    assert paths(environ=moved) == Paths(*(Path(f"/{name}/helm-ai-kernel") for name in "dcs"))
     own = paths(environ={"HOME": "/u"})
-    assert own == Paths(Path("/u/.local/share/helm-ai-kernel"), Path("/u/.config/helm-ai-kernel"))
+    assert own == Paths(*(Path(f"/u/{name}/helm-ai-kernel") for name in (".local/share", ".config", ".local/state")))
+    assert own.heads == Path("/u/.local/state/helm-ai-kernel/heads")
+    assert paths(environ=environ).heads == Path("/p/heads")  # who moves people's files moves what tells of the store with them
+    assert paths(environ={**environ, "HELM_STATE": "/q"}).heads == Path("/q/heads")
     assert (own.people_keys, own.trust) == (own.people / "keys", own.people / "trust.json")

@@ -10,6 +10,7 @@ from cli.terminal import Terminal
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb.errors import OutsideError
 
 
 def note(text: str) -> str:
@@ -103,6 +104,10 @@ def test_a_head_that_was_kept_makes_a_rollback_and_a_fork_visible(exported: Term
     assert (back.code, back.json["axes"]["freshness"]) != (0, "ok")
     shutil.rmtree(store)
     shutil.copytree("before", store)  # someone restores a copy and goes on from there
+    with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK"), exported.place.program(note):
+        pass  # a start compares with the head that is kept outside the store
+    exported.done("pack", "export", "--out", "put-back.tar")  # which is evidence
+    shutil.rmtree(exported.place.paths.heads)  # and someone takes that away, too
     with exported.place.program(note) as program:
         program["note"]("another history")
     exported.done("pack", "export", "--out", "fork.tar")

@@ -41,9 +41,9 @@ class Home:
     origin: str
     ended: list[str] = field(default_factory=list)  # why the writer would have ended the process
 
-    def open(self, *, budgets: Sequence[Budget] = ()) -> Ledger:
+    def open(self, *, budgets: Sequence[Budget] = (), heads: Path | None = None) -> Ledger:
         ink = Ink(EXECUTION, self.registry, "test")
-        return Ledger.open(self.folder, ink=ink, log_key=LOG, budgets=budgets, end=self.ended.append)
+        return Ledger.open(self.folder, ink=ink, log_key=LOG, heads=heads, budgets=budgets, end=self.ended.append)
 
     @property
     def database(self) -> Path:

@@ -57,10 +57,11 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where everything is. People's keys live outside the kernel's home."""
+    """Where everything is. People's keys live outside the kernel's home, and so do the heads that tell when it was put back."""
 
     home: Path
     people: Path
+    state: Path | None = None  # None: beside people's files
 
     @property
     def config(self) -> Path:
@@ -91,6 +92,11 @@ class Paths:
         return self.people / "keys"
 
     @property
+    def heads(self) -> Path:
+        """The newest head of each log that ran on this machine (`ledger/mirror.py`)."""
+        return (self.state or self.people) / "heads"
+
+    @property
     def trust(self) -> Path:
         """The genesis digests that this machine's verifier accepts."""
         return self.people / "trust.json"
@@ -111,12 +117,20 @@ class Config:
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
-    """`--home`, then `$HELM_HOME`, then the XDG data directory; people's files in `$HELM_PEOPLE` or the XDG config directory."""
+    """`--home`, then `$HELM_HOME`, then the XDG data directory; people's files in `$HELM_PEOPLE` or the XDG config directory.
+
+    Heads are in `$HELM_STATE` or the XDG state directory, and beside people's files where `$HELM_PEOPLE` puts those elsewhere.
+    """
     user = Path(environ.get("HOME", "/"))
     data = Path(environ.get("XDG_DATA_HOME") or user / ".local/share") / "helm-ai-kernel"
     config = Path(environ.get("XDG_CONFIG_HOME") or user / ".config") / "helm-ai-kernel"
+    own_state = Path(environ.get("XDG_STATE_HOME") or user / ".local/state") / "helm-ai-kernel"
+    elsewhere = people or environ.get("HELM_PEOPLE")
+    state = environ.get("HELM_STATE") or (None if elsewhere else own_state)
     return Paths(
-        Path(home or environ.get("HELM_HOME") or data).absolute(), Path(people or environ.get("HELM_PEOPLE") or config).absolute()
+        Path(home or environ.get("HELM_HOME") or data).absolute(),
+        Path(elsewhere or config).absolute(),
+        None if state is None else Path(state).absolute(),
     )
 
 

@@ -139,7 +139,7 @@ def cover_tail(config: Config) -> None:
     try:
         open_ledger(config).abandon()
     except OutsideError as e:
-        if e.reason is not Reason.ERR_STORE_LOCKED:
+        if e.reason not in (Reason.ERR_STORE_LOCKED, Reason.ERR_STORE_ROLLBACK):  # a store that was put back is evidence, too
             raise
 
 

@@ -50,7 +50,7 @@ def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Led
         lock.release()
         raise
     ink = Ink(execution, registry, __version__)
-    return Ledger.open(folder, ink=ink, log_key=log, lock=lock, budgets=config.budgets, end=end)
+    return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 
 class Runtime:

@@ -264,6 +264,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "tell its user",
         _FIX_STORE,
     ),
+    Reason.ERR_STORE_ROLLBACK: Page(
+        "The store is older than the head that is kept outside it, or has another history: it was put back, or a copy of it"
+        " runs somewhere else under the same keys. It has forgotten calls that were made.",
+        Retry.SAME_ANSWER,
+        "tell its user",
+        "put the newer store back, and keep both: the two heads in the message are evidence. A store that is older on purpose"
+        " goes on when the head file is moved away; whoever kept a later head will notice",
+    ),
     Reason.ERR_STORE_LOCKED: Page(
         "Another process holds the store; a log has one writer.",
         Retry.LATER,

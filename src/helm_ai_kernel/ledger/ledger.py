@@ -27,6 +27,7 @@ from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
 from .jobs import Decide, Intent
+from .mirror import Mirror, rolled_back
 from .scrub import scrub
 from .signer import CheckpointSigner, first, stored
 from .standing import check_standing, verified
@@ -76,12 +77,13 @@ class Ledger:
         ink: Ink,
         log_key: Signer,
         lock: store.Lock | None = None,
+        heads: Path | None = None,
         budgets: Sequence[Budget] = (),
         end: Callable[[str], None] = end_process,
         pace: Pace | None = None,
     ) -> "Ledger":
         """Take the lock, unless the caller gives it away, and check the tail; raises `OutsideError`. Nothing is answered before
-        `begin`."""
+        `begin`. `heads`: where the head of each log is kept outside its store."""
         lock = lock or store.Lock(folder / LOCK)
         try:
             conn = store.connect(folder / DATABASE)
@@ -89,6 +91,7 @@ class Ledger:
                 with store.outside():
                     state, signer, clean = _load(conn, log_key, ink.registry)
                     check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
+                    mirror = None if heads is None else _mirrored(conn, heads, ink.registry, state)
                 _check_keys(ink, log_key, state.origin)
                 store.fold(conn)
                 read = store.connect(folder / DATABASE, read_only=True)
@@ -102,7 +105,7 @@ class Ledger:
         except BaseException:
             lock.release()
             raise
-        return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace), lock, read, clean, budgets)
+        return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace, mirror), lock, read, clean, budgets)
 
     @property
     def origin(self) -> str:
@@ -293,6 +296,20 @@ def _check_trust(registry: Registry, last: Receipt) -> None:
     if size > registry.size or registry.head_at(size) != last.trust.head:
         detail = f"the log relies on a registry of {size} events, and the one here has {registry.size}, or is another one"
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="restore store/trust.jsonl")
+
+
+def _mirrored(conn: sqlite3.Connection, folder: Path, registry: Registry, state: State) -> Mirror:
+    """Raises `OutsideError(ERR_STORE_ROLLBACK)` where the store does not go on from the head that is kept outside it."""
+    mirror = Mirror(folder, state.origin, registry.log_keys(state.origin))
+    kept = mirror.read()
+    if kept is None:
+        return mirror
+    grown = kept.frontier
+    for (leaf,) in conn.execute("SELECT leaf FROM receipts WHERE idx>=? ORDER BY idx", (grown.size,)):
+        grown = grown.append(bytes(leaf))
+    if grown != state.frontier:
+        raise rolled_back(kept, state.frontier, mirror.path)
+    return mirror
 
 
 def _load(conn: sqlite3.Connection, log_key: Signer, registry: Registry) -> tuple[State, CheckpointSigner, bool]:

@@ -21,6 +21,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Clock
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 
+from .mirror import Head, Mirror
 from .signer import CheckpointSigner
 from .store import outside, translated
 from .transaction import Ink, Moment, Session, State, Transaction
@@ -28,6 +29,7 @@ from .transaction import Ink, Moment, Session, State, Transaction
 INLINE_US = 300.0  # a commit faster than this is cheaper on the loop than two thread switches
 WAL_BYTES_MAX = 4 << 20  # receipts and attachments written before the WAL is folded back into the file
 IDLE_S = 0.05  # after the last group, before its checkpoint is stored too: long for a caller, short for a reader
+MIRROR_S = 1.0  # under load; how far the head outside the store may lag behind one that is busy
 GROUP_MAX = 512  # jobs in one transaction: bounds the latency of the first of them
 EXIT_SEALED = 70  # the process's exit code when evidence can no longer be stored
 
@@ -71,6 +73,7 @@ class Writer:
         signer: CheckpointSigner,
         end: Callable[[str], None],
         pace: Pace | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.state = state
         self.kernel: Session | None = None
@@ -85,6 +88,8 @@ class Writer:
         self._commit_us = 0.0
         self._wal_bytes = 0
         self._opened = state.frontier.size
+        self._mirror = mirror
+        self._mirrored = time.monotonic()
         self._noted = signer.last.size  # of the checkpoint that is stored; the newest one is a group ahead
         self._timer: asyncio.TimerHandle | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -134,6 +139,8 @@ class Writer:
                     self._conn.execute("BEGIN IMMEDIATE")
                     self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
                     self._conn.execute("COMMIT")
+                if self._mirror is not None:
+                    self._mirror.write(Head(self._signer.last, self._signer.frontier))
         finally:
             self.seal("the store was let go of")  # what is still queued is refused; a write would look like a broken disk
             self._conn.close()
@@ -222,6 +229,10 @@ class Writer:
         try:
             self._signer.extend(tx.leaves)
             self.state = tx.ended(self._signer.frontier)
+            idle = all(queued.job is _nothing for queued in group)
+            if self._mirror is not None and (idle or time.monotonic() - self._mirrored > MIRROR_S):
+                self._mirror.write(Head(self._signer.last, self._signer.frontier))
+                self._mirrored = time.monotonic()
             for queued in group:
                 queued.durable = True
         except BaseException as e:  # no answer without a checkpoint that covers it
