@@ -1,0 +1,21 @@
+// What people sign (statement.md): pins, activations, releases. Here is the form; who may sign and what it changes is
+// judged where the log is read.
+helm.statement = (() => {
+  "use strict";
+  const { orNull, object, digest, time, id, name, tool, oneOf, listOf, text } = helm.forms;
+
+  const EVERY = { v: (value) => value, kind: oneOf("activation", "pin", "release"), log: name, at: time, nonce: id, signers: listOf(text) };
+  const change = object({ from: orNull(digest), to: digest });
+  const CHANGE = object({ ...EVERY, policy: change, catalog: change });
+  const RELEASE = object({ ...EVERY, tool, hold: digest });
+
+  // {record, kind, log, nonce, …} of a record's value inside a receipt.
+  function read(value) {
+    const record = helm.record.nested(value);
+    EVERY.kind(record.kind, "kind");
+    const fields = (record.kind === "release" ? RELEASE : CHANGE)(record.body, "statement");
+    return { ...fields, record };
+  }
+
+  return { read };
+})();
