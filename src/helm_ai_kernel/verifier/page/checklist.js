@@ -9,6 +9,8 @@ helm.checklist = (() => {
   "use strict";
   const { Fault, Findings } = helm.findings;
   const ABREAST = 64; // receipts whose signatures are asked about at once
+  const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
+  const LINES_LEAST = 4096;
 
   class Checklist {
     constructor({ genesis = null, knownHead = null, requireResolved = false, progress = () => {} } = {}) {
@@ -76,7 +78,13 @@ helm.checklist = (() => {
 
     // V4 and V5, and of V11 what is about signatures: all that needs a receipt's bytes, which are not kept.
     async readReceipts() {
-      const lines = helm.pack.linesOf(this.entries.get("receipts.jsonl"));
+      const file = this.entries.get("receipts.jsonl");
+      const linesMax = LINES_LEAST + Math.floor(file.length / LINE_BYTES_LEAST);
+      const lines = helm.pack.linesOf(file, linesMax);
+      if (lines.cut) {
+        this.whole = false;
+        this.add(4, null, "PACK_MALFORMED", `more than ${linesMax} lines in ${file.length} bytes are no receipts: the others are not read`);
+      }
       this.tree = new helm.merkle.Tree();
       this.indexOf = new Map();
       for (let from = 0; from < lines.length; from += ABREAST) {
@@ -141,8 +149,8 @@ helm.checklist = (() => {
       const policies = new Set();
       const catalogs = new Set();
       for (const { policy, catalog, statement } of this.readable()) {
-        for (const one of [policy, statement?.policy?.from, statement?.policy?.to]) if (one) policies.add(one);
-        for (const one of [catalog, statement?.catalog?.from, statement?.catalog?.to]) if (one) catalogs.add(one);
+        for (const one of [policy, statement?.policy?.to]) if (one) policies.add(one);
+        for (const one of [catalog, statement?.catalog?.to]) if (one) catalogs.add(one);
       }
       for (const policy of this.policies.values()) if (policy.catalog) catalogs.add(policy.catalog);
       const compare = (what, named, here) => {
@@ -170,7 +178,7 @@ helm.checklist = (() => {
     async checkTree() {
       const { checkpoint, tree, registry } = this;
       if (checkpoint) {
-        if (registry) await helm.checkpoint.verify(checkpoint, registry).catch(caught(this.found(8)));
+        if (registry) await helm.checkpoint.verify(checkpoint, registry, this.manifest?.log).catch(caught(this.found(8)));
         if (tree.size < checkpoint.size) this.add(8, null, "TRUNCATED", `the checkpoint signs ${checkpoint.size} receipts, and ${tree.size} are here`);
         const same = tree.size === checkpoint.size && helm.bytes.equal(tree.rootAt(tree.size), checkpoint.root);
         if (!same) this.add(8, null, "INCLUSION_FAIL", `the ${tree.size} receipts have another root than the checkpoint`);

@@ -7,7 +7,7 @@ helm.checkpoint = (() => {
   const SIGNATURES_MAX = 64;
   const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
   const SIZE = /^(0|[1-9][0-9]{0,15})$/;
-  const SIGNATURE = /^\u2014 ([^\s+]+) ([A-Za-z0-9+/=]+)$/u;
+  const SIGNATURE = /^\u2014 ([^ +]+) ([A-Za-z0-9+/=]+)$/u;
 
   function refuse(what) {
     throw new Fault("CHECKPOINT_SIG", what);
@@ -42,10 +42,12 @@ helm.checkpoint = (() => {
   }
 
   // Exactly one line has the log's name and the hash of a key that the registry names for this log, and it verifies.
-  async function verify(checkpoint, registry) {
+  // `log` is what the pack says that it is of: where that is not the origin, V6 has found it already, and a key for
+  // either will do here.
+  async function verify(checkpoint, registry, log = checkpoint.origin) {
     const { origin } = checkpoint;
     const own = checkpoint.signatures.filter((signature) => signature.name === origin);
-    const pairs = registry.logKeys(origin).flatMap((key) => {
+    const pairs = registry.logKeys(origin, log).flatMap((key) => {
       const hash = keyHash(origin, key.bytes);
       return own.filter((line) => helm.bytes.equal(line.hash, hash)).map((line) => [key, line]);
     });

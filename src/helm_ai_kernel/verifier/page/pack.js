@@ -112,15 +112,17 @@ helm.pack = (() => {
     return catalogs;
   }
 
-  // The lines of a file of lines. A last one without its newline is a line, too, and V2 says that it is torn.
-  function linesOf(file) {
+  // The lines of a file of lines. A last one without its newline is a line, too, and V2 says that it is torn. `cut` is
+  // true if there are more than asked for.
+  function linesOf(file, linesMax = Infinity) {
     const lines = [];
-    for (let from = 0; from < file.length; ) {
+    let from = 0;
+    while (from < file.length && lines.length < linesMax) {
       const end = file.indexOf(10, from);
       lines.push(file.subarray(from, end < 0 ? file.length : end));
       from = end < 0 ? file.length : end + 1;
     }
-    return lines;
+    return Object.assign(lines, { cut: from < file.length });
   }
 
   return { read, readManifest, compareFiles, readPolicies, readCatalogs, linesOf };

@@ -51,8 +51,8 @@ helm.registry = (() => {
       return size <= this.size ? (this.heads[size - 1] ?? null) : null;
     }
 
-    logKeys(origin) {
-      return [...this.keys.values()].filter((key) => key.purpose === "log" && key.log === origin);
+    logKeys(...origins) {
+      return [...this.keys.values()].filter((key) => key.purpose === "log" && origins.includes(key.log));
     }
 
     // One event more, or a Fault and the registry as it was.
@@ -146,15 +146,17 @@ helm.registry = (() => {
     return { ...key, bytes, id: helm.keys.keyId(key.purpose, bytes) };
   }
 
-  // The registry of a pack's file, or null where not even its genesis can be used. Behind another genesis than the
-  // pinned one nothing is read. A Fault goes to `found`.
+  // The registry of a pack's file, or null and a Fault in `found`: what replays only up to some event is no registry
+  // for a verifier, for what would be missing in it could be anything. Behind another genesis than the pinned one
+  // nothing is read.
   async function replay(file, pinned, found) {
     const registry = new Registry();
     try {
-      const lines = helm.pack.linesOf(file);
+      const lines = helm.pack.linesOf(file, EVENTS_MAX + 1);
       if (!lines.length) invalid("no genesis");
       for (const line of lines) {
         await registry.append(line);
+        if (registry.size % 16 === 0) await new Promise((resolve) => setTimeout(resolve)); // let a page breathe
         if (registry.size > 1 || pinned === null || registry.genesis === pinned) continue;
         throw new Fault("KEY_UNKNOWN", `the registry begins with ${registry.genesis}, pinned is ${pinned}`);
       }
@@ -162,8 +164,9 @@ helm.registry = (() => {
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       found(fault);
+      return null;
     }
-    return registry.size && (pinned === null || registry.genesis === pinned) ? registry : null;
+    return registry;
   }
 
   return { replay, ORIGIN };
