@@ -164,6 +164,7 @@ helm.json = (() => {
 
   // The number rule (json.md): the text is exactly the shortest decimal of the double nearest to it.
   function numberOf(text, padded) {
+    if (!padded && text.length < 16 && text !== "-0") return Number(text); // whole, and its own shortest decimal
     if (padded && text.length > NUMBER_TEXT_MAX) refuse("number_precision");
     if (!padded && text.length > 17) refuse("number_range"); // 2^53 has 16 digits
     const double = Number(text);
