@@ -177,9 +177,10 @@ helm.show = (() => {
 
   function statementRows({ receipt }, tale) {
     const { statement } = receipt;
-    if (statement.kind === "release") return [row("releases", link(statement.hold, tale))];
+    const signers = row("signed by", ...tale.signersOf(statement).flatMap((who, at) => [at ? ", " : "", who === null ? element("span", { class: "accused" }, "a key that the registry does not have") : name(who)]));
+    if (statement.kind === "release") return [signers, row("releases", link(statement.hold, tale))];
     const change = ({ from, to }) => [from ? short(from) : "nothing", " → ", short(to)];
-    return [row("policy", ...change(statement.policy)), row("catalogue", ...change(statement.catalog))];
+    return [signers, row("policy", ...change(statement.policy)), row("catalogue", ...change(statement.catalog))];
   }
 
   function holdRows({ receipt }, tale) {

@@ -23,7 +23,9 @@ helm.tale = (() => {
       if (receipt?.shape === "start") session.start ??= receipt;
       if (receipt?.shape === "end") session.end ??= receipt;
     }
-    return { entries, byLeaf, sessions: [...sessions.values()], holds: attachmentReader(checklist) };
+    // The principals whose keys a statement names; null for a key that the registry does not have.
+    const signersOf = (statement) => statement.record.signatures.map(({ key }) => checklist.registry?.keys.get(key)?.principal ?? null);
+    return { entries, byLeaf, sessions: [...sessions.values()], holds: attachmentReader(checklist), signersOf };
   }
 
   function faultsByReceipt(report) {
