@@ -7,7 +7,7 @@
 // `genesis` is the pinned digest or null, `knownHead` the bytes of a checkpoint or null.
 helm.checklist = (() => {
   "use strict";
-  const { Fault, Findings } = helm.findings;
+  const { Findings, caught } = helm.findings;
   const ABREAST = 64; // receipts whose signatures are asked about at once
   const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
   const LINES_LEAST = 4096;
@@ -110,33 +110,8 @@ helm.checklist = (() => {
 
     async checkSigners(receipt) {
       if (!receipt || !this.registry) return [];
-      const faults = await this.checkSigner(receipt);
-      return receipt.shape === "statement" ? [...faults, ...(await this.checkStatement(receipt))] : faults;
-    }
-
-    // V5
-    async checkSigner({ record, trust, log }) {
-      if (record.signatures.length !== 1) return [[5, "SIG_INVALID", "a receipt has more than one signature"]];
-      const [signature] = record.signatures;
-      const key = this.registry.keyAt(signature.key, trust.size);
-      if (!key) return [[5, "KEY_UNKNOWN", `key \`${signature.key}\` is not in the registry at size ${trust.size}`]];
-      const faults = await verified(5, record, signature, key);
-      if (key.purpose !== "execution") faults.push([5, "KEY_ROLE", `a receipt is signed with a key for \`${key.purpose}\``]);
-      else if (key.log !== log) faults.push([5, "DOMAIN_MISMATCH", `a receipt of \`${log}\` is signed with the key of \`${key.log}\``]);
-      return faults;
-    }
-
-    // V11: whose statement it is.
-    async checkStatement({ statement, trust, log }) {
-      const faults = [];
-      if (statement.log !== log) faults.push([11, "DOMAIN_MISMATCH", `a statement is for the log \`${statement.log}\``]);
-      for (const signature of statement.record.signatures) {
-        const key = this.registry.keyAt(signature.key, trust.size);
-        if (!key) faults.push([11, "KEY_UNKNOWN", `key \`${signature.key}\` is not in the registry at size ${trust.size}`]);
-        else if (!helm.keys.PEOPLES.includes(key.purpose)) faults.push([11, "KEY_ROLE", `a statement is signed with a key for \`${key.purpose}\``]);
-        else faults.push(...(await verified(11, statement.record, signature, key)));
-      }
-      return faults;
+      const faults = await helm.signers.ofReceipt(receipt, this.registry);
+      return receipt.shape === "statement" ? [...faults, ...(await helm.signers.ofStatement(receipt, this.registry))] : faults;
     }
 
     readable() {
@@ -259,34 +234,8 @@ helm.checklist = (() => {
     // V14
     async checkKnownHead() {
       if (this.knownHead === null || !this.registry) return;
-      const usage = (code, detail) => this.findings.add(14, "known head", code, detail, 64);
-      let head;
-      try {
-        head = helm.checkpoint.read(this.knownHead);
-      } catch (fault) {
-        return caught(() => usage(fault.code, fault.message))(fault);
-      }
-      if (head.origin !== this.log) return usage("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``);
-      let signed = true;
-      await helm.checkpoint.verify(head, this.registry).catch(
-        caught((fault) => {
-          signed = false;
-          this.found(14, "known head")(fault);
-        }),
-      );
-      if (signed) this.compareHead(head);
-    }
-
-    compareHead(head) {
-      const { tree } = this;
-      this.fresh = true;
-      if (head.size > tree.size) {
-        this.findings.add(14, "known head", "ROLLBACK", `the known head signs ${head.size} receipts, and ${tree.size} are here`, 25);
-      } else if (!helm.bytes.equal(head.root, tree.rootAt(head.size))) {
-        const { hex } = helm.bytes;
-        const detail = `at size ${head.size} the known head has root sha256:${hex(head.root)}, the pack sha256:${hex(tree.rootAt(head.size))}`;
-        this.findings.add(14, "known head", "SPLIT_VIEW", detail, 30);
-      }
+      const found = (code, detail, exit) => this.findings.add(14, "known head", code, detail, exit);
+      this.fresh = await helm.head.compare(this.knownHead, this.log, this.registry, this.tree, found);
     }
 
     report() {
@@ -303,25 +252,6 @@ helm.checklist = (() => {
         sessions: new Set(readable.map(({ session }) => session)).size,
       });
     }
-  }
-
-  async function verified(step, record, signature, key) {
-    try {
-      await helm.record.verify(record, signature, key);
-      return [];
-    } catch (fault) {
-      const faults = [];
-      caught(({ code, message }) => faults.push([step, code, message]))(fault);
-      return faults;
-    }
-  }
-
-  // Only what is wrong with evidence is a finding; anything else is our own fault, and nobody's verdict.
-  function caught(found) {
-    return (fault) => {
-      if (!(fault instanceof Fault)) throw fault;
-      found(fault);
-    };
   }
 
   return { Checklist };

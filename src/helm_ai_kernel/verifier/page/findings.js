@@ -52,5 +52,13 @@ helm.findings = (() => {
     }
   }
 
-  return { Fault, Findings };
+  // Only what is wrong with evidence is a finding; anything else is our own fault, and nobody's verdict.
+  function caught(found) {
+    return (fault) => {
+      if (!(fault instanceof Fault)) throw fault;
+      found(fault);
+    };
+  }
+
+  return { Fault, Findings, caught };
 })();

@@ -3,7 +3,7 @@
 helm.graph = (() => {
   "use strict";
   const NODES_MAX = 400; // a picture with more is none; the story below it goes on
-  const COLUMN = 150;
+  const COLUMN = 160;
   const ROW = 26;
   const MARGIN = { left: 60, top: 46 };
 

@@ -43,7 +43,7 @@
     box.append(show.report(report));
     if (checklist.entries) {
       const tale = helm.tale.of(checklist, report);
-      box.append(show.story(tale));
+      box.append(show.story(tale, report.verdict));
       if (tale.entries.length) box.append(show.graph(helm.graph.layout(tale)));
     }
     box.append(show.notProven(report));

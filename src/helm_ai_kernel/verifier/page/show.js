@@ -73,8 +73,9 @@ helm.show = (() => {
 
   // ---- the story
 
-  function story(tale) {
-    const box = element("section", { class: "story" }, element("h2", {}, "What happened"));
+  function story(tale, verdict) {
+    const box = element("section", { class: "story" }, element("h2", {}, verdict === "VALID" ? "What happened" : "What the pack says that happened"));
+    if (verdict !== "VALID") box.append(element("p", { class: "accused" }, `The pack is ${verdict}: read this with the findings in mind. What a finding is about is said beside it.`));
     if (!tale.sessions.length) box.append(element("p", { class: "quiet" }, "The pack has no receipts."));
     for (const session of tale.sessions) box.append(sessionBox(session, tale));
     return box;
@@ -198,7 +199,7 @@ helm.show = (() => {
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": "the receipts of each session and what caused what" });
     for (const column of layout.columns) {
       const { session, x } = column;
-      const label = helm.bytes.printable(session.id === null ? "unread" : (session.start?.principal ?? "no start"), 16);
+      const label = helm.bytes.printable(session.id === null ? "unread" : (session.start?.principal ?? "no start")).slice(0, 18);
       svg.append(drawn("text", { x, y: 18, class: "column" }, label), drawn("text", { x, y: 32, class: "column quiet" }, (session.id ?? "").slice(0, 8)));
     }
     for (const edge of layout.edges) svg.append(drawn("path", { class: "edge " + edge.kind, d: pathOf(edge) }));
