@@ -7,7 +7,7 @@
 // `genesis` is the pinned digest or null, `knownHead` the bytes of a checkpoint or null.
 helm.checklist = (() => {
   "use strict";
-  const { Findings, caught } = helm.findings;
+  const { Fault, Findings } = helm.findings;
   const ABREAST = 64; // receipts whose signatures are asked about at once
   const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
   const LINES_LEAST = 4096;
@@ -20,10 +20,9 @@ helm.checklist = (() => {
       this.registry = null;
       this.entries = null;
       this.manifest = null;
-      this.checkpoint = null;
       this.receipts = []; // [{index, leaf, receipt}], receipt null where nobody can read it
       this.whole = true; // every receipt can be read
-      this.fresh = false; // there was a known head, and it was compared
+      this.sessions = 0; // as far as every receipt can be read
     }
 
     found(step, where = "pack") {
@@ -35,37 +34,35 @@ helm.checklist = (() => {
     }
 
     async run(pack) {
-      this.entries = this.findings.attempt(1, "pack", () => helm.pack.read(pack)); // V1
-      if (!this.entries) {
-        if (this.genesis === null) this.add(3, null, "UNANCHORED", "no genesis is pinned");
-        return this.report();
+      this.findings.attempt(1, "pack", () => (this.entries = helm.pack.read(pack))); // V1
+      if (this.entries) this.findings.attempt(2, "pack", () => this.readPack()); // V2
+      if (!this.manifest) {
+        this.findings.axes.leaveOpen("signers", "completeness");
+        return helm.report.make(this.findings, { log: null, size: null, root: null, receipts: 0, sessions: 0 });
       }
-      this.readPack();
+      this.compareFiles();
       await this.readRegistry();
       await this.readReceipts();
-      this.comparePack();
-      this.checkLogs();
       await this.checkTree();
       this.checkStory();
-      this.checkAttachments();
+      this.comparePack();
       this.checkTrust();
       await this.checkKnownHead();
       return this.report();
     }
 
-    // V2, as far as it needs no receipt.
+    // V2: without manifest and whole lines there is nothing to look at.
     readPack() {
+      const manifest = helm.pack.readManifest(this.entries.get("manifest.json"));
+      const file = this.entries.get("receipts.jsonl");
+      if (file.length && file.at(-1) !== 10) helm.forms.malformed("the receipts do not end with a newline");
+      this.manifest = manifest;
+    }
+
+    // V2, as far as it needs no receipt.
+    compareFiles() {
       const { entries } = this;
-      this.manifest = helm.pack.readManifest(entries.get("manifest.json"), this.found(2));
-      this.checkpoint = this.findings.attempt(8, "pack", () => helm.checkpoint.read(entries.get("checkpoint.txt")));
-      if (this.manifest) helm.pack.compareFiles(this.manifest, entries, this.found(2));
-      if (this.manifest && this.checkpoint) {
-        const { size, root } = this.manifest;
-        const signed = this.checkpoint;
-        if (size !== signed.size || root !== "sha256:" + helm.bytes.hex(signed.root)) this.add(2, null, "MANIFEST_MISMATCH", "the manifest has another size or root than the checkpoint");
-      }
-      const file = entries.get("receipts.jsonl");
-      if (file.length && file.at(-1) !== 10) this.add(2, null, "PACK_MALFORMED", "the receipts do not end with a newline");
+      helm.pack.compareFiles(this.manifest, entries, this.found(2));
       this.policies = helm.pack.readPolicies(entries, this.found(2));
       this.catalogs = helm.pack.readCatalogs(entries, this.found(2));
     }
@@ -73,7 +70,8 @@ helm.checklist = (() => {
     // V3
     async readRegistry() {
       this.registry = await helm.registry.replay(this.entries.get("trust.jsonl"), this.genesis, this.found(3));
-      if (this.genesis === null) this.add(3, null, "UNANCHORED", "no genesis is pinned");
+      if (!this.registry) this.findings.axes.leaveOpen("signers", "integrity");
+      else if (this.genesis === null) this.add(3, null, "UNANCHORED", "no genesis is pinned");
     }
 
     // V4 and V5, and of V11 what is about signatures: all that needs a receipt's bytes, which are not kept.
@@ -90,7 +88,7 @@ helm.checklist = (() => {
       for (let from = 0; from < lines.length; from += ABREAST) {
         const some = lines.slice(from, from + ABREAST).map((line, at) => this.readReceipt(from + at, line));
         const faults = await Promise.all(some.map(({ receipt }) => this.checkSigners(receipt)));
-        faults.forEach((list, at) => list.forEach(([step, code, detail]) => this.add(step, from + at, code, detail)));
+        faults.forEach((list, at) => list.forEach(([step, fault]) => this.findings.caught(step, "receipt " + (from + at), fault)));
         for (const { receipt } of some) if (receipt) receipt.record = null;
         this.progress(from + some.length, lines.length);
         await new Promise((resolve) => setTimeout(resolve)); // let a page breathe
@@ -108,18 +106,26 @@ helm.checklist = (() => {
       return { receipt };
     }
 
+    // [[step, fault], …]: they are asked abreast, and told in the order of the log.
     async checkSigners(receipt) {
-      if (!receipt || !this.registry) return [];
-      const faults = await helm.signers.ofReceipt(receipt, this.registry);
-      return receipt.shape === "statement" ? [...faults, ...(await helm.signers.ofStatement(receipt, this.registry))] : faults;
+      if (!receipt) return [];
+      const faults = [];
+      const asked = (step, work) => work.catch((fault) => faults.push([step, fault]));
+      if (this.registry) await asked(5, helm.signers.ofReceipt(receipt, this.registry));
+      if (receipt.log !== this.manifest.log) faults.push([6, new Fault("DOMAIN_MISMATCH", `it is of the log \`${receipt.log}\``)]); // V6
+      if (receipt.shape === "statement") await asked(11, helm.signers.ofStatement(receipt, this.registry));
+      return faults;
     }
 
     readable() {
       return this.receipts.filter(({ receipt }) => receipt).map(({ receipt }) => receipt);
     }
 
-    // V2: policies and catalogues are exactly those that are named. Behind what nobody can read nobody knows the names.
+    // V2 and V12: policies, catalogues and attachments are exactly those that are named. Behind what nobody can read
+    // nobody knows the names.
     comparePack() {
+      this.attachments = helm.attachments.of(this.entries);
+      helm.attachments.check(this.attachments, this.readable(), this.manifest.withheld, this.whole, this.found(12));
       if (!this.whole) return;
       const policies = new Set();
       const catalogs = new Set();
@@ -136,26 +142,29 @@ helm.checklist = (() => {
       compare("catalogue", catalogs, this.catalogs);
     }
 
-    // V6
-    checkLogs() {
-      this.log = this.checkpoint?.origin ?? this.manifest?.log ?? this.readable()[0]?.log ?? null;
-      const deployment = this.registry && this.registry.deployment + "/";
-      const check = (index, log) => {
-        if (log !== this.log) this.add(6, index, "DOMAIN_MISMATCH", `the log is \`${log}\`, that of the checkpoint \`${this.log}\``);
-        else if (deployment && !log.startsWith(deployment)) this.add(6, index, "DOMAIN_MISMATCH", `the log \`${log}\` is not of the deployment \`${this.registry.deployment}\``);
-      };
-      if (this.checkpoint) check(null, this.checkpoint.origin);
-      if (this.manifest) check(null, this.manifest.log);
-      for (const { index, receipt } of this.receipts) if (receipt) check(index, receipt.log);
+    // V6 and V8: the pack's checkpoint, or null: one that is none, is of another log or was signed by nobody of this one
+    // says nothing about the receipts.
+    async readCheckpoint() {
+      const { registry, manifest } = this;
+      const checkpoint = this.findings.attempt(8, "checkpoint", () => helm.checkpoint.read(this.entries.get("checkpoint.txt")));
+      if (!checkpoint) return null;
+      const { origin } = checkpoint;
+      if (origin !== manifest.log) return this.add(6, null, "DOMAIN_MISMATCH", `the checkpoint is of the log \`${origin}\`, the manifest of \`${manifest.log}\``), null;
+      if (!registry) return checkpoint; // nobody can say who signed it
+      if (!origin.startsWith(registry.deployment + "/")) this.add(6, null, "DOMAIN_MISMATCH", `the log \`${origin}\` is not of the deployment \`${registry.deployment}\``);
+      const verified = await this.findings.attempted(8, "checkpoint", async () => (await helm.checkpoint.verify(checkpoint, registry), true));
+      return verified ? checkpoint : null;
     }
 
     // V8
     async checkTree() {
-      const { checkpoint, tree, registry } = this;
+      const { tree, manifest } = this;
+      const checkpoint = await this.readCheckpoint();
       if (checkpoint) {
-        if (registry) await helm.checkpoint.verify(checkpoint, registry, this.manifest?.log).catch(caught(this.found(8)));
-        if (tree.size < checkpoint.size) this.add(8, null, "TRUNCATED", `the checkpoint signs ${checkpoint.size} receipts, and ${tree.size} are here`);
-        const same = tree.size === checkpoint.size && helm.bytes.equal(tree.rootAt(tree.size), checkpoint.root);
+        const { size, root } = checkpoint;
+        if (size !== manifest.size || "sha256:" + helm.bytes.hex(root) !== manifest.root) this.add(2, null, "MANIFEST_MISMATCH", "the manifest has another size or root than the checkpoint");
+        if (tree.size < size) this.add(8, null, "TRUNCATED", `the checkpoint signs ${size} receipts, and ${tree.size} are here`);
+        const same = tree.size === size && helm.bytes.equal(tree.rootAt(size), root);
         if (!same) this.add(8, null, "INCLUSION_FAIL", `the ${tree.size} receipts have another root than the checkpoint`);
       }
       for (const { index, receipt } of this.receipts) {
@@ -168,53 +177,31 @@ helm.checklist = (() => {
     // V7, V9, V10, V11 and V15, in one walk, which ends at the first receipt that nobody can read.
     checkStory() {
       const chain = new helm.chain.Chain(this.indexOf);
-      const force = new helm.force.Force(this.policies);
-      const story = new helm.flows.Story(force);
-      let ended = false;
+      const processes = new helm.processes.Processes();
+      const story = new helm.flows.Story(new helm.force.Force(this.policies));
       for (const { index, leaf, receipt } of this.receipts) {
-        ended ||= !receipt;
-        if (ended) {
-          if (receipt?.shape === "statement") this.checkNonce(index, receipt, force);
-          continue;
-        }
+        if (!receipt) break;
         const broken = chain.follow(index, leaf, receipt);
         if (broken) this.add(7, index, ...broken);
         this.checkCauses(index, receipt);
-        if (broken?.[0] === "DUPLICATE") continue; // the same receipt tells nothing twice
-        for (const fault of story.receive(index, leaf, receipt)) this.add(10, index, ...fault);
-        if (receipt.shape === "statement") this.changeForce(index, receipt, force);
+        const misplaced = processes.receive(leaf, receipt);
+        if (misplaced) this.add(10, index, "FLOW_INVALID", misplaced);
+        const fault = story.receive(index, leaf, receipt);
+        if (fault) this.add(receipt.shape === "statement" ? 11 : 10, index, ...fault);
       }
-      this.story = story;
-      if (!this.whole) return;
-      for (const { index } of story.unresolved(this.requireResolved)) this.add(15, index, "OPEN_INTENT", "a call has no outcome that is known");
+      this.sessions = chain.heads.size;
+      if (!this.whole) return this.findings.axes.leaveOpen("completeness");
+      for (const index of story.unresolved(this.requireResolved)) this.add(15, index, "OPEN_INTENT", "a call has no outcome that is known");
     }
 
-    // V9
+    // V9: the first cause that is not where it has to be.
     checkCauses(index, receipt) {
-      for (const leaf of new Set(helm.receipt.causesOf(receipt))) {
+      for (const leaf of helm.receipt.causesOf(receipt)) {
         const at = this.indexOf.get(leaf);
-        if (at === undefined) this.add(9, index, "DAG_DANGLING", `its cause \`${leaf}\` is not in this log`);
-        else if (at === index) this.add(9, index, "DAG_CYCLE", "it is its own cause");
-        else if (at > index) this.add(9, index, "CHAIN_ORDER", `its cause \`${leaf}\` stands behind it`);
+        if (at === undefined) return this.add(9, index, "DAG_DANGLING", `its cause \`${leaf}\` is not in this log`);
+        if (at === index) return this.add(9, index, "DAG_CYCLE", "it is its own cause");
+        if (at > index) return this.add(9, index, "CHAIN_ORDER", `its cause \`${leaf}\` stands behind it`);
       }
-    }
-
-    checkNonce(index, { statement }, force) {
-      const fresh = force.takeNonce(statement.nonce);
-      if (!fresh) this.add(11, index, "APPROVAL_REUSED", `the nonce \`${statement.nonce}\` was used before`);
-      return fresh;
-    }
-
-    changeForce(index, receipt, force) {
-      const fresh = this.checkNonce(index, receipt, force);
-      const refused = force.apply(receipt.statement);
-      if (refused && fresh) this.add(11, index, "APPROVAL_INVALID", refused);
-    }
-
-    // V12
-    checkAttachments() {
-      this.attachments = helm.attachments.of(this.entries);
-      helm.attachments.check(this.attachments, this.readable(), this.manifest?.withheld ?? null, this.whole, this.found(12));
     }
 
     // V13
@@ -223,34 +210,26 @@ helm.checklist = (() => {
       for (const { index, receipt } of this.receipts) {
         if (!receipt) continue;
         const { size, head } = receipt.trust;
-        if (size < largest) this.add(13, index, "ROLLBACK", `it relies on ${size} events, and one before it on ${largest}`);
+        const before = largest;
         largest = Math.max(largest, size);
-        if (!this.registry) continue;
-        if (size > this.registry.size) this.add(13, index, "ROLLBACK", `it relies on ${size} events, and ${this.registry.size} are here`);
+        if (size < before) this.add(13, index, "ROLLBACK", `it relies on ${size} events, and one before it on ${before}`);
+        else if (!this.registry) continue;
+        else if (size > this.registry.size) this.add(13, index, "ROLLBACK", `it relies on ${size} events, and ${this.registry.size} are here`);
         else if (head !== this.registry.headAt(size)) this.add(13, index, "REGISTRY_INVALID", `it relies on another head at size ${size}`);
       }
     }
 
     // V14
     async checkKnownHead() {
-      if (this.knownHead === null || !this.registry) return;
+      if (this.knownHead === null) return;
       const found = (code, detail, exit) => this.findings.add(14, "known head", code, detail, exit);
-      this.fresh = await helm.head.compare(this.knownHead, this.log, this.registry, this.tree, found);
+      const fresh = await helm.head.compare(this.knownHead, this.manifest.log, this.registry, this.tree, found);
+      if (fresh) this.findings.axes.all.freshness = "ok";
     }
 
     report() {
-      const readable = this.readable();
-      return helm.report.make(this.findings, {
-        registry: this.registry,
-        pinned: this.genesis !== null,
-        unreadable: !this.whole || !this.entries,
-        fresh: this.fresh,
-        log: this.log ?? null,
-        size: this.checkpoint?.size ?? null,
-        root: this.checkpoint ? "sha256:" + helm.bytes.hex(this.checkpoint.root) : null,
-        receipts: this.receipts.length,
-        sessions: new Set(readable.map(({ session }) => session)).size,
-      });
+      const { log, size, root } = this.manifest;
+      return helm.report.make(this.findings, { log, size, root, receipts: this.receipts.length, sessions: this.sessions });
     }
   }
 

@@ -16,7 +16,7 @@ helm.findings = (() => {
       this.listed = [];
       this.counts = new Map();
       this.exits = new Set();
-      this.kinds = []; // each code with each exit that it had: few
+      this.axes = new helm.report.Axes();
       this.omitted = 0;
     }
 
@@ -24,7 +24,7 @@ helm.findings = (() => {
     add(step, where, code, detail, exit = helm.report.exitOf(code)) {
       const count = (this.counts.get(code) ?? 0) + 1;
       this.counts.set(code, count);
-      if (!this.exits.has(exit) || count === 1) this.kinds.push({ code, exit });
+      this.axes.mark(step, code);
       this.exits.add(exit);
       if (count > LISTED_MAX) this.omitted++;
       else this.listed.push({ code, step: "V" + step, where, detail: helm.bytes.printable(detail), exit });
@@ -35,14 +35,23 @@ helm.findings = (() => {
       try {
         return work();
       } catch (fault) {
-        if (!(fault instanceof Fault)) throw fault;
-        this.add(step, where, fault.code, fault.message);
-        return null;
+        return this.caught(step, where, fault);
       }
     }
 
-    has(...codes) {
-      return codes.some((code) => this.counts.has(code));
+    async attempted(step, where, work) {
+      try {
+        return await work();
+      } catch (fault) {
+        return this.caught(step, where, fault);
+      }
+    }
+
+    // Only what is wrong with evidence is a finding; anything else is our own fault, and nobody's verdict.
+    caught(step, where, fault) {
+      if (!(fault instanceof Fault)) throw fault;
+      this.add(step, where, fault.code, fault.message);
+      return null;
     }
 
     // In the order of the steps, and of one step in the order in which they were found: sorting is stable.
@@ -52,13 +61,5 @@ helm.findings = (() => {
     }
   }
 
-  // Only what is wrong with evidence is a finding; anything else is our own fault, and nobody's verdict.
-  function caught(found) {
-    return (fault) => {
-      if (!(fault instanceof Fault)) throw fault;
-      found(fault);
-    };
-  }
-
-  return { Fault, Findings, caught };
+  return { Fault, Findings };
 })();

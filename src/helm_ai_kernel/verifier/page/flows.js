@@ -1,5 +1,6 @@
 // V10, the story (verification.md): what must hold between a call, its key, its outcome, a drift and a hold, in log
-// order. Each receipt is met once, and everything that a later one can ask for is in a map.
+// order. Each receipt is met once, everything that a later one can ask for is in a map, and each receipt has the first
+// fault that it has. What it says counts all the same for those behind it.
 helm.flows = (() => {
   "use strict";
   const { isIntent } = helm.receipt;
@@ -10,133 +11,106 @@ helm.flows = (() => {
   class Story {
     constructor(force) {
       this.force = force;
-      this.processes = new helm.processes.Processes();
-      this.intents = new Map(); // leaf -> {leaf, index, tool, principal, session, process, key, args_hash, reserved, status, late}
-      this.claims = new Map(); // key -> its intent
-      this.namers = new Map(); // key -> {tool, principal} of the decisions that named it, null where they were several
-      this.drifted = new Map(); // tool -> leaf -> reason: outcomes that no hold has answered
-      this.openCount = 0;
+      this.principals = new Map(); // session -> whose it is, by its first start
+      this.intents = new Map(); // leaf -> {leaf, index, tool, principal, args_hash, reserved}
+      this.claims = new Map(); // key -> leaf of the intent that claimed it
+      this.statuses = new Map(); // leaf of an intent -> what its first outcome says
+      this.open = new Map(); // leaf -> index of the intents without an outcome
+      this.unknown = new Map(); // the same of those whose outcome is UNKNOWN, and no LATE came
+      this.drifted = new Map(); // tool -> {leaf, reason} of the newest outcome that no hold has answered
     }
 
-    // What is wrong with this receipt: [[code, detail], …]
+    // Null, or [code, detail].
     receive(index, leaf, receipt) {
-      const faults = [];
-      const invalid = (detail) => faults.push(["FLOW_INVALID", detail]);
-      this.processes.receive(receipt, this.openCount).forEach(invalid);
       const { shape } = receipt;
-      if (shape === "start") this.start(receipt, invalid);
-      if (shape === "decision" || shape === "raw") this.decision(index, leaf, receipt, invalid);
-      if (shape === "outcome") this.outcome(leaf, receipt, invalid, faults);
-      if (shape === "hold") this.hold(leaf, receipt, invalid);
-      if (shape === "recovery" && receipt.open !== this.openCount) invalid(`a recovery counts ${receipt.open} open intents, and there are ${this.openCount}`);
-      return faults;
+      if (shape === "outcome") return this.outcome(leaf, receipt);
+      if (shape === "statement") return this.force.receive(receipt.statement);
+      const fault = this.flow(index, leaf, receipt);
+      return fault && ["FLOW_INVALID", fault];
     }
 
-    start(receipt, invalid) {
-      const { policy, catalog } = this.force;
-      if (receipt.policy !== policy || receipt.catalog !== catalog) invalid("a session starts with what is not in force");
+    flow(index, leaf, receipt) {
+      const { shape } = receipt;
+      if (shape === "start") return this.start(receipt);
+      if (shape === "decision" || shape === "raw") return this.decision(index, leaf, receipt);
+      if (shape === "hold") return this.hold(leaf, receipt);
+      if (shape === "recovery" && receipt.open !== this.open.size) return `a recovery counts ${receipt.open} open intents, and there are ${this.open.size}`;
+      return null;
     }
 
-    decision(index, leaf, decision, invalid) {
+    start({ session, principal, policy, catalog }) {
+      if (!this.principals.has(session)) this.principals.set(session, principal);
+      return policy === this.force.policy && catalog === this.force.catalog ? null : "a session starts with what is not in force";
+    }
+
+    decision(index, leaf, decision) {
       const { tool, verdict, key, facts } = decision;
-      if (decision.policy !== this.force.policy) invalid("a decision names a policy that is not in force");
-      if (this.force.policy === null && verdict !== "DENY") invalid("a call is not denied, and no policy is in force");
-      const held = this.force.held.get(tool);
-      if (facts.hold !== undefined && held?.leaf !== facts.hold) invalid("a decision reads a hold that is not in force on its tool");
-      if ((held || this.drifted.get(tool)?.size) && verdict !== "DENY") invalid("a call of a held or drifted tool is not denied");
       const claimed = key === undefined ? undefined : this.claims.get(key);
-      this.claim(decision, claimed, invalid);
-      if ("repeats" in decision) this.repeat(decision, claimed, invalid);
-      if (isIntent(decision)) this.intent(index, leaf, decision, claimed, invalid);
-      if (key !== undefined) this.name(decision);
+      if (isIntent(decision)) this.intent(index, leaf, decision);
+      if (decision.policy !== this.force.policy) return "a decision names a policy that is not in force";
+      if (facts.hold !== undefined && !this.force.holdsBy(tool, facts.hold)) return "a decision reads a hold that is not in force on its tool";
+      const fault = claimed === undefined ? unclaimed(decision) : this.claim(decision, this.intents.get(claimed));
+      if (fault || verdict === "DENY") return fault;
+      if (this.force.isHeld(tool) || this.drifted.has(tool)) return "a call of a held or drifted tool is not denied";
+      return this.force.policy === null ? "a call is not denied, and no policy is in force" : null;
     }
 
-    claim(decision, claimed, invalid) {
+    intent(index, leaf, { tool, key, args_hash, session, reserved }) {
+      const principal = this.principals.get(session);
+      this.intents.set(leaf, { leaf, index, tool, principal, args_hash, reserved: reserved ?? NOTHING });
+      this.open.set(leaf, index);
+      if (key !== undefined && !this.claims.has(key)) this.claims.set(key, leaf);
+    }
+
+    claim(decision, claimed) {
       const { claim } = decision.facts;
-      if (!claimed) {
-        if (claim) invalid("a decision reads a claim, and none is on its key");
-        return;
-      }
-      if (claimed.tool !== decision.tool || claimed.principal !== this.principalOf(decision)) invalid("a key is claimed by another tool or principal");
-      if (!claim) invalid("a decision does not read the claim on its key");
-      else if (claim.decision !== claimed.leaf || claim.state !== stateOf(claimed)) invalid("a decision reads a claim that the log contradicts");
-      if (isIntent(decision)) invalid("a call is dispatched under a key that is claimed");
+      if (claimed.tool !== decision.tool || claimed.principal !== this.principals.get(decision.session)) return "a key is claimed by another tool or principal";
+      if (claim?.decision !== claimed.leaf || claim.state !== this.stateOf(claimed.leaf)) return "a decision does not read the claim on its key as the log shows it";
+      if (isIntent(decision)) return "a call is dispatched under a key that is claimed";
+      if (decision.repeats === undefined) return null;
+      const rightly = decision.repeats === claimed.leaf && decision.args_hash === claimed.args_hash && claim.state === "done" && claim.same_args;
+      return rightly ? null : "a repeat is not of the call, done and with the same arguments, that claimed its key";
     }
 
-    repeat(decision, claimed, invalid) {
-      const { claim } = decision.facts;
-      const rightly = claimed && claimed.leaf === decision.repeats && claimed.args_hash === decision.args_hash && claim?.state === "done" && claim.same_args;
-      if (!rightly) invalid("a repeat is not of the call, done and with the same arguments, that claimed its key");
+    stateOf(leaf) {
+      const status = this.statuses.get(leaf);
+      return status === undefined ? "open" : status === "UNKNOWN" ? "unknown" : "done";
     }
 
-    intent(index, leaf, decision, claimed, invalid) {
-      const { tool, key, args_hash, session } = decision;
-      const principal = this.principalOf(decision);
-      const intent = { leaf, index, tool, principal, session, key, args_hash, reserved: decision.reserved ?? NOTHING, status: null, late: false };
-      intent.process = this.processes.sessions.get(session).process;
-      this.intents.set(leaf, intent);
-      this.openCount += 1;
-      if (key === undefined || claimed) return;
-      this.claims.set(key, intent);
-      const named = this.namers.get(key);
-      if (named !== undefined && !(named && named.tool === tool && named.principal === principal)) invalid("a key was named by another tool or principal");
-    }
-
-    name(decision) {
-      const { key, tool } = decision;
-      const principal = this.principalOf(decision);
-      const named = this.namers.get(key);
-      if (named === undefined) this.namers.set(key, { tool, principal });
-      else if (named && (named.tool !== tool || named.principal !== principal)) this.namers.set(key, null);
-    }
-
-    principalOf(receipt) {
-      return this.processes.principalOf(receipt.session);
-    }
-
-    outcome(leaf, outcome, invalid, faults) {
-      const intent = this.intents.get(outcome.decision);
-      if (!intent) return faults.push(["ORPHAN_OUTCOME", "an outcome names no intent before it"]);
-      const first = intent.status === null;
-      const late = outcome.status === "LATE";
-      if (!first && !(late && intent.status === "UNKNOWN" && !intent.late)) faults.push(["DOUBLE_OUTCOME", "a call ends twice"]);
-      if (first && late) invalid("LATE is the first outcome");
-      if (!outcome.parents.includes(outcome.decision)) invalid("an outcome has not its decision among its parents");
-      if (!sameCounts(outcome.spent ?? NOTHING, dueOf(intent, outcome.status))) invalid("an outcome has not spent what was reserved");
-      this.processes.settle(outcome, intent).forEach(invalid);
-      if (first) this.settle(intent, outcome);
-      else if (late) intent.late = true;
-      this.drift(leaf, intent.tool, outcome);
-    }
-
-    settle(intent, outcome) {
-      intent.status = outcome.status;
-      this.openCount -= 1;
-      this.processes.concluded(intent);
-    }
-
-    drift(leaf, tool, outcome) {
-      if (!DRIFTS.includes(outcome.reason) || this.force.held.has(tool)) return;
-      if (!this.drifted.has(tool)) this.drifted.set(tool, new Map());
-      this.drifted.get(tool).set(leaf, outcome.reason);
+    outcome(leaf, outcome) {
+      const { decision, status, reason } = outcome;
+      const intent = this.intents.get(decision);
+      if (!intent) return ["ORPHAN_OUTCOME", "an outcome names no intent before it"];
+      const first = !this.statuses.has(decision);
+      if (!first && !(status === "LATE" && this.unknown.has(decision))) return ["DOUBLE_OUTCOME", "a call ends twice"];
+      this.open.delete(decision);
+      this.unknown.delete(decision);
+      if (first) this.statuses.set(decision, status);
+      if (first && status === "UNKNOWN") this.unknown.set(decision, intent.index);
+      if (DRIFTS.includes(reason) && !this.force.isHeld(intent.tool)) this.drifted.set(intent.tool, { leaf, reason });
+      const invalid = (detail) => ["FLOW_INVALID", detail];
+      if (first && status === "LATE") return invalid("LATE is the first outcome");
+      if (!outcome.parents.includes(decision)) return invalid("an outcome has not its decision among its parents");
+      return sameCounts(outcome.spent ?? NOTHING, dueOf(intent, status)) ? null : invalid("an outcome has not spent what was reserved");
     }
 
     // A hold answers the drift of its tool: the next one needs another cause.
-    hold(leaf, hold, invalid) {
-      if (this.drifted.get(hold.tool)?.get(hold.cause) !== hold.reason) invalid("a hold has no drift of its tool as its cause, or another reason");
-      this.drifted.delete(hold.tool);
-      this.force.addHold(leaf, hold.tool);
+    hold(leaf, { tool, cause, reason }) {
+      const drift = this.drifted.get(tool);
+      this.drifted.delete(tool);
+      this.force.addHold(leaf, tool);
+      return drift?.leaf === cause && drift.reason === reason ? null : "a hold has no drift of its tool as its cause, or another reason";
     }
 
-    // V15
+    // V15: indexes of intents.
     unresolved(requireResolved) {
-      const open = ({ status, late }) => status === null || (requireResolved && status === "UNKNOWN" && !late);
-      return [...this.intents.values()].filter(open);
+      return [...this.open.values(), ...(requireResolved ? this.unknown.values() : [])];
     }
   }
 
-  function stateOf(intent) {
-    return intent.status === null ? "open" : intent.status === "UNKNOWN" ? "unknown" : "done";
+  function unclaimed({ facts, repeats }) {
+    if (facts.claim) return "a decision reads a claim, and none is on its key";
+    return repeats === undefined ? null : "a decision repeats what is no earlier call with its key";
   }
 
   // What an outcome has to say that it spent.

@@ -10,34 +10,34 @@ helm.force = (() => {
       this.policies = policies;
       this.policy = null;
       this.catalog = null;
-      this.holds = new Map(); // leaf -> {leaf, tool, released}
-      this.held = new Map(); // tool -> the hold that is not released
+      this.holds = new Map(); // tool -> leaves of its holds that are not released
       this.nonces = new Set();
     }
 
-    // True the first time.
-    takeNonce(nonce) {
-      const size = this.nonces.size;
-      return this.nonces.add(nonce).size > size;
-    }
-
     addHold(leaf, tool) {
-      const hold = { leaf, tool, released: false };
-      this.holds.set(leaf, hold);
-      this.held.set(tool, hold);
+      if (!this.holds.has(tool)) this.holds.set(tool, new Set());
+      this.holds.get(tool).add(leaf);
     }
 
-    // Null, or why it changes nothing that is in force.
-    apply(statement) {
-      return statement.kind === "release" ? this.release(statement) : this.change(statement);
+    isHeld(tool) {
+      return this.holds.get(tool)?.size > 0;
+    }
+
+    holdsBy(tool, leaf) {
+      return this.holds.get(tool)?.has(leaf) ?? false;
+    }
+
+    // Null, or [code, detail].
+    receive(statement) {
+      const reused = this.nonces.has(statement.nonce);
+      this.nonces.add(statement.nonce);
+      const refused = statement.kind === "release" ? this.release(statement) : this.change(statement);
+      if (reused) return ["APPROVAL_REUSED", `the nonce \`${statement.nonce}\` was used before`];
+      return refused && ["APPROVAL_INVALID", refused];
     }
 
     release({ hold, tool }) {
-      const released = this.holds.get(hold);
-      if (!released || released.tool !== tool || released.released) return "it releases what is no hold in force on that tool";
-      released.released = true;
-      if (this.held.get(tool) === released) this.held.delete(tool);
-      return null;
+      return this.holds.get(tool)?.delete(hold) ? null : "it releases what is no hold in force on that tool";
     }
 
     change({ kind, policy, catalog }) {
@@ -45,7 +45,7 @@ helm.force = (() => {
       this.policy = policy.to;
       this.catalog = catalog.to;
       if (policy.from !== before.policy || catalog.from !== before.catalog) return "it goes from what was not in force";
-      if (kind === "activation" && before.catalog !== null && catalog.to !== before.catalog) return "an activation changes the catalogue";
+      if (kind === "activation" && catalog.from !== null && catalog.to !== catalog.from) return "an activation changes the catalogue";
       const bound = this.policies.get(policy.to)?.catalog ?? null; // null where the pack does not tell
       return bound !== null && bound !== catalog.to ? "its policy is bound to another catalogue" : null;
     }

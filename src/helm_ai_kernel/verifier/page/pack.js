@@ -3,11 +3,13 @@
 helm.pack = (() => {
   "use strict";
   const { Fault } = helm.findings;
-  const { digest, count, text, object, listOf, ascending, malformed, unsupported } = helm.forms;
+  const { digest, count, text, stringOf, object, listOf, malformed, unsupported } = helm.forms;
   const NEEDED = ["manifest.json", "receipts.jsonl", "checkpoint.txt", "trust.jsonl"];
   const OTHERS = /^(policy\/[0-9a-f]{64}\/.+|catalog\/[0-9a-f]{64}\.json|attachments\/[0-9a-f]{64})$/;
-  const MANIFEST_BYTES_MAX = 1 << 28; // it lists every entry: no bound is written down but that of the pack
-  const POLICY_MANIFEST_FIELDS = { v: (value) => value, catalog: digest, files: digests, protected: listOf(text, 0, 1 << 20) };
+  const MANIFEST_BYTES_MAX = 1 << 28;
+  const POLICY_BYTES_MAX = 64 << 10;
+  const LOG_MAX = 256;
+  const POLICY_MANIFEST = object({ v: version, catalog: digest, files: digests, protected: listOf(text, 0, 1 << 20) });
 
   // V1
   function read(bytes) {
@@ -28,28 +30,19 @@ helm.pack = (() => {
   const MANIFEST = object({
     v: (value) => value,
     kind: (value) => value,
-    log: text,
+    log: stringOf(0, LOG_MAX),
     size: count,
     root: digest,
     files: digests,
-    withheld: (value, field) => ascending(listOf(digest, 0, Infinity)(value, field), field),
+    withheld: listOf(digest, 0, Infinity),
   });
 
-  // V2: the manifest's own form. What is readable but not canonical is compared all the same.
-  function readManifest(bytes, found) {
-    try {
-      const value = helm.json.read(bytes, MANIFEST_BYTES_MAX);
-      if (!helm.json.isCanonical(value, bytes)) found(new Fault("NON_CANONICAL", "the manifest is not canonical"));
-      if (!(value instanceof Map)) malformed("the manifest is no object");
-      if (typeof value.get("v") === "number" && value.get("v") !== 1) unsupported("a manifest of another version");
-      if (typeof value.get("kind") === "string" && value.get("kind") !== "pack") unsupported("a manifest of another kind");
-      const manifest = MANIFEST(value, "manifest");
-      return manifest.v === 1 && manifest.kind === "pack" ? manifest : malformed("a manifest without version or kind");
-    } catch (fault) {
-      if (!(fault instanceof Fault)) throw fault;
-      found(fault);
-      return null;
-    }
+  // V2: the manifest's own form.
+  function readManifest(bytes) {
+    const value = helm.json.read(bytes, MANIFEST_BYTES_MAX);
+    if (value instanceof Map && (value.get("v") !== 1 || value.get("kind") !== "pack")) unsupported("a manifest of another version or kind");
+    if (!helm.json.isCanonical(value, bytes)) throw new Fault("NON_CANONICAL", "the manifest is not canonical");
+    return MANIFEST(value, "manifest");
   }
 
   // V2: exactly the other entries with their digests.
@@ -88,16 +81,25 @@ helm.pack = (() => {
     if (helm.sha.digest(bytes) !== name) return mismatch("its manifest has another digest"), { catalog: null };
     let manifest;
     try {
-      manifest = object(POLICY_MANIFEST_FIELDS)(helm.json.readCanonical(bytes), "manifest");
+      manifest = readPolicyManifest(bytes);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
-      return mismatch(fault.message), { catalog: null };
+      if (fault.code === "UNSUPPORTED") found(fault);
+      else mismatch(fault.message);
+      return { catalog: null };
     }
-    if (manifest.v !== 1) return found(new Fault("UNSUPPORTED", "a policy of another version")), { catalog: null };
     const here = [...files].filter(([file]) => file !== "manifest.json");
     const same = here.length === manifest.files.size && here.every(([file, content]) => manifest.files.get(file) === helm.sha.digest(content));
-    if (!same) mismatch("its files are not those of its manifest");
-    return { catalog: manifest.catalog };
+    return same ? { catalog: manifest.catalog } : (mismatch("its files are not those of its manifest"), { catalog: null });
+  }
+
+  function readPolicyManifest(bytes) {
+    const value = helm.json.readCanonical(bytes, POLICY_BYTES_MAX);
+    return POLICY_MANIFEST(value, "manifest");
+  }
+
+  function version(value, field) {
+    return count(value, field) === 1 ? value : unsupported("a policy of another version");
   }
 
   // The catalogues of the pack, by digest.

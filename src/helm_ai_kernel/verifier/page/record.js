@@ -6,7 +6,8 @@ helm.record = (() => {
   const { malformed, unsupported } = helm.forms;
   const KIND_MAX = 32;
   const SIGNATURES_MAX = 64;
-  const KEY_ID = /^([^:]+):[0-9a-f]{64}$/;
+  const KEY_ID = /^([a-z][a-z0-9-]{0,30}):[0-9a-f]{64}$/;
+  const SIGNATURE = helm.forms.object({ key: helm.forms.stringOf(0, 96), sig: helm.forms.stringOf(0, 88) });
 
   // A record read from its line: {kind, body (a Map), line, signatures: [{key, bytes}]}.
   function read(line) {
@@ -22,17 +23,14 @@ helm.record = (() => {
   }
 
   function fromValue(value, line) {
-    const { body, sigs } = helm.forms.object({ body: mapped, sigs: helm.forms.listOf(mapped, 1, SIGNATURES_MAX) })(value, "record");
-    const version = body.get("v");
-    if (typeof version !== "number") malformed("a record has no version");
-    if (version !== 1) unsupported(`version ${version}`);
+    const { body, sigs } = helm.forms.object({ body: mapped, sigs: (list) => list })(value, "record");
     const kind = helm.forms.stringOf(0, KIND_MAX)(body.get("kind"), "kind");
-    const signers = helm.forms.listOf(helm.forms.text, 0, SIGNATURES_MAX)(body.get("signers"), "signers");
-    const spelled = sigs.map(signatureFields);
-    helm.forms.ascending(spelled.map(({ key }) => key), "sigs");
-    const signatures = spelled.map(({ key, sig }) => ({ key, bytes: signatureBytes(sig) }));
+    if (body.get("v") !== 1) unsupported("a record of another version, or of none");
+    const signatures = helm.forms.listOf(signatureOf, 1, SIGNATURES_MAX)(sigs, "sigs");
+    helm.forms.ascending(signatures.map(({ key }) => key), "sigs");
+    const signers = helm.forms.listOf(helm.forms.text, 0, Infinity)(body.get("signers"), "signers");
     if (signers.length !== sigs.length || signers.some((signer, at) => signer !== signatures[at].key)) {
-      throw new Fault("SIG_INVALID", "`signers` are not the keys of `sigs`");
+      refuse("`signers` are not the keys of `sigs`");
     }
     return { kind, body, line, signatures };
   }
@@ -41,18 +39,17 @@ helm.record = (() => {
     return value instanceof Map ? value : malformed(`\`${field}\` is no object`);
   }
 
-  function signatureFields(value) {
-    if (value.has("proof")) unsupported("a signature with a `proof`");
-    const fields = helm.forms.object({ key: helm.forms.text, sig: helm.forms.text })(value, "sigs");
-    const [, scheme] = KEY_ID.exec(fields.key) ?? malformed("the id of a key is none");
-    if (scheme !== helm.keys.SCHEME) unsupported(`a signature of the scheme \`${scheme.slice(0, 64)}\``);
-    return fields;
+  function signatureOf(value) {
+    if (value instanceof Map && value.has("proof")) unsupported("a signature with a `proof`");
+    const { key, sig } = SIGNATURE(value, "sigs");
+    const [, scheme] = KEY_ID.exec(key) ?? refuse("the id of a key is none");
+    if (scheme !== helm.keys.SCHEME) unsupported(`a signature of the scheme \`${scheme}\``);
+    const bytes = helm.bytes.unbase64(sig);
+    return bytes?.length === 64 ? { key, bytes } : refuse("a signature is not base64 of 64 bytes");
   }
 
-  function signatureBytes(spelled) {
-    const bytes = helm.bytes.unbase64(spelled);
-    if (bytes === null || bytes.length !== 64) throw new Fault("SIG_INVALID", "a signature is not base64 of 64 bytes");
-    return bytes;
+  function refuse(what) {
+    throw new Fault("SIG_INVALID", what);
   }
 
   // The DSSE pre-authentication encoding: what every signature of the record is over.

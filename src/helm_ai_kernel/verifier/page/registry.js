@@ -51,8 +51,8 @@ helm.registry = (() => {
       return size <= this.size ? (this.heads[size - 1] ?? null) : null;
     }
 
-    logKeys(...origins) {
-      return [...this.keys.values()].filter((key) => key.purpose === "log" && origins.includes(key.log));
+    logKeys(origin) {
+      return [...this.keys.values()].filter((key) => key.purpose === "log" && key.log === origin);
     }
 
     // One event more, or a Fault and the registry as it was.
@@ -152,6 +152,7 @@ helm.registry = (() => {
   async function replay(file, pinned, found) {
     const registry = new Registry();
     try {
+      if (file.length && file.at(-1) !== 10) malformed("the registry does not end with a newline");
       const lines = helm.pack.linesOf(file, EVENTS_MAX + 1);
       if (!lines.length) invalid("no genesis");
       for (const line of lines) {
@@ -160,7 +161,6 @@ helm.registry = (() => {
         if (registry.size > 1 || pinned === null || registry.genesis === pinned) continue;
         throw new Fault("KEY_UNKNOWN", `the registry begins with ${registry.genesis}, pinned is ${pinned}`);
       }
-      if (file.at(-1) !== 10) malformed("the registry does not end with a newline");
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       found(fault);

@@ -4,10 +4,11 @@ helm.report = (() => {
   "use strict";
   const VERDICTS = { 0: "VALID", 10: "UNWITNESSED", 12: "INCOMPLETE", 20: "UNANCHORED", 25: "STALE", 30: "DIVERGED", 40: "INVALID", 50: "UNSUPPORTED", 64: "USAGE" };
   const PRECEDENCE = [64, 40, 30, 50, 25, 20, 12, 10, 0];
-  const EXITS = { OPEN_INTENT: 12, UNANCHORED: 20, UNSUPPORTED: 50 };
+  const EXITS = { OPEN_INTENT: 12, UNANCHORED: 20, UNSUPPORTED: 50, SPLIT_VIEW: 30 };
   const SIGNERS = ["KEY_UNKNOWN", "KEY_WEAK", "KEY_ROLE", "REGISTRY_INVALID"];
   const COMPLETENESS = ["OPEN_INTENT", "TRUNCATED"];
-  const NO_AXIS = ["UNSUPPORTED", "UNANCHORED"];
+  const LEFT_OPEN = ["UNSUPPORTED", "UNANCHORED"]; // a question that nobody could answer
+  const OLDER = ["ROLLBACK", "SPLIT_VIEW"]; // of V14
   const NOT_PROVEN = [
     "that an outcome is what happened: it is what the kernel saw",
     "times and clocks: they are the operator's word",
@@ -21,7 +22,30 @@ helm.report = (() => {
     return EXITS[code] ?? 40;
   }
 
-  // `seen`: {registry, pinned, unreadable, fresh, log, size, root, receipts, sessions}
+  class Axes {
+    constructor() {
+      this.all = { integrity: "ok", signers: "ok", completeness: "ok", freshness: "unknown", witnesses: "not_asked" };
+    }
+
+    // What could not be looked at is unknown, unless it is known to have failed.
+    leaveOpen(...names) {
+      for (const name of names) if (this.all[name] === "ok") this.all[name] = "unknown";
+    }
+
+    mark(step, code) {
+      if (step === 14) {
+        if (OLDER.includes(code)) this.all.freshness = "failed";
+        return; // anything else: there was nothing to compare with
+      }
+      const signers = SIGNERS.includes(code) || code === "UNANCHORED";
+      const name = signers ? "signers" : COMPLETENESS.includes(code) ? "completeness" : "integrity";
+      if (LEFT_OPEN.includes(code)) return this.leaveOpen(name);
+      this.all[name] = "failed";
+      if (signers) this.leaveOpen("integrity"); // what nobody we know signed may be whole, and proves nothing
+    }
+  }
+
+  // `seen`: {log, size, root, receipts, sessions}
   function make(findings, seen) {
     const exits = new Set([...findings.exits, 0]);
     const exit = PRECEDENCE.find((one) => exits.has(one));
@@ -29,7 +53,7 @@ helm.report = (() => {
     return {
       verdict: VERDICTS[exit],
       exit,
-      axes: axesOf(findings, seen),
+      axes: findings.axes.all,
       receipts,
       sessions,
       findings: findings.sorted().map(({ code, step, where, detail }) => ({ code, step, where, detail })),
@@ -37,24 +61,9 @@ helm.report = (() => {
       log: log === null ? null : helm.bytes.printable(log),
       size,
       root,
-      not_proven: [...NOT_PROVEN, size === null ? "anything after the size of the checkpoint" : `anything after size ${size}`],
+      not_proven: [...NOT_PROVEN, ...(size === null ? [] : [`anything after size ${size}`])],
     };
   }
 
-  function axesOf(findings, seen) {
-    const stale = findings.exits.has(25) || findings.exits.has(30); // ROLLBACK and SPLIT_VIEW of V14, and only those
-    const named = [...SIGNERS, ...COMPLETENESS, ...NO_AXIS];
-    const broken = findings.kinds.some(({ code, exit }) => !named.includes(code) && exit !== 25 && exit !== 30);
-    const unread = findings.has("UNSUPPORTED", "KEY_UNKNOWN") || !seen.registry;
-    const axis = (failed, unknown) => (failed ? "failed" : unknown ? "unknown" : "ok");
-    return {
-      integrity: axis(broken, unread),
-      signers: axis(findings.has(...SIGNERS), !seen.pinned || !seen.registry),
-      completeness: axis(findings.has(...COMPLETENESS), seen.unreadable),
-      freshness: axis(stale, !seen.fresh),
-      witnesses: "not_asked",
-    };
-  }
-
-  return { make, exitOf, VERDICTS };
+  return { make, exitOf, Axes, VERDICTS };
 })();
