@@ -1,8 +1,8 @@
 """Packs that somebody changed, without end and from a seed: the same numbers give the same bytes on every machine.
 
 Some changes are everybody's (bits, lines, entries); most are an insider's, who has the real keys: the receipts behind a change
-name its new leaf, are signed again, and tree, checkpoint and manifest are those of what stands there. So each reaches the rules of
-the story, and not only the first signature.
+name its new leaf and are signed again, and tree, checkpoint and manifest are those of what stands there. So each reaches the
+rules of the story, and not only the first signature.
 """
 
 import copy
@@ -57,7 +57,9 @@ def busy() -> Log:
     log.activate()
     claim = log.allow(one, more={"key": log.attach(b"k"), "reserved": {"calls": 1, "more": 2}})
     lost = log.allow(two, more={"reserved": {"calls": 1}})
-    log.settle(one, claim.leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value, "spent": {"calls": 0, "more": 0}})
+    log.settle(
+        one, claim.leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value, "spent": {"calls": 0, "more": 0}}
+    )
     log.repeat(one, claim)
     log.settle(two, lost.leaf, Status.UNKNOWN, more={"spent": {"calls": 1}})
     log.activate(b"forbid(principal, action, resource);", tools=("add",))
@@ -87,7 +89,8 @@ def mutants(seed: int) -> Iterator[Mutant]:
     draw = Random(seed)
     ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _asked)
     while True:
-        name, log = draw.choice(list(BASES.items()))
+        name = draw.choice(("short", "short", "story", "busy"))
+        log = BASES[name]
         way = draw.choice(ways)
         try:
             mutant = way(draw, log)
@@ -126,8 +129,10 @@ def _entry(draw: Random, log: Log) -> Mutant | None:
         other = draw.choice(sorted(files))
         files[name], files[other] = files[other], files[name]
     else:
-        folder, _, rest = name.partition("/")
-        files[draw.choice((f"{folder}/{'0' * 64}", f"policy/{'0' * 64}/manifest.json", f"catalog/{'0' * 64}.json", f"{name}.x"))] = data
+        folder = name.partition("/")[0]
+        files[
+            draw.choice((f"{folder}/{'0' * 64}", f"policy/{'0' * 64}/manifest.json", f"catalog/{'0' * 64}.json", f"{name}.x"))
+        ] = data
     try:
         return Mutant(f"{name} {how}", repack(files, relist=draw.random() < 0.8), log.genesis)
     except (EvidenceError, KeyError, ValueError):
@@ -135,7 +140,7 @@ def _entry(draw: Random, log: Log) -> Mutant | None:
 
 
 def _lines(draw: Random, log: Log) -> Mutant:
-    """Receipts moved, doubled, gone or edited under their old signatures; the log key signs the tree, or the old checkpoint stays."""
+    """Receipts moved, doubled, gone or edited under their old signatures. The log key signs the tree, or did before."""
     lines = list(log.lines)
     what = []
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
@@ -150,6 +155,8 @@ def _lines(draw: Random, log: Log) -> Mutant:
             lines[at], lines[other] = lines[other], lines[at]
         elif how == "cut":
             lines = lines[: max(at, 1)]
+        elif lines[at] not in log.lines:
+            continue  # of two faults in one line a verifier tells one
         elif how == "edited":
             lines[at] = _edited_line(draw, lines[at])
         elif how == "bit":
@@ -187,9 +194,11 @@ def _insider(draw: Random, log: Log) -> Mutant | None:
 def _retold(draw: Random, told: list[Told], log: Log) -> str:
     """One thing that the insider does to what the log tells; says what."""
     at, other = draw.randrange(len(told)), draw.randrange(len(told))
-    how = draw.choice(("edit", "edit", "edit", "edit", "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again"))
+    how = draw.choice(
+        ("edit", "edit", "edit", "edit", "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again")
+    )
     one = told[at]
-    if how == "edit":
+    if how == "edit" and not one.edits:  # of two faults in one receipt a verifier tells one
         found = list(places(one.body))
         place, old = draw.choice(found)
         new = _other(draw, place, old, found)
@@ -314,7 +323,7 @@ def _registry(draw: Random, log: Log) -> Mutant:
         signers = [added[str(name)] for name in body["signers"]]  # type: ignore[union-attr]
         if how == "more":
             body |= {"seq": len(lines), "prev": leaf(lines[-1])}
-        for _ in range(draw.choice((0, 1, 1, 2))):
+        for _ in range(draw.choice((0, 1, 1, 1))):
             found = [one for one in places(body) if one[0][0] != "signers"]
             place, old = draw.choice(found)
             put(body, place, _other(draw, place, old, found))

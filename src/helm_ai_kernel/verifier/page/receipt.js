@@ -81,7 +81,7 @@ helm.receipt = (() => {
     hold: [{ tool: name, cause: digest, reason: refusal }, () => {}],
     recovery: [{ size: count, root: digest, open: count }, () => {}],
   };
-  for (const kind of Object.values(KINDS)) kind[0] = object({ ...EVERY, ...kind[0] });
+  for (const kind of Object.values(KINDS)) kind[0] = object({ ...kind[0], ...EVERY });
 
   // The receipt of a line: its fields, its record, and what it is: `shape` is a key of KINDS.
   function read(line) {

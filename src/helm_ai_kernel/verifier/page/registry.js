@@ -3,27 +3,41 @@
 helm.registry = (() => {
   "use strict";
   const { Fault } = helm.findings;
-  const { object, listOf, text, time, id, count, orNull, unsupported, malformed } = helm.forms;
+  const { object, listOf, text, stringOf, time, id, count, orNull, unsupported, malformed } = helm.forms;
   const EVENTS_MAX = 4096; // a key a day for eleven years
-  const ROOTS_MAX = 64;
   const PRINCIPAL = /^[!-~]{1,128}$/;
   const DEPLOYMENT = /^(?!.*\+)[!-~]{1,200}$/;
   const ORIGIN = /^(?!.*\+)[!-~]{1,256}$/;
 
-  const EVERY = { v: (value) => value, kind: text, event: text, seq: count, at: time, signers: listOf(text) };
+  const KEY = { scheme: stringOf(0, 32), public: stringOf(0, 64), principal: stringOf(0, 128) };
+  const EVERY = { at: time, v: asItIs, kind: text, event: text, signers: listOf(text) };
   const GENESIS = object({
     ...EVERY,
-    prev: orNull(helm.forms.digest),
-    deployment: orNull(text),
+    seq: genesisSeq,
+    prev: genesisPrev,
     nonce: id,
+    roots: (roots, field) => listOf(object(KEY), 0, Infinity)(roots, field).map((root) => readKey({ ...root, purpose: "root", log: null })),
     threshold: count,
-    roots: listOf(object({ scheme: text, public: text, principal: text }), 1, ROOTS_MAX),
+    deployment: asItIs,
   });
   const ADD = object({
     ...EVERY,
-    prev: orNull(helm.forms.digest),
-    key: object({ scheme: text, purpose: text, public: text, principal: text, log: orNull(text) }),
+    key: (key, field) => readKey(object({ ...KEY, purpose: text, log: orNull(text) })(key, field)),
+    seq: asItIs, // its form, and that of `prev`, is looked at where its place is
+    prev: asItIs,
   });
+
+  function asItIs(value) {
+    return value;
+  }
+
+  function genesisSeq(seq, field) {
+    return count(seq, field) === 0 ? 0 : invalid("a genesis has `seq` 0");
+  }
+
+  function genesisPrev(prev) {
+    return prev === null ? null : invalid("a genesis follows nothing");
+  }
 
   function invalid(what) {
     throw new Fault("REGISTRY_INVALID", what);
@@ -59,7 +73,7 @@ helm.registry = (() => {
     async append(line) {
       if (this.size >= EVENTS_MAX) invalid(`more than ${EVENTS_MAX} events`);
       const record = helm.record.read(line);
-      const event = readEvent(record);
+      const event = readEvent(record, this.size === 0);
       const added = event.event === "genesis" ? event.roots : [event.key];
       if (event.event === "genesis") this.checkGenesis(event, record);
       else this.checkAdd(event, record);
@@ -67,7 +81,8 @@ helm.registry = (() => {
         const key = added.find((one) => one.id === signature.key) ?? this.roots.get(signature.key);
         await helm.record.verify(record, signature, key);
       }
-      this.checkPlace(event, line);
+      if (this.size === 0) checkDeployment(event.deployment);
+      else this.checkPlace(event, line);
       for (const key of added) {
         if (this.publics.has(key.public)) invalid("a public key is registered a second time");
       }
@@ -78,6 +93,8 @@ helm.registry = (() => {
       const ids = event.roots.map((root) => root.id).sort();
       const signers = record.signatures.map((signature) => signature.key);
       if (String(ids) !== String(signers)) invalid("a genesis is signed by each of its roots and nobody else");
+      const principals = new Set(event.roots.map((root) => root.principal.toLowerCase())).size;
+      if (event.threshold < 1 || event.threshold > principals) invalid("a threshold that the roots cannot reach, or none");
     }
 
     // Signed by the new key itself, by as many principals with root keys as the threshold says, and by nobody else.
@@ -91,12 +108,13 @@ helm.registry = (() => {
     }
 
     checkPlace(event, line) {
+      count(event.seq, "seq");
+      helm.forms.digest(event.prev, "prev");
       const leaf = helm.merkle.leafDigest(line);
       if (event.seq < this.size && leaf !== this.heads[event.seq]) {
         throw new Fault("CHAIN_FORK", `two rightly signed events number ${event.seq}`);
       }
-      if (event.seq !== this.size || event.prev !== (this.heads.at(-1) ?? null)) invalid("an event does not follow the one before it");
-      if ((event.event === "genesis") !== (this.size === 0)) invalid("a genesis is the first event, and only the first");
+      if (event.seq !== this.size || event.prev !== this.heads.at(-1)) invalid("an event does not follow the one before it");
     }
 
     take(event, added, line, record) {
@@ -116,29 +134,32 @@ helm.registry = (() => {
   }
 
   // Steps 1 to 3: an event with its keys, each a canonical point of prime order.
-  function readEvent(record) {
+  function readEvent(record, isFirst) {
     if (record.kind !== "trust") unsupported(`a record of the kind \`${record.kind}\``);
+    time(record.body.get("at"), "at");
     const event = record.body.get("event");
-    if (event !== "genesis" && event !== "add") unsupported(`an event \`${String(event).slice(0, 64)}\``);
-    const fields = (event === "genesis" ? GENESIS : ADD)(record.body, "event");
-    if (event === "genesis") {
-      if (fields.deployment !== null && !DEPLOYMENT.test(fields.deployment)) invalid("a deployment's name is none");
-      helm.forms.ascending(fields.roots.map((root) => root.public), "roots");
-      fields.roots = fields.roots.map((root) => readKey({ ...root, purpose: "root", log: null }));
-      const principals = new Set(fields.roots.map((root) => root.principal.toLowerCase())).size;
-      if (fields.threshold < 1 || fields.threshold > principals) invalid("a threshold that the roots cannot reach, or none");
-    } else {
-      fields.key = readKey(fields.key);
-      if (fields.key.purpose === "root") invalid("an `add` adds no root");
-    }
+    if ((event === "genesis") !== isFirst && (isFirst || event === "genesis")) invalid("a genesis is the first event, and only the first");
+    if (!isFirst && event !== "add") unsupported(`an event \`${String(event).slice(0, 64)}\``);
+    const fields = (isFirst ? GENESIS : ADD)(record.body, "event");
+    if (!isFirst && fields.key.purpose === "root") invalid("an `add` adds no root");
+    if (isFirst && !isAscending(fields.roots.map((root) => root.public))) invalid("`roots` is empty, unsorted or names a key twice");
     return fields;
+  }
+
+  function isAscending(items) {
+    return items.length > 0 && items.every((item, at) => at === 0 || items[at - 1] < item); // base64: all ASCII
+  }
+
+  function checkDeployment(deployment) {
+    if (deployment !== null && !DEPLOYMENT.test(stringOf(0, 200)(deployment, "deployment"))) invalid("a deployment's name is none");
   }
 
   function readKey(key) {
     if (key.scheme !== helm.keys.SCHEME) unsupported("a key of another scheme");
     if (!helm.keys.PURPOSES.includes(key.purpose)) unsupported("a key for an unknown purpose");
     const bytes = helm.bytes.unbase64(key.public);
-    if (bytes === null || bytes.length !== 32) malformed("a public key is not base64 of 32 bytes");
+    if (bytes === null) malformed("a public key is not base64");
+    if (bytes.length !== 32) throw new Fault("KEY_WEAK", "a public key has 32 bytes");
     helm.ed25519.checkRegistered(bytes);
     if (!PRINCIPAL.test(key.principal)) invalid("a principal is not 1 to 128 visible characters");
     const machine = helm.keys.MACHINES.includes(key.purpose);

@@ -2,9 +2,11 @@
 // judged where the log is read.
 helm.statement = (() => {
   "use strict";
-  const { orNull, object, digest, time, id, name, tool, oneOf, listOf, text } = helm.forms;
+  const { orNull, object, digest, time, id, stringOf, tool, oneOf, listOf, text } = helm.forms;
 
-  const EVERY = { v: (value) => value, kind: oneOf("activation", "pin", "release"), log: name, at: time, nonce: id, signers: listOf(text) };
+  const LOG_MAX = 4096; // its receipt's, or else it is for another log
+
+  const EVERY = { v: (value) => value, kind: oneOf("activation", "pin", "release"), log: stringOf(0, LOG_MAX), at: time, nonce: id, signers: listOf(text) };
   const change = object({ from: orNull(digest), to: digest });
   const CHANGE = object({ ...EVERY, policy: change, catalog: change });
   const RELEASE = object({ ...EVERY, tool, hold: digest });
