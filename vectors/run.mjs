@@ -1,5 +1,5 @@
-// Runs every case of vectors/pack through the verifier in JavaScript, which was written from docs/spec and these
-// vectors alone, and compares exit, verdict and the set of codes with what is expected. Node 18 or later, no dependencies.
+// Runs every case of vectors/pack through the verifier in JavaScript, which was first written from docs/spec and
+// these vectors alone, and compares exit, verdict and the set of codes with what is expected. Node 18 or later, no dependencies.
 //
 //     node vectors/run.mjs [--compute] [case …]
 //

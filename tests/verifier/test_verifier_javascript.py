@@ -1,6 +1,6 @@
 """Two verifiers, one verdict: the page's JavaScript and `tcb.checklist` over every vector, and over packs that somebody changed.
 
-The second was written from the specification and the vectors alone. Where they differ, one of them or the page is wrong.
+The second was first written from the specification and the vectors alone. Where they differ, one of them or the page is wrong.
 """
 
 import base64
