@@ -117,8 +117,12 @@ helm.checklist = (() => {
       return faults;
     }
 
+    inOrder() {
+      return this.receipts.map(({ receipt }) => receipt);
+    }
+
     readable() {
-      return this.receipts.filter(({ receipt }) => receipt).map(({ receipt }) => receipt);
+      return this.inOrder().filter((receipt) => receipt);
     }
 
     // V2 and V12: policies, catalogues and attachments are exactly those that are named. Behind what nobody can read
@@ -152,8 +156,11 @@ helm.checklist = (() => {
       if (origin !== manifest.log) return this.add(6, null, "DOMAIN_MISMATCH", `the checkpoint is of the log \`${origin}\`, the manifest of \`${manifest.log}\``), null;
       if (!registry) return checkpoint; // nobody can say who signed it
       if (!origin.startsWith(registry.deployment + "/")) this.add(6, null, "DOMAIN_MISMATCH", `the log \`${origin}\` is not of the deployment \`${registry.deployment}\``);
-      const verified = await this.findings.attempted(8, "checkpoint", async () => (await helm.checkpoint.verify(checkpoint, registry), true));
-      return verified ? checkpoint : null;
+      const key = await this.findings.attempted(8, "checkpoint", () => helm.checkpoint.signerOf(checkpoint, registry));
+      if (!key) return null;
+      const fault = helm.checkpoint.faultOf(key, checkpoint, this.inOrder());
+      if (fault) this.found(8, "checkpoint")(fault); // a key of this log signed it all the same: it is compared
+      return checkpoint;
     }
 
     // V8
@@ -223,7 +230,7 @@ helm.checklist = (() => {
     async checkKnownHead() {
       if (this.knownHead === null) return;
       const found = (code, detail, exit) => this.findings.add(14, "known head", code, detail, exit);
-      const fresh = await helm.head.compare(this.knownHead, this.manifest.log, this.registry, this.tree, found);
+      const fresh = await helm.head.compare(this.knownHead, this.manifest.log, this.registry, this, found);
       if (fresh) this.findings.axes.all.freshness = "ok";
     }
 

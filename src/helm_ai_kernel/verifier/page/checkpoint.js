@@ -20,7 +20,7 @@ helm.checkpoint = (() => {
     if (note === null || CONTROL.test(note)) refuse("a checkpoint is no text");
     const [origin, size, root, empty, ...rest] = note.split("\n");
     if (empty !== "" || rest.pop() !== "" || !rest.length || rest.length > SIGNATURES_MAX) refuse("a checkpoint is no signed note");
-    if (!helm.registry.ORIGIN.test(origin)) refuse("an origin is none");
+    if (!helm.events.ORIGIN.test(origin)) refuse("an origin is none");
     if (!SIZE.test(size) || !Number.isSafeInteger(Number(size))) refuse("a size is none");
     const rootBytes = helm.bytes.unbase64(root);
     if (rootBytes === null || rootBytes.length !== 32) refuse("a root is not base64 of 32 bytes");
@@ -41,12 +41,20 @@ helm.checkpoint = (() => {
     return helm.sha.sha256(join(utf8(name), Uint8Array.of(0x0a, 0x01), publicKey)).subarray(0, 4);
   }
 
-  // One of the keys that the registry names for this log signed it: exactly one line has the log's name and that key's
-  // hash, and it verifies.
-  async function verify(checkpoint, registry) {
+  // The youngest of the keys that the registry names for this log and that signed it: exactly one line has the log's
+  // name and that key's hash, and it verifies. It may have ended since.
+  async function signerOf(checkpoint, registry) {
     const { origin } = checkpoint;
-    for (const key of registry.logKeys(origin)) if (await isSignedBy(checkpoint, key)) return;
+    for (const key of registry.logKeys(origin)) if (await isSignedBy(checkpoint, key)) return key;
     refuse("a checkpoint is not signed, once, by a log key that the registry names for its log");
+  }
+
+  // Null, or what is wrong with that key: at the largest size of the registry that a receipt under the checkpoint relies
+  // on it had ended, or it was stolen. It may be younger than these receipts: who takes over a log signs for what a
+  // crash has left. `receipts` are those of the log, null where nobody can read one.
+  function faultOf(key, checkpoint, receipts) {
+    const size = receipts.slice(0, checkpoint.size).reduce((largest, receipt) => Math.max(largest, receipt?.trust.size ?? 0), 0);
+    return helm.registry.revokedAt(key, size) ?? helm.registry.compromised(key);
   }
 
   async function isSignedBy({ origin, signatures, text }, key) {
@@ -62,5 +70,5 @@ helm.checkpoint = (() => {
     }
   }
 
-  return { read, verify };
+  return { read, signerOf, faultOf };
 })();

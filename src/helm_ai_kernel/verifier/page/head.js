@@ -9,7 +9,7 @@ helm.head = (() => {
   const DIVERGED = 30;
 
   // True if there was something to compare with, and it is part of the pack. `found` takes (code, detail, exit).
-  async function compare(bytes, log, registry, tree, found) {
+  async function compare(bytes, log, registry, pack, found) {
     let head;
     try {
       head = helm.checkpoint.read(bytes);
@@ -20,12 +20,14 @@ helm.head = (() => {
     if (head.origin !== log) return found("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``, USAGE), false;
     if (!registry) return false; // nobody can say who signed it
     try {
-      await helm.checkpoint.verify(head, registry);
+      const key = await helm.checkpoint.signerOf(head, registry);
+      const fault = helm.checkpoint.faultOf(key, head, pack.inOrder());
+      if (fault) throw fault;
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message), false; // what nobody of this log signed contradicts nothing
     }
-    return extendedBy(head, tree, found);
+    return extendedBy(head, pack.tree, found);
   }
 
   function extendedBy(head, tree, found) {

@@ -1,61 +1,32 @@
-// The trust registry (registry.md): who may sign what, folded from its genesis, one verified event after the other.
-// The first event that fails ends it, and then the registry is what it was before that event.
+// The trust registry (registry.md): who may sign what, and when, folded from its genesis, one verified event after the
+// other. The first event that fails ends it, and then the registry is what it was before that event.
 helm.registry = (() => {
   "use strict";
   const { Fault } = helm.findings;
-  const { object, listOf, text, stringOf, time, id, count, orNull, unsupported, malformed } = helm.forms;
+  const { stringOf, count, malformed } = helm.forms;
   const EVENTS_MAX = 4096; // a key a day for eleven years
-  const PRINCIPAL = /^[!-~]{1,128}$/;
   const DEPLOYMENT = /^(?!.*\+)[!-~]{1,200}$/;
-  const ORIGIN = /^(?!.*\+)[!-~]{1,256}$/;
-
-  const KEY = { scheme: stringOf(0, 32), public: stringOf(0, 64), principal: stringOf(0, 128) };
-  const EVERY = { at: time, v: asItIs, kind: text, event: text, signers: listOf(text) };
-  const GENESIS = object({
-    ...EVERY,
-    seq: genesisSeq,
-    prev: genesisPrev,
-    nonce: id,
-    roots: (roots, field) => listOf(object(KEY), 0, Infinity)(roots, field).map((root) => readKey({ ...root, purpose: "root", log: null })),
-    threshold: count,
-    deployment: asItIs,
-  });
-  const ADD = object({
-    ...EVERY,
-    key: (key, field) => readKey(object({ ...KEY, purpose: text, log: orNull(text) })(key, field)),
-    seq: asItIs, // its form, and that of `prev`, is looked at where its place is
-    prev: asItIs,
-  });
-
-  function asItIs(value) {
-    return value;
-  }
-
-  function genesisSeq(seq, field) {
-    return count(seq, field) === 0 ? 0 : invalid("a genesis has `seq` 0");
-  }
-
-  function genesisPrev(prev) {
-    return prev === null ? null : invalid("a genesis follows nothing");
-  }
 
   function invalid(what) {
     throw new Fault("REGISTRY_INVALID", what);
   }
 
+  const holder = (key) => key.principal.toLowerCase(); // two that differ in letter case only are one
+  const holders = (keys) => new Set(keys.map(holder)).size;
+
   class Registry {
     constructor() {
       this.size = 0;
       this.heads = []; // the leaf of each event's line
-      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since}
+      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since, until, compromised}
       this.publics = new Set();
-      this.roots = new Map();
+      this.roots = new Map(); // those in force
       this.threshold = 0;
       this.genesis = null;
       this.deployment = null;
     }
 
-    // A key, if it is in force at this size of the registry and the registry is that large.
+    // A key that came into force at this size or before it, if the registry is that large. It may have ended since.
     keyAt(keyId, size) {
       const key = this.keys.get(keyId);
       return key && size <= this.size && key.since <= size ? key : null;
@@ -65,46 +36,42 @@ helm.registry = (() => {
       return size <= this.size ? (this.heads[size - 1] ?? null) : null;
     }
 
+    // Those of a log, whether in force or not, the youngest first.
     logKeys(origin) {
-      return [...this.keys.values()].filter((key) => key.purpose === "log" && key.log === origin);
+      return [...this.keys.values()].filter((key) => key.purpose === "log" && key.log === origin).sort((a, b) => b.since - a.since);
     }
 
     // One event more, or a Fault and the registry as it was.
     async append(line) {
       if (this.size >= EVENTS_MAX) invalid(`more than ${EVENTS_MAX} events`);
       const record = helm.record.read(line);
-      const event = readEvent(record, this.size === 0);
-      const added = event.event === "genesis" ? event.roots : [event.key];
-      if (event.event === "genesis") this.checkGenesis(event, record);
-      else this.checkAdd(event, record);
+      const event = helm.events.read(record, this.size === 0);
+      this.checkSigners(event, record);
       for (const signature of record.signatures) {
-        const key = added.find((one) => one.id === signature.key) ?? this.roots.get(signature.key);
+        const key = event.added.find((one) => one.id === signature.key) ?? this.roots.get(signature.key);
         await helm.record.verify(record, signature, key);
       }
       if (this.size === 0) checkDeployment(event.deployment);
       else this.checkPlace(event, line);
-      for (const key of added) {
-        if (this.publics.has(key.public)) invalid("a public key is registered a second time");
+      this.checkKeys(event);
+      this.take(event, line, record);
+    }
+
+    // A new key signs, to prove that whoever adds it has it, and counts for no threshold.
+    checkSigners(event, record) {
+      const signers = record.signatures.map((signature) => signature.key);
+      const added = event.added.map((key) => key.id);
+      if (added.some((one) => !signers.includes(one))) invalid("a key did not sign its own event");
+      const others = signers.filter((signer) => !added.includes(signer));
+      if (event.event === "genesis") {
+        if (others.length) invalid("a genesis is signed by each of its roots and nobody else");
+        return;
       }
-      this.take(event, added, line, record);
-    }
-
-    checkGenesis(event, record) {
-      const ids = event.roots.map((root) => root.id).sort();
-      const signers = record.signatures.map((signature) => signature.key);
-      if (String(ids) !== String(signers)) invalid("a genesis is signed by each of its roots and nobody else");
-      const principals = new Set(event.roots.map((root) => root.principal.toLowerCase())).size;
-      if (event.threshold < 1 || event.threshold > principals) invalid("a threshold that the roots cannot reach, or none");
-    }
-
-    // Signed by the new key itself, by as many principals with root keys as the threshold says, and by nobody else.
-    checkAdd(event, record) {
-      const signers = record.signatures.map((signature) => signature.key);
-      if (!signers.includes(event.key.id)) invalid("a key did not sign its own event");
-      const roots = signers.filter((signer) => signer !== event.key.id).map((signer) => this.roots.get(signer));
-      if (roots.includes(undefined)) invalid("an event is signed by a key that is no root");
-      const principals = new Set(roots.map((root) => root.principal.toLowerCase()));
-      if (!this.size || principals.size < this.threshold) invalid("fewer principals with root keys than the threshold");
+      if (event.event === "revoke" && others.includes(event.ends)) invalid("a key signed its own revocation");
+      const roots = others.map((signer) => this.roots.get(signer));
+      if (roots.includes(undefined)) invalid("an event is signed by a key that is no root in force");
+      const needed = Math.max(this.threshold, event.threshold ?? 0); // a new threshold is reached, and so is the old one
+      if (holders(roots) < needed) invalid("fewer principals with root keys than the threshold");
     }
 
     checkPlace(event, line) {
@@ -117,54 +84,68 @@ helm.registry = (() => {
       if (event.seq !== this.size || event.prev !== this.heads.at(-1)) invalid("an event does not follow the one before it");
     }
 
-    take(event, added, line, record) {
+    // Whether the event may happen: keys come once, end once, and what is left can go on signing.
+    checkKeys(event) {
+      for (const key of event.added) if (this.publics.has(key.public)) invalid("a public key is registered a second time");
+      if (event.event === "rotate") this.checkRotate(event);
+      if (event.event === "revoke") this.checkRevoke(event);
+      const roots = [...this.roots.values()].filter((root) => root.id !== event.ends);
+      roots.push(...event.added.filter((key) => key.purpose === "root"));
+      const threshold = event.threshold ?? this.threshold;
+      if (threshold < 1 || threshold > holders(roots)) invalid("a threshold that the roots cannot reach, or none");
+    }
+
+    checkRotate({ added: [key], ends }) {
+      const old = this.keys.get(ends);
+      const same = old && old.until === null && old.purpose === key.purpose && holder(old) === holder(key) && old.log === key.log;
+      if (!same) invalid("a key takes the place of none in force with its purpose, principal and log");
+    }
+
+    checkRevoke({ ends, reason }) {
+      const old = this.keys.get(ends);
+      // One learns of a theft after the rotation.
+      const late = reason === "compromise" && old && !old.compromised;
+      if (!old || (old.until !== null && !late)) invalid("a key is revoked that is not in force");
+      if (!helm.keys.MACHINES.includes(old.purpose)) return;
+      const others = [...this.keys.values()].filter((key) => key.purpose === old.purpose && key.until === null && key !== old);
+      if (!others.length) invalid(`the last key for \`${old.purpose}\` is revoked`);
+    }
+
+    take(event, line, record) {
       if (event.event === "genesis") {
         this.genesis = helm.sha.digest(helm.json.canonical(record.body));
         this.deployment = event.deployment ?? "helm.local/" + this.genesis.slice(7, 23);
-        this.threshold = event.threshold;
       }
       this.size += 1;
       this.heads.push(helm.merkle.leafDigest(line));
-      for (const key of added) {
+      this.threshold = event.threshold ?? this.threshold;
+      const ended = this.keys.get(event.ends);
+      if (ended) {
+        ended.until ??= this.size;
+        ended.compromised ||= event.reason === "compromise";
+        this.roots.delete(ended.id);
+      }
+      for (const added of event.added) {
+        const key = { ...added, since: this.size, until: null, compromised: false };
         this.publics.add(key.public);
-        this.keys.set(key.id, { ...key, since: this.size });
+        this.keys.set(key.id, key);
         if (key.purpose === "root") this.roots.set(key.id, key);
       }
     }
-  }
-
-  // Steps 1 to 3: an event with its keys, each a canonical point of prime order.
-  function readEvent(record, isFirst) {
-    if (record.kind !== "trust") unsupported(`a record of the kind \`${record.kind}\``);
-    time(record.body.get("at"), "at");
-    const event = record.body.get("event");
-    if ((event === "genesis") !== isFirst && (isFirst || event === "genesis")) invalid("a genesis is the first event, and only the first");
-    if (!isFirst && event !== "add") unsupported(`an event \`${String(event).slice(0, 64)}\``);
-    const fields = (isFirst ? GENESIS : ADD)(record.body, "event");
-    if (!isFirst && fields.key.purpose === "root") invalid("an `add` adds no root");
-    if (isFirst && !isAscending(fields.roots.map((root) => root.public))) invalid("`roots` is empty, unsorted or names a key twice");
-    return fields;
-  }
-
-  function isAscending(items) {
-    return items.length > 0 && items.every((item, at) => at === 0 || items[at - 1] < item); // base64: all ASCII
   }
 
   function checkDeployment(deployment) {
     if (deployment !== null && !DEPLOYMENT.test(stringOf(0, 200)(deployment, "deployment"))) invalid("a deployment's name is none");
   }
 
-  function readKey(key) {
-    if (key.scheme !== helm.keys.SCHEME) unsupported("a key of another scheme");
-    if (!helm.keys.PURPOSES.includes(key.purpose)) unsupported("a key for an unknown purpose");
-    const bytes = helm.bytes.unbase64(key.public);
-    if (bytes === null) malformed("a public key is not base64");
-    if (bytes.length !== 32) throw new Fault("KEY_WEAK", "a public key has 32 bytes");
-    helm.ed25519.checkRegistered(bytes);
-    if (!PRINCIPAL.test(key.principal)) invalid("a principal is not 1 to 128 visible characters");
-    const machine = helm.keys.MACHINES.includes(key.purpose);
-    if (machine ? key.log === null || !ORIGIN.test(key.log) : key.log !== null) invalid("a machine's key, and no other, has a log");
-    return { ...key, bytes, id: helm.keys.keyId(key.purpose, bytes) };
+  // What a key that ended cannot do any more: sign for what relies on the registry at this size; and nothing at all,
+  // where it was stolen, for whoever has it can write what looks older. Both are null where there is nothing to say.
+  function revokedAt(key, size) {
+    return key.until !== null && key.until <= size ? new Fault("KEY_REVOKED", `key \`${key.id}\` is not in force at size ${size}: it ended at ${key.until}`) : null;
+  }
+
+  function compromised(key) {
+    return key.compromised ? new Fault("KEY_COMPROMISED_UNANCHORED", `key \`${key.id}\` was revoked as compromised, and no witness says when it signed`) : null;
   }
 
   // The registry of a pack's file, or null and a Fault in `found`: what replays only up to some event is no registry
@@ -190,5 +171,5 @@ helm.registry = (() => {
     return registry;
   }
 
-  return { replay, ORIGIN };
+  return { replay, revokedAt, compromised };
 })();
