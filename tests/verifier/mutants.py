@@ -13,18 +13,20 @@ from random import Random
 
 from faults.tamper import HOWS, Path, places, put
 from helm_ai_kernel.tcb import checkpoint, pack
+from helm_ai_kernel.tcb import registry as trust_registry
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, leaf
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash, root
 from helm_ai_kernel.tcb.receipt import Kind
-from packs import WALL_MS, Body, Deployment, Log, key, relined, repack, short, story
+from packs import AT, WALL_MS, Body, Deployment, Log, key, relined, repack, short, story
 
 WORDS: tuple[Json, ...] = (*(word.value for kind in (Verdict, Status, Reason, Kind) for word in kind), "start", "end", "kernel")
 
@@ -81,15 +83,57 @@ def busy() -> Log:
     return log
 
 
-BASES: Mapping[str, Log] = {"short": short(), "story": story(), "busy": busy()}
+SECOND, SECOND_LOG = key("second execution", Purpose.EXECUTION), key("second log", Purpose.LOG)
+SECOND_APPROVAL, SECOND_ROOT = key("second approval", Purpose.APPROVAL), key("second root", Purpose.ROOT)
+NEW = tuple(key("new", purpose) for purpose in Purpose)  # that no registry has yet
+SINCE = "2026-01-01T00:00:00.000Z"
+
+
+def turned() -> Log:
+    """Three processes, and between them keys that come and go: two roots, and each other key is the second of its purpose."""
+    log = Log(Deployment("turned"))
+    deployment = log.deployment
+    _process(log)
+    deployment.enrol(SECOND_ROOT, "ada")
+    deployment.rotate(deployment.execution, SECOND)
+    deployment.rotate(deployment.approval, SECOND_APPROVAL)
+    deployment.execution, deployment.approval = SECOND, SECOND_APPROVAL
+    _process(log)
+    deployment.rotate(deployment.log, SECOND_LOG)
+    deployment.log = SECOND_LOG
+    deployment.enrol(key("lost", Purpose.APPROVAL), "olga")
+    deployment.revoke(key("lost", Purpose.APPROVAL), End.COMPROMISE, SINCE)
+    deployment.sign(trust_registry.new_threshold(deployment.registry, 2, at=AT), deployment.root, SECOND_ROOT)
+    _process(log)
+    return log
+
+
+def _process(log: Log) -> None:
+    log.start_kernel()
+    log.activate(f"// {len(log.lines)}".encode())
+    agent = log.start()
+    log.settle(agent, log.allow(agent).leaf)
+    log.end(agent)
+    log.end(log.kernel)
+
+
+def secrets(log: Log) -> dict[str, SecretKey]:
+    """Every key that signed something in this log or its registry, and some that nobody knows, by id."""
+    name, deployment = log.deployment.name, log.deployment
+    first = (key(f"{name} {what}", Purpose(what)) for what in ("root", "approval", "execution", "log"))
+    all_ = (*first, deployment.execution, SECOND, SECOND_LOG, SECOND_APPROVAL, SECOND_ROOT, key("lost", Purpose.APPROVAL), *NEW)
+    return {secret.public.id: secret for secret in all_}
+
+
+BASES: Mapping[str, Log] = {"short": short(), "story": story(), "busy": busy(), "turned": turned()}
 
 
 def mutants(seed: int) -> Iterator[Mutant]:
     """Without end."""
     draw = Random(seed)
-    ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _asked)
+    ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked)
     while True:
-        name = draw.choice(("short", "short", "story", "busy"))
+        name = draw.choice(("short", "short", "story", "busy", "turned", "turned"))
         log = BASES[name]
         way = draw.choice(ways)
         try:
@@ -176,7 +220,8 @@ def _edited_line(draw: Random, line: bytes) -> bytes:
 
 
 def _insider(draw: Random, log: Log) -> Mutant | None:
-    told = [Told(receipt.leaf, copy.deepcopy(dict(receipt.body))) for receipt in log.receipts]
+    keys = secrets(log)
+    told = [Told(one.leaf, copy.deepcopy(dict(one.body)), signer=keys[one.body["signers"][0]]) for one in log.receipts]  # type: ignore[index]
     what = [_retold(draw, told, log) for _ in range(draw.choice((1, 1, 1, 2, 2, 3)))]
     relink = draw.random() < 0.7
     lines = _signed(log, told, relink)
@@ -223,7 +268,7 @@ def _retold(draw: Random, told: list[Told], log: Log) -> str:
         one.body["session"] = told[other].body["session"]
     elif how == "signer":
         deployment = log.deployment
-        keys = (deployment.root, deployment.approval, deployment.log, key("nobody", Purpose.EXECUTION))
+        keys = (deployment.root, deployment.approval, deployment.log, key("nobody", Purpose.EXECUTION), *secrets(log).values())
         one.signer = draw.choice(keys)
     return f"{how} {at} {other}"
 
@@ -278,7 +323,9 @@ def _state_again(log: Log, body: Body) -> None:
     inner = statement.get("body") if isinstance(statement, dict) else None
     if isinstance(inner, dict) and isinstance(inner.get("kind"), str) and isinstance(statement, dict) and len(statement) == 2:
         signers = inner.get("signers")
-        record = seal(copy.deepcopy(inner), [log.deployment.approval]).to_json()
+        keys = secrets(log)
+        known = [keys[str(name)] for name in signers if str(name) in keys] if isinstance(signers, list) else []
+        record = seal(copy.deepcopy(inner), known or [log.deployment.approval]).to_json()
         if isinstance(record["body"], dict) and record["body"]["signers"] == signers:
             body["statement"] = record
 
@@ -314,9 +361,8 @@ def _registry(draw: Random, log: Log) -> Mutant:
     elif how == "edited":
         lines[at] = _edited_line(draw, lines[at])
     else:
-        deployment = log.deployment
         at = at if how == "signed" else len(lines) - 1
-        added = {key_.public.id: key_ for key_ in (deployment.root, deployment.approval, deployment.execution, deployment.log)}
+        added = secrets(log)
         record = parse(lines[at])
         assert isinstance(record, dict) and isinstance(record["body"], dict)
         body = record["body"]
@@ -335,6 +381,55 @@ def _registry(draw: Random, log: Log) -> Mutant:
     files[pack.TRUST] = pack.joined(lines)
     genesis = draw.choice((log.genesis, log.genesis, None))
     return Mutant(f"{how} {at} {other}", repack(files), genesis)
+
+
+def _events(draw: Random, log: Log) -> Mutant:
+    """Events that somebody with some of the keys would like to happen, and a head by one of the log keys."""
+    registry, keys = log.deployment.registry, list(secrets(log).values())
+    lines, what = list(registry.lines), []
+    roots = [secret for secret in keys if secret.public.id in registry.in_force(Purpose.ROOT)]
+    for _ in range(draw.choice((1, 1, 1, 2))):
+        body, new = _event(draw, log, keys)
+        body |= {"seq": len(lines), "prev": leaf(lines[-1])}
+        if draw.random() < 0.04:
+            place = draw.randrange(1, len(lines))
+            body |= {"seq": place, "prev": leaf(lines[place - 1])}
+        signers = draw.choice((*(roots,) * 12, roots[:1], draw.sample(keys, 2)))
+        prove = [] if new is None or draw.random() < 0.04 else [new]
+        signers = list({secret.public.id: secret for secret in (*signers, *prove)}.values())
+        signers = [one for one in signers if body["event"] != "revoke" or one.public.id != body["key"] or draw.random() < 0.2]
+        line = seal(body, signers or roots).line
+        what.append(f"{body['event']} {body.get('reason', '')}{body.get('threshold', '')}")
+        lines.append(line)
+    log_key = draw.choice([secret for secret in keys if secret.public.purpose is Purpose.LOG])
+    size = draw.randrange(len(log.lines) + 3)
+    tree = log.root(min(size, len(log.lines))) if draw.random() < 0.8 else leaf_hash(b"x")
+    head = checkpoint.sign(log.deployment.origin, size, tree, log_key).note if draw.random() < 0.6 else None
+    note = checkpoint.sign(log.deployment.origin, len(log.lines), log.root(), draw.choice((log.deployment.log, log_key))).note
+    files = {**log.files(), pack.TRUST: pack.joined(lines), pack.CHECKPOINT: note}
+    return Mutant(", ".join(what), repack(files), log.genesis, head)
+
+
+def _event(draw: Random, log: Log, keys: Sequence[SecretKey]) -> tuple[Body, SecretKey | None]:
+    registry = log.deployment.registry
+    entry = draw.choice(list(registry.keys.values()))
+    kind = draw.choice(("add", *("rotate",) * 3, *("revoke",) * 6, "threshold"))
+    if kind == "threshold":
+        return trust_registry.new_threshold(registry, draw.choice((0, 1, 2, 3)), at=AT), None
+    if kind == "revoke":
+        reason = draw.choice((*End, End.COMPROMISE, End.COMPROMISE))
+        since = SINCE if (reason is End.COMPROMISE) != (draw.random() < 0.04) else None
+        return trust_registry.revocation(
+            registry, draw.choice((*(entry.key.id,) * 12, NEW[0].public.id)), reason, at=AT, since=since
+        ), None
+    new = draw.choice((*NEW, *[one for one in NEW if one.public.purpose is entry.key.purpose] * 60, *keys))
+    if kind == "rotate":
+        principal = draw.choice((entry.principal,) * 20 + ("ada", entry.principal.upper()))
+        entry = replace(entry, principal=principal, log=draw.choice((entry.log,) * 20 + (None, log.deployment.origin + "x")))
+        return trust_registry.rotation(registry, new.public, entry, at=AT), new
+    machine = new.public.purpose in (Purpose.EXECUTION, Purpose.LOG)
+    of = log.deployment.origin if machine != (draw.random() < 0.1) else None
+    return trust_registry.addition(registry, new.public, draw.choice(("ada", "ada", "Olga", "bob", "bob", "")), of, at=AT), new
 
 
 def _asked(draw: Random, log: Log) -> Mutant:

@@ -147,7 +147,7 @@ helm.checklist = (() => {
     }
 
     // V6 and V8: the pack's checkpoint, or null: one that is none, is of another log or was signed by nobody of this one
-    // says nothing about the receipts.
+    // whose key still counts says nothing about the receipts.
     async readCheckpoint() {
       const { registry, manifest } = this;
       const checkpoint = this.findings.attempt(8, "checkpoint", () => helm.checkpoint.read(this.entries.get("checkpoint.txt")));
@@ -156,11 +156,8 @@ helm.checklist = (() => {
       if (origin !== manifest.log) return this.add(6, null, "DOMAIN_MISMATCH", `the checkpoint is of the log \`${origin}\`, the manifest of \`${manifest.log}\``), null;
       if (!registry) return checkpoint; // nobody can say who signed it
       if (!origin.startsWith(registry.deployment + "/")) this.add(6, null, "DOMAIN_MISMATCH", `the log \`${origin}\` is not of the deployment \`${registry.deployment}\``);
-      const key = await this.findings.attempted(8, "checkpoint", () => helm.checkpoint.signerOf(checkpoint, registry));
-      if (!key) return null;
-      const fault = helm.checkpoint.faultOf(key, checkpoint, this.inOrder());
-      if (fault) this.found(8, "checkpoint")(fault); // a key of this log signed it all the same: it is compared
-      return checkpoint;
+      const verified = await this.findings.attempted(8, "checkpoint", async () => (await helm.checkpoint.verify(checkpoint, registry, this.inOrder()), true));
+      return verified ? checkpoint : null;
     }
 
     // V8

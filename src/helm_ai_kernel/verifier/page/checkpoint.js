@@ -41,20 +41,19 @@ helm.checkpoint = (() => {
     return helm.sha.sha256(join(utf8(name), Uint8Array.of(0x0a, 0x01), publicKey)).subarray(0, 4);
   }
 
-  // The youngest of the keys that the registry names for this log and that signed it: exactly one line has the log's
-  // name and that key's hash, and it verifies. It may have ended since.
-  async function signerOf(checkpoint, registry) {
-    const { origin } = checkpoint;
-    for (const key of registry.logKeys(origin)) if (await isSignedBy(checkpoint, key)) return key;
-    refuse("a checkpoint is not signed, once, by a log key that the registry names for its log");
+  // The youngest of the log keys that the registry names for this log and that signed it stands at the largest size of
+  // the registry that a receipt under the checkpoint relies on. It may be younger than these receipts: who takes over a
+  // log signs for what a crash has left. `receipts` are those of the log, null where nobody can read one.
+  async function verify(checkpoint, registry, receipts) {
+    const key = await signerOf(checkpoint, registry);
+    const size = receipts.slice(0, checkpoint.size).reduce((largest, receipt) => Math.max(largest, receipt?.trust.size ?? 0), key.since);
+    helm.registry.keysAt(registry, [key.id], size);
   }
 
-  // Null, or what is wrong with that key: at the largest size of the registry that a receipt under the checkpoint relies
-  // on it had ended, or it was stolen. It may be younger than these receipts: who takes over a log signs for what a
-  // crash has left. `receipts` are those of the log, null where nobody can read one.
-  function faultOf(key, checkpoint, receipts) {
-    const size = receipts.slice(0, checkpoint.size).reduce((largest, receipt) => Math.max(largest, receipt?.trust.size ?? 0), 0);
-    return helm.registry.revokedAt(key, size) ?? helm.registry.compromised(key);
+  // Exactly one line has the log's name and that key's hash, and it verifies.
+  async function signerOf(checkpoint, registry) {
+    for (const key of registry.logKeys(checkpoint.origin)) if (await isSignedBy(checkpoint, key)) return key;
+    refuse("a checkpoint is not signed, once, by a log key that the registry names for its log");
   }
 
   async function isSignedBy({ origin, signatures, text }, key) {
@@ -70,5 +69,5 @@ helm.checkpoint = (() => {
     }
   }
 
-  return { read, signerOf, faultOf };
+  return { read, verify };
 })();

@@ -8,6 +8,7 @@ helm.events = (() => {
   const ORIGIN = /^(?!.*\+)[!-~]{1,256}$/;
 
   const HELD = { scheme: stringOf(0, 32), public: stringOf(0, 64), principal: stringOf(0, 128) };
+  const keyId = stringOf(0, 96);
   const ROOT = object(HELD);
   const KEY = object({ ...HELD, purpose: text, log: orNull(text) });
   // The forms of `seq`, `prev` and `deployment` are looked at where their place is: behind the signatures.
@@ -15,8 +16,8 @@ helm.events = (() => {
   const FIELDS = {
     genesis: object({ ...EVERY, nonce: id, roots: listOf(ROOT, 0, Infinity), threshold: count, deployment: asItIs }),
     add: object({ ...EVERY, key: KEY }),
-    rotate: object({ ...EVERY, key: KEY, replaces: text }),
-    revoke: object({ ...EVERY, key: text, reason: oneOf("superseded", "cessation", "compromise"), since: orNull(time) }),
+    rotate: object({ ...EVERY, key: KEY, replaces: keyId }),
+    revoke: object({ ...EVERY, key: keyId, reason: oneOf("superseded", "cessation", "compromise"), since: orNull(time) }),
     threshold: object({ ...EVERY, threshold: count }),
   };
 
@@ -44,14 +45,20 @@ helm.events = (() => {
     add: ({ key }) => ({ added: [readKey(key)] }),
     rotate: ({ key, replaces }) => ({ added: [readKey(key)], ends: replaces }),
     revoke: readRevoke,
-    threshold: () => ({}),
+    threshold: ({ threshold }) => (threshold < 1 ? invalid("a threshold of nobody") : {}),
   };
 
-  function readGenesis({ seq, prev, roots }) {
+  // How many different people hold these keys. Two principals that differ in letter case only are one.
+  function holders(keys) {
+    return new Set(keys.map((key) => key.principal.toLowerCase())).size;
+  }
+
+  function readGenesis({ seq, prev, roots, threshold }) {
     if (count(seq, "seq") !== 0 || prev !== null) invalid("a genesis has `seq` 0 and follows nothing");
     const added = roots.map((root) => readKey({ ...root, purpose: "root", log: null }));
     const ascends = roots.every((root, at) => at === 0 || roots[at - 1].public < root.public); // base64: all ASCII
     if (!roots.length || !ascends) invalid("`roots` is empty, unsorted or names a key twice");
+    if (threshold < 1 || threshold > holders(added)) invalid("a threshold that the roots cannot reach, or none");
     return { added };
   }
 
@@ -73,5 +80,5 @@ helm.events = (() => {
     return { ...key, bytes, id: helm.keys.keyId(key.purpose, bytes) };
   }
 
-  return { read, ORIGIN };
+  return { read, holders, ORIGIN };
 })();

@@ -20,9 +20,7 @@ helm.head = (() => {
     if (head.origin !== log) return found("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``, USAGE), false;
     if (!registry) return false; // nobody can say who signed it
     try {
-      const key = await helm.checkpoint.signerOf(head, registry);
-      const fault = helm.checkpoint.faultOf(key, head, pack.inOrder());
-      if (fault) throw fault;
+      await helm.checkpoint.verify(head, registry, pack.inOrder());
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message), false; // what nobody of this log signed contradicts nothing

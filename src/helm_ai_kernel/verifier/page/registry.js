@@ -11,14 +11,14 @@ helm.registry = (() => {
     throw new Fault("REGISTRY_INVALID", what);
   }
 
-  const holder = (key) => key.principal.toLowerCase(); // two that differ in letter case only are one
-  const holders = (keys) => new Set(keys.map(holder)).size;
+  const isInForce = (key) => key.until === Infinity;
+  const { holders } = helm.events;
 
   class Registry {
     constructor() {
       this.size = 0;
       this.heads = []; // the leaf of each event's line
-      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since, until, compromised}
+      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since, until (Infinity: in force), compromised}
       this.publics = new Set();
       this.roots = new Map(); // those in force
       this.threshold = 0;
@@ -89,15 +89,16 @@ helm.registry = (() => {
       for (const key of event.added) if (this.publics.has(key.public)) invalid("a public key is registered a second time");
       if (event.event === "rotate") this.checkRotate(event);
       if (event.event === "revoke") this.checkRevoke(event);
+      // The last root cannot go, nor so many that nobody could sign the next event.
       const roots = [...this.roots.values()].filter((root) => root.id !== event.ends);
       roots.push(...event.added.filter((key) => key.purpose === "root"));
       const threshold = event.threshold ?? this.threshold;
-      if (threshold < 1 || threshold > holders(roots)) invalid("a threshold that the roots cannot reach, or none");
+      if (threshold > holders(roots)) invalid("a threshold that the roots cannot reach");
     }
 
     checkRotate({ added: [key], ends }) {
       const old = this.keys.get(ends);
-      const same = old && old.until === null && old.purpose === key.purpose && holder(old) === holder(key) && old.log === key.log;
+      const same = old && isInForce(old) && ["purpose", "principal", "log"].every((field) => old[field] === key[field]);
       if (!same) invalid("a key takes the place of none in force with its purpose, principal and log");
     }
 
@@ -105,9 +106,9 @@ helm.registry = (() => {
       const old = this.keys.get(ends);
       // One learns of a theft after the rotation.
       const late = reason === "compromise" && old && !old.compromised;
-      if (!old || (old.until !== null && !late)) invalid("a key is revoked that is not in force");
+      if (!old || (!isInForce(old) && !late)) invalid("a key is revoked that is not in force");
       if (!helm.keys.MACHINES.includes(old.purpose)) return;
-      const others = [...this.keys.values()].filter((key) => key.purpose === old.purpose && key.until === null && key !== old);
+      const others = [...this.keys.values()].filter((key) => key.purpose === old.purpose && isInForce(key) && key !== old);
       if (!others.length) invalid(`the last key for \`${old.purpose}\` is revoked`);
     }
 
@@ -121,12 +122,12 @@ helm.registry = (() => {
       this.threshold = event.threshold ?? this.threshold;
       const ended = this.keys.get(event.ends);
       if (ended) {
-        ended.until ??= this.size;
+        ended.until = Math.min(ended.until, this.size);
         ended.compromised ||= event.reason === "compromise";
         this.roots.delete(ended.id);
       }
       for (const added of event.added) {
-        const key = { ...added, since: this.size, until: null, compromised: false };
+        const key = { ...added, since: this.size, until: Infinity, compromised: false };
         this.publics.add(key.public);
         this.keys.set(key.id, key);
         if (key.purpose === "root") this.roots.set(key.id, key);
@@ -138,14 +139,24 @@ helm.registry = (() => {
     if (deployment !== null && !DEPLOYMENT.test(stringOf(0, 200)(deployment, "deployment"))) invalid("a deployment's name is none");
   }
 
-  // What a key that ended cannot do any more: sign for what relies on the registry at this size; and nothing at all,
-  // where it was stolen, for whoever has it can write what looks older. Both are null where there is nothing to say.
-  function revokedAt(key, size) {
-    return key.until !== null && key.until <= size ? new Fault("KEY_REVOKED", `key \`${key.id}\` is not in force at size ${size}: it ended at ${key.until}`) : null;
-  }
+  // What is asked of a key that signed, in this order: whether it was there at the size of the registry that is relied
+  // on, and the registry is that large, for an event that is not at hand could be a revocation; whether it had ended by
+  // then; and whether it was stolen, for whoever has it can write what looks older. Each is a Fault, or nothing.
+  const QUESTIONS = [
+    (registry, id, size) => !registry.keyAt(id, size) && new Fault("KEY_UNKNOWN", `key \`${id}\` is not in the registry at size ${size}`),
+    (registry, id, size) => registry.keys.get(id).until <= size && new Fault("KEY_REVOKED", `key \`${id}\` is not in force any more at size ${size}`),
+    (registry, id) => registry.keys.get(id).compromised && new Fault("KEY_COMPROMISED_UNANCHORED", `key \`${id}\` was revoked as compromised, and no witness says when it signed`),
+  ];
 
-  function compromised(key) {
-    return key.compromised ? new Fault("KEY_COMPROMISED_UNANCHORED", `key \`${key.id}\` was revoked as compromised, and no witness says when it signed`) : null;
+  // The keys of these signers, one asked after the other; or the first Fault.
+  function keysAt(registry, ids, size) {
+    return ids.map((id) => {
+      for (const ask of QUESTIONS) {
+        const fault = ask(registry, id, size);
+        if (fault) throw fault;
+      }
+      return registry.keys.get(id);
+    });
   }
 
   // The registry of a pack's file, or null and a Fault in `found`: what replays only up to some event is no registry
@@ -171,5 +182,5 @@ helm.registry = (() => {
     return registry;
   }
 
-  return { replay, revokedAt, compromised };
+  return { replay, keysAt };
 })();

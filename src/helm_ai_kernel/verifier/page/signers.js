@@ -8,7 +8,7 @@ helm.signers = (() => {
   async function ofReceipt({ record, trust, log }, registry) {
     if (record.signatures.length !== 1) throw new Fault("SIG_INVALID", "a receipt has more than one signature");
     const [signature] = record.signatures;
-    const [key] = keysOf([signature], trust, registry);
+    const [key] = helm.registry.keysAt(registry, [signature.key], trust.size);
     await helm.record.verify(record, signature, key);
     if (key.purpose !== "execution") throw new Fault("KEY_ROLE", `a receipt is signed with a key for \`${key.purpose}\``);
     if (key.log !== log) throw new Fault("DOMAIN_MISMATCH", `a receipt of \`${log}\` is signed with the key of \`${key.log}\``);
@@ -19,26 +19,10 @@ helm.signers = (() => {
     if (statement.log !== log) throw new Fault("DOMAIN_MISMATCH", `a statement is for the log \`${statement.log}\``);
     if (!registry) return;
     const { signatures } = statement.record;
-    const keys = keysOf(signatures, trust, registry);
+    const keys = helm.registry.keysAt(registry, signatures.map(({ key }) => key), trust.size);
     const wrong = keys.find((key) => !helm.keys.PEOPLES.includes(key.purpose));
     if (wrong) throw new Fault("KEY_ROLE", `a statement is signed with a key for \`${wrong.purpose}\``);
     for (const [at, key] of keys.entries()) await helm.record.verify(statement.record, signatures[at], key);
-  }
-
-  // The keys of all signers, each question asked of all before the next.
-  function keysOf(signatures, { size }, registry) {
-    const keys = signatures.map(({ key }) => {
-      const one = registry.keyAt(key, size);
-      if (!one) throw new Fault("KEY_UNKNOWN", `key \`${key}\` is not in the registry at size ${size}`);
-      return one;
-    });
-    for (const ask of [helm.registry.revokedAt, helm.registry.compromised]) {
-      for (const key of keys) {
-        const fault = ask(key, size);
-        if (fault) throw fault;
-      }
-    }
-    return keys;
   }
 
   return { ofReceipt, ofStatement };
