@@ -1,6 +1,6 @@
 """What a test needs from the machine: there, or a skip that says the exact command that installs it.
 
-Where `CI=true` such a skip is a failure (`tests/conftest.py`): `.ci/run` installs everything that is named here but `ORACLES`.
+Where `CI=true` such a skip is a failure (`tests/conftest.py`): `.ci/run` installs everything that is named here.
 """
 
 import shutil
@@ -12,17 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = ROOT / ".envs/upstream/bin/mcp-server-time"
 
 APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
-# Corpora lie beside the checkout, Node is a second opinion, mounts are the machine owner's to allow; `.ci/run` installs the rest.
-MAY_SKIP = ("the public corpus", "`node` is not installed", "no private mounts here")
-
-ORACLES = {"node": "nodejs"}  # a second opinion, too heavy to install for every check
+APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
+# Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
+MAY_SKIP = ("the public corpus", "no private mounts here")
 
 
 def needs(tool: str, install: str = "") -> str:
-    """The path of the program `tool`, one of `APT` or `ORACLES`; skips where it is absent, saying what to type."""
+    """The path of the program `tool`, one of `APT`; skips where it is absent, saying what to type."""
     found = shutil.which(tool)
     if found is None:
-        pytest.skip(f"`{tool}` is not installed: {install or 'apt-get install ' + (APT | ORACLES)[tool]}")
+        pytest.skip(f"`{tool}` is not installed: {install or 'apt-get install ' + APT[tool]}")
     return found
 
 

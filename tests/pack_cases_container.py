@@ -12,8 +12,9 @@ from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Purpose
+from helm_ai_kernel.tcb.statement import Change, StatementKind
 from pack_case import Made, case, of
-from packs import AT, Deployment, Log, edited, key, relined, repack, seed, short, story
+from packs import AT, Body, Deployment, Log, edited, key, relined, repack, seed, short, story
 
 BLOCK = 512
 
@@ -269,6 +270,20 @@ def policy_edited() -> Made:
     files = log.files()
     name = next(name for name in files if name.endswith(".cedar"))
     return of(log, repack({**files, name: files[name] + b"\n"}))
+
+
+@case(Exit.INVALID, Finding.MANIFEST_MISMATCH)
+def policy_manifest_not_canonical() -> Made:
+    """The policy in force is named by the digest of a manifest with a space at its end."""
+    log = Log()
+    log.start_kernel()
+    catalog = log.add_catalog(["add"])
+    manifest = log.policies[log.add_policy({}, catalog)][pack.MANIFEST] + b" "
+    change: Body = {"policy": Change(None, digest(manifest)).to_json(), "catalog": Change(None, catalog).to_json()}
+    log.state(StatementKind.PIN, change)
+    log.end(log.kernel)
+    name = f"policy/{digest(manifest).removeprefix(PREFIX)}/{pack.MANIFEST}"
+    return of(log, repack({**log.files(), name: manifest}))
 
 
 @case(Exit.INVALID, Finding.MANIFEST_MISMATCH)

@@ -147,6 +147,14 @@ def receipt_of_version_2() -> Made:
     return of(log, relined(log, [*log.lines, seal(body, [log.deployment.execution]).line]))
 
 
+@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
+def session_event_unknown() -> Made:
+    """A signed receipt of a session with an event that a later version may have."""
+    log, agent = begun()
+    body = template(log, agent, Kind.SESSION) | {"event": "pause"}
+    return of(log, relined(log, [*log.lines, seal(body, [log.deployment.execution]).line]))
+
+
 def template(log: Log, session: str, kind: Kind) -> Body:
     """The common fields of the next receipt of that session."""
     trust = log.deployment.registry

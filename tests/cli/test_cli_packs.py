@@ -10,7 +10,9 @@ from cli.terminal import Terminal
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.verifier.document import document
 
 
 def note(text: str) -> str:
@@ -115,6 +117,39 @@ def test_a_head_that_was_kept_makes_a_rollback_and_a_fork_visible(exported: Term
     assert exported("pack", "verify", "fork.tar", "--known-head", "new.txt").code == 30
     missing = exported("pack", "verify", "fork.tar", "--known-head", "nothing.txt")
     assert (missing.code, missing.error) == (64, "pack verify: `nothing.txt`: no such file or directory")
+
+
+def test_the_page_is_written_beside_the_answer_and_has_nothing_of_the_pack(exported: Terminal) -> None:
+    said = exported("pack", "verify", "evidence.tar", "--html", "verify.html", "--format", "json")
+    page = Path("verify.html").read_bytes()
+    assert (said.code, said.json["verdict"], said.json["page"]) == (0, "VALID", {"path": "verify.html", "digest": digest(page)})
+    assert page == document()
+    text = exported("pack", "verify", "evidence.tar", "--genesis", "sha256:" + "0" * 64, "--html", "other.html")
+    assert text.code == 40  # the page is for whoever wants to see why
+    assert text.out.splitlines()[-2:] == [
+        "the page, to drop the pack on: other.html", f"  {digest(page)}, the same for every pack",
+    ]  # fmt: skip
+    assert Path("other.html").read_bytes() == page
+    assert "page" not in exported("pack", "verify", "evidence.tar", "--format", "json").json
+
+
+def test_a_page_that_cannot_be_written_is_no_verdict(exported: Terminal) -> None:
+    data = Path("evidence.tar").read_bytes()
+    Path("folder").mkdir()
+    for out, cause in (
+        ("absent/verify.html", "`absent/verify.html`: no such file or directory"),
+        ("folder", "`folder`: is a directory"),
+        (".", "`.`: device or resource busy"),
+        ("evidence.tar", "`evidence.tar`: this is what is verified: write the page elsewhere"),
+    ):
+        said = exported("pack", "verify", "evidence.tar", "--html", out)
+        assert (said.code, said.out) == (64, "") and said.error.endswith(cause), said.err
+    assert Path("evidence.tar").read_bytes() == data
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []  # nothing half written is left
+
+
+def test_the_help_of_verify_shows_how_to_get_the_page(exported: Terminal) -> None:
+    assert "example: helm-ai-kernel pack verify evidence.tar --html verify.html" in exported("pack", "verify", "--help").out
 
 
 def test_a_recorded_unknown_is_complete_unless_it_must_be_resolved(terminal: Terminal) -> None:

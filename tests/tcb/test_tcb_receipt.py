@@ -392,7 +392,8 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
     [
         ("an unknown version", "end", {"v": 2}, UNSUPPORTED),
         ("a version that equals 1", "end", {"v": True}, UNSUPPORTED),
-        ("an event of neither kind", "start", {"event": "pause"}, MALFORMED),
+        ("an event that a later version may have", "start", {"event": "pause"}, UNSUPPORTED),
+        ("an event that is no word", "start", {"event": 7}, MALFORMED),
         ("a start with the fields of an end", "end", {"event": "start"}, MALFORMED),
         ("a session's id in capitals", "end", {"session": "5E" * 16}, MALFORMED),
         ("a negative number", "end", {"seq": -1}, MALFORMED),

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from helm_ai_kernel.ledger import disk
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import PRECEDENCE, Exit, Report, visible
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.verifier import files
+from helm_ai_kernel.verifier.document import document
 
 from .evidence import brief, line
 from .output import Commands, command, complain, config, emit, group
@@ -36,12 +38,18 @@ def add(commands: Commands) -> None:
     export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
     export.set_defaults(run=run_export)
     verify = command(
-        packs, "verify", "verify a pack offline", "helm-ai-kernel pack verify evidence.tar", home=False, verifies=True
+        packs,
+        "verify",
+        "verify a pack offline",
+        "helm-ai-kernel pack verify evidence.tar --html verify.html",
+        home=False,
+        verifies=True,
     )
     verify.add_argument("pack", type=Path)
     _genesis(verify)
     verify.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint that you kept: the pack must extend it")
     verify.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
+    verify.add_argument("--html", type=Path, metavar="OUT", help="also write the page that verifies packs in a browser, offline")
     verify.set_defaults(run=run_verify)
     inside = command(packs, "show", "what a pack holds; verifies nothing", "helm-ai-kernel pack show evidence.tar", home=False)
     inside.add_argument("pack", type=Path)
@@ -87,8 +95,23 @@ def run_verify(args: argparse.Namespace) -> int:
     report = checklist.verify(
         data, genesis=args.genesis or _trusted(data), known_head=head, require_resolved=args.require_resolved
     )
-    emit(args, report.to_json(), report.to_text().splitlines())
+    said, lines = report.to_json(), report.to_text().splitlines()
+    if args.html is not None:
+        page = _page(args)
+        said |= {"page": dict(page)}
+        lines += [f"the page, to drop the pack on: {visible(page['path'])}", f"  {page['digest']}, the same for every pack"]
+    emit(args, said, lines)
     return int(report.exit)
+
+
+def _page(args: argparse.Namespace) -> Mapping[str, str]:
+    """Where the page was written, and its digest. Nothing of the pack is in it."""
+    out: Path = args.html
+    if out.exists() and any(out.samefile(path) for path in (args.pack, args.known_head) if path is not None):
+        raise OSError(0, "this is what is verified: write the page elsewhere", str(out))
+    page = document()
+    disk.write(out, [page])
+    return {"path": str(out), "digest": digest(page)}
 
 
 def _trusted(data: bytes) -> Digest | None:

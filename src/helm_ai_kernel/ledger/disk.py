@@ -11,7 +11,7 @@ from pathlib import Path
 
 def write(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> int:
     """Put these bytes, which may be made meanwhile, in the place of `path`; returns how many. The umask cuts `mode`."""
-    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    partial = path.parent / f".{path.name}.{os.urandom(8).hex()}"  # also where `path` has no name, as `.`
     count = 0
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
@@ -20,8 +20,10 @@ def write(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> int:
             file.flush()
             os.fsync(file.fileno())
         os.rename(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(partial):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that a person knows
         raise
     sync_directory(path.parent)
     return count

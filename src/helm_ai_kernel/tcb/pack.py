@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import container, fields
+from .bundle import BYTES_MAX as POLICY_BYTES_MAX
 from .bundle import PolicyManifest
 from .checkpoint import Checkpoint
 from .codes import Finding
@@ -227,6 +228,8 @@ class Contents:
         manifest = self._files.get(folder + MANIFEST, b"")
         if digest(manifest) != policy:
             raise fields.wrong("its manifest is missing, or has another digest")
+        if canonical(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX)) != manifest:
+            raise fields.wrong("its manifest is not the canonical form of what it says")
         bundle = PolicyManifest.from_bytes(manifest)
         if bundle.files.keys() != names - {MANIFEST}:
             raise fields.wrong("its files are not those that its manifest lists")

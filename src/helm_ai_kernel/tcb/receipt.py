@@ -168,7 +168,10 @@ class Receipt:
 
 def _variant(kind: Kind, body: Mapping[str, Json]) -> str:
     if kind is Kind.SESSION:
-        return "session end" if body.get("event") == "end" else "session start"
+        event = body.get("event")
+        if type(event) is str and event not in ("start", "end"):  # of a later version
+            raise EvidenceError(Finding.UNSUPPORTED, f"session event `{event[:64]}` is not known here")
+        return "session end" if event == "end" else "session start"
     if kind is Kind.DECISION and "raw_hash" in body:
         return "decision raw"
     return kind.value

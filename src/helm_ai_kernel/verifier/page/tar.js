@@ -1,0 +1,97 @@
+// The container (pack.md): a ustar archive whose every byte follows from the names and contents of its entries. Each
+// header is built again from the name and size that were read, and compared: so links, climbing paths, extension
+// headers, times, trailing data and a second version of an entry have no form here. Nothing is ever extracted.
+helm.tar = (() => {
+  "use strict";
+  const { malformed } = helm.forms;
+  const BYTES_MAX = 2 ** 31; // 2 GiB
+  const BLOCK = 512;
+  const NAME_BYTES = 100;
+  const PREFIX_BYTES = 155;
+  const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,3}$/;
+
+  // name -> content (a view of the pack), in the order of the archive.
+  function read(pack) {
+    if (pack.length > BYTES_MAX) malformed("a pack is longer than 2 GiB");
+    const entries = new Map();
+    let last = "";
+    let at = 0;
+    while (at + BLOCK <= pack.length && pack[at] !== 0) {
+      const header = pack.subarray(at, at + BLOCK);
+      const { name, size } = readHeader(header);
+      if (!helm.bytes.equal(header, headerOf(name, size))) malformed(`the header of \`${name}\` is not in its one form`);
+      if (name <= last) malformed(`\`${name}\` is not sorted, or there twice`);
+      const end = at + BLOCK + Math.ceil(size / BLOCK) * BLOCK;
+      if (end > pack.length) malformed(`\`${name}\` is cut`);
+      if (!zeros(pack, at + BLOCK + size, end)) malformed(`behind \`${name}\` is something`);
+      entries.set(name, pack.subarray(at + BLOCK, at + BLOCK + size));
+      last = name;
+      at = end;
+    }
+    if (pack.length !== at + 2 * BLOCK || !zeros(pack, at, pack.length)) malformed("the archive does not end as it has to");
+    checkTwins([...entries.keys()]);
+    return entries;
+  }
+
+  function zeros(bytes, from, to) {
+    for (let at = from; at < to; at++) if (bytes[at] !== 0) return false;
+    return true;
+  }
+
+  function field(header, from, length) {
+    let text = "";
+    for (let at = from; at < from + length && header[at] !== 0; at++) text += String.fromCharCode(header[at]);
+    return text;
+  }
+
+  function readHeader(header) {
+    const prefix = field(header, 345, PREFIX_BYTES);
+    const name = (prefix ? prefix + "/" : "") + field(header, 0, NAME_BYTES);
+    const digits = field(header, 124, 12);
+    if (!NAME.test(name)) malformed("an entry has a name that none has");
+    if (!/^[0-7]{11}$/.test(digits)) malformed(`the size of \`${name}\` is none`);
+    return { name, size: parseInt(digits, 8) };
+  }
+
+  function headerOf(name, size) {
+    const header = new Uint8Array(BLOCK);
+    const put = (at, text) => header.set(helm.bytes.utf8(text), at);
+    const split = splitAt(name);
+    put(0, split < 0 ? name : name.slice(split + 1));
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, size.toString(8).padStart(11, "0"));
+    put(136, "00000000000");
+    put(148, "        "); // the sum counts its own place as spaces
+    put(156, "0");
+    put(257, "ustar\0" + "00");
+    put(329, "0000000");
+    put(337, "0000000");
+    if (split >= 0) put(345, name.slice(0, split));
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    put(148, sum.toString(8).padStart(6, "0") + "\0 ");
+    return header;
+  }
+
+  // The first slash that leaves at most 100 bytes behind it; -1 for a name that needs none.
+  function splitAt(name) {
+    if (name.length <= NAME_BYTES) return -1;
+    const split = name.indexOf("/", name.length - NAME_BYTES - 1);
+    if (split < 0 || split > PREFIX_BYTES) malformed("a name is too long");
+    return split;
+  }
+
+  // No two names are equal when case is ignored, and none lies below another: some disk would mix them up.
+  function checkTwins(names) {
+    const folded = new Set(names.map((name) => name.toLowerCase()));
+    if (folded.size < names.length) malformed("two names differ in letter case only");
+    for (const name of folded) {
+      for (let slash = name.indexOf("/"); slash >= 0; slash = name.indexOf("/", slash + 1)) {
+        if (folded.has(name.slice(0, slash))) malformed(`\`${name}\` lies below another entry`);
+      }
+    }
+  }
+
+  return { read };
+})();
