@@ -1,12 +1,10 @@
 """An event on its way to the registry, and the machine's next key on its way into use."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.kernels import PASSPHRASE, Place, copy, made
+from app.kernels import PASSPHRASE, Place
 from helm_ai_kernel.app import trust
 from helm_ai_kernel.app.home import now
 from helm_ai_kernel.app.runtime import open_ledger
@@ -19,18 +17,6 @@ from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.registry import Registry
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("master")
-    made(folder)
-    return folder
-
-
-@pytest.fixture
-def place(master: Path, tmp_path: Path) -> Place:
-    return copy(master, tmp_path)
 
 
 def root(place: Place) -> SecretKey:

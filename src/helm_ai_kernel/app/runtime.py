@@ -132,11 +132,9 @@ class Runtime:
     async def session(self, principal: str, door: str) -> Session:
         """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
         pending = self._sessions.get((principal, door))
-        if pending is not None and pending.done() and not pending.cancelled() and pending.exception() is None:
-            return pending.result()
         if pending is None or (pending.done() and (pending.cancelled() or pending.exception())):  # a full disk passes
             pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
-        return await asyncio.shield(pending)
+        return pending.result() if pending.done() else await asyncio.shield(pending)
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""

@@ -136,7 +136,7 @@ def voters(registry: Registry, names: Sequence[str], held: Iterable[PublicKey], 
     return found
 
 
-def facts(registry: Registry, entry: events.KeyEntry) -> dict[str, Any]:
+def facts(entry: events.KeyEntry) -> dict[str, Any]:
     """A key for a listing."""
     state = "in force" if entry.until is None else "compromised" if entry.stolen else "ended"
     named = {"id": entry.key.id, "purpose": entry.key.purpose.value, "principal": entry.principal, "log": entry.log}

@@ -81,7 +81,7 @@ def _key_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
 def run_show(args: argparse.Namespace) -> int:
     known = trust.known(where(args))
     entries = [entry for entry in known.keys.values() if args.all or entry.until is None]
-    rows = [trust.facts(known, entry) for entry in entries]
+    rows = [trust.facts(entry) for entry in entries]
     data = {"genesis": known.genesis, "size": known.size, "head": known.head, "threshold": known.threshold, "keys": rows}
     lines = [f"genesis {known.genesis}", f"{known.size} events; {known.threshold} of those who hold a root must sign the next"]
     for row in rows:
@@ -227,7 +227,8 @@ def _body(line: bytes) -> Any:
 
 
 def _read(path: Path) -> bytes:
-    return path.read_bytes()[: LINE_BYTES_MAX + 1]
+    with path.open("rb") as file:
+        return file.read(LINE_BYTES_MAX + 1)
 
 
 def _time(text: str) -> str:
