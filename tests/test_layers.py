@@ -24,7 +24,7 @@ ROWS = (
     ("trials",),
     ("app",),
     ("gateway", "launchpad", "connectors", "credentials", "ledger"),
-    ("net",),
+    ("net", "disk"),
     ("executor",),
     ("pep", "guardian", "wire"),
     ("tcb",),
@@ -36,7 +36,7 @@ BELOW_FILE = {"__main__.py": {"cli"}}  # `python -m helm_ai_kernel`
 
 PURE = {"executor", "pep", "guardian", "wire", "tcb"}
 THIRD_PARTIES = {"tcb": {"nacl", "jiter", "orjson"}, "pep": {"jsonschema_rs"}, "guardian": {"cedarpy"}}
-THIRD_PARTIES |= {room: set() for room in ("executor", "wire", "verifier", "")}
+THIRD_PARTIES |= {room: set() for room in ("executor", "wire", "verifier", "disk", "")}
 RUNTIME = {"bcrypt", "cedarpy", "cryptography", "jiter", "jsonschema_rs", "nacl", "orjson"}  # of the rooms not named above
 
 # The parts of the standard library that neither open, wait, print, read a clock nor draw randomness.

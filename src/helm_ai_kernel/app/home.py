@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.guardian.bundle import STARTER, STARTER_NAME
-from helm_ai_kernel.ledger import disk, ledger, trustlog
+from helm_ai_kernel.ledger import ledger, trustlog
 from helm_ai_kernel.tcb import registry as trust
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, is_digest
@@ -54,7 +55,7 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
         made = _fill(Paths(partial, paths.people), root, person)
         text = TEMPLATE.replace("{key}", "file" if approval is None else "ssh-agent")
         text = text.replace("{approval}", str(paths.people_keys / "approval"))
-        disk.write(partial / paths.config.name, [text.encode()])
+        durable.write(partial / paths.config.name, [text.encode()])
         remember(paths.trust, made.genesis)  # first: a kernel that is there is one that this machine's verifier knows
         if paths.home.exists():
             paths.home.rmdir()
@@ -62,7 +63,7 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    disk.sync_directory(paths.home.parent)
+    durable.sync_directory(paths.home.parent)
     return made
 
 
@@ -93,7 +94,7 @@ def remember(path: Path, genesis: Digest) -> None:
     """Add a genesis digest to the local trust file, atomically."""
     listed = sorted({*trusted(path), genesis})
     text = json.dumps({"v": 1, "genesis": listed}, indent=1) + "\n"
-    disk.write(path, [text.encode("ascii")], mode=0o600)
+    durable.write(path, [text.encode("ascii")], mode=0o600)
 
 
 def now() -> str:
@@ -123,5 +124,5 @@ def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
         registry = registry.fold(trust.add(registry, key, f"kernel-{purpose.value}", origin, at=at, roots=[root]))
     trustlog.create(new.store / ledger.TRUST, registry)
     ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG])
-    disk.write(new.policy / STARTER_NAME, [STARTER])
+    durable.write(new.policy / STARTER_NAME, [STARTER])
     return Made(registry.genesis, origin, root.public.id, approval.public.id)

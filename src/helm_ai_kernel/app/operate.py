@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
-from helm_ai_kernel.ledger import disk
 from helm_ai_kernel.ledger.ledger import LOCK
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
@@ -147,7 +147,7 @@ def save_catalog(paths: Paths, server: dict[str, Any]) -> None:
     """Write `catalog/<server>.json` for a person to read and edit, in ASCII; an edited file alone changes nothing."""
     path = paths.catalog / f"{server['server']}.json"
     text = json.dumps(server, indent=1) + "\n"
-    disk.write(path, [text.encode("ascii")])
+    durable.write(path, [text.encode("ascii")])
 
 
 def read_catalog(config: Config, server: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from helm_ai_kernel.credentials import keyfile
-from helm_ai_kernel.ledger import disk, trustlog
+from helm_ai_kernel.disk import durable
+from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.tcb import events, fields
@@ -156,7 +157,7 @@ def _take_over(paths: Paths, registry: Registry, purpose: Purpose) -> None:
     waiting = _waiting(paths, purpose)
     if waiting.exists() and keyfile.read_machine(waiting, purpose).public.id in registry.in_force(purpose):
         os.replace(waiting, paths.keys / purpose.value)
-        disk.sync_directory(paths.keys)
+        durable.sync_directory(paths.keys)
 
 
 def _waiting(paths: Paths, purpose: Purpose) -> Path:

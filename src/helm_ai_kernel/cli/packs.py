@@ -9,8 +9,8 @@ from typing import Any
 
 from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import paths
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
-from helm_ai_kernel.ledger import disk
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
@@ -84,7 +84,7 @@ def run_export(args: argparse.Namespace) -> int:
             return 0
         name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
         out: Path = args.out or settings.paths.packs / name
-        count = disk.write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
+        count = durable.write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
     emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
     return 0
 
@@ -110,7 +110,7 @@ def _page(args: argparse.Namespace) -> Mapping[str, str]:
     if out.exists() and any(out.samefile(path) for path in (args.pack, args.known_head) if path is not None):
         raise OSError(0, "this is what is verified: write the page elsewhere", str(out))
     page = document()
-    disk.write(out, [page])
+    durable.write(out, [page])
     return {"path": str(out), "digest": digest(page)}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from helm_ai_kernel.app import operate, trust
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.app.home import now
-from helm_ai_kernel.ledger import disk
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb import events, registry
 from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -144,7 +144,7 @@ def run_sign(args: argparse.Namespace) -> int:
         raise Declined(
             f"none of your keys must sign it: {', '.join(map(_short, draft.missing))}", f"{args.typed} --key-file FILE"
         )
-    disk.write(args.file, [signed.to_bytes()])
+    durable.write(args.file, [signed.to_bytes()])
     return _said(args, signed, args.file)
 
 
@@ -169,7 +169,7 @@ def _propose(
     if not draft.missing:
         return _apply(args, settings, draft)
     out = args.out or Path(f"trust-{body['seq']}.json")
-    disk.write(out, [draft.to_bytes()])
+    durable.write(out, [draft.to_bytes()])
     return _said(args, draft, out)
 
 

@@ -5,6 +5,7 @@ import shlex
 import stat
 from pathlib import Path
 
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
@@ -25,7 +26,7 @@ def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             os.link(partial, path)  # unlike a rename, this never replaces what is there
         finally:
             os.unlink(partial)
-        _sync_directory(path.parent)
+        durable.sync_directory(path.parent)
     except FileExistsError:
         raise unavailable(f"`{path}` exists already", "choose another file: a key is never overwritten") from None
     except OSError as error:
@@ -78,14 +79,6 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         raise unavailable(f"`{path}` belongs to another user", f"chown {os.geteuid()} {name}")
     if status.st_mode & 0o077:
         raise unavailable(f"`{path}` is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {name}")
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _cause(error: OSError) -> str:

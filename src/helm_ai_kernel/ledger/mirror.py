@@ -9,6 +9,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb import fields
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
@@ -18,7 +19,6 @@ from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import PublicKey
 from helm_ai_kernel.tcb.merkle import Frontier
 
-from . import disk
 from .signer import stored
 
 BYTES_MAX = 2 * NOTE_BYTES_MAX
@@ -74,7 +74,7 @@ class Mirror:
                 raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint="end both and keep both stores")
             data = head.to_bytes()
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            disk.write(self.path, [data], mode=0o600)
+            durable.write(self.path, [data], mode=0o600)
             self._last = data
         except OSError:  # it lags
             pass

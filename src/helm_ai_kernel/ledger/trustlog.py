@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.registry import Registry
-
-from . import disk
 
 BYTES_MAX = 16 << 20  # thousands of key events
 
@@ -34,7 +33,7 @@ def create(path: Path, registry: Registry) -> None:
         file.write(b"".join(line + b"\n" for line in registry.lines))
         file.flush()
         os.fsync(file.fileno())
-    disk.sync_directory(path.parent)
+    durable.sync_directory(path.parent)
 
 
 def append(path: Path, line: bytes) -> Registry:
@@ -43,5 +42,5 @@ def append(path: Path, line: bytes) -> Registry:
     The file is written whole beside its place: after a power cut it is the old one or the new one, which begins with the old one.
     """
     after = load(path).fold(line)
-    disk.write(path, [event + b"\n" for event in after.lines], mode=0o600)
+    durable.write(path, [event + b"\n" for event in after.lines], mode=0o600)
     return after
