@@ -36,6 +36,7 @@ def add(commands: Commands) -> None:
         "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
     )
     export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
+    export.add_argument("--of", metavar="LOG", help="instead of this log, one that ended here: `restore` says its name")
     export.set_defaults(run=run_export)
     verify = command(
         packs,
@@ -72,13 +73,14 @@ def add(commands: Commands) -> None:
 
 def _genesis(parser: argparse.ArgumentParser) -> None:
     text = "the registry's genesis digest, from outside (default: the local trust file)"
-    parser.add_argument("--genesis", type=_pinned, metavar="sha256:HEX", help=text)
+    parser.add_argument("--genesis", type=pinned, metavar="sha256:HEX", help=text)
 
 
 def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
-    operate.cover_tail(settings)
-    with Reader(settings.paths.store) as reader:
+    if args.of is None:
+        operate.cover_tail(settings)
+    with Reader(settings.paths.store) if args.of is None else Reader.of_ended(settings.paths.store, args.of) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
@@ -169,7 +171,7 @@ def _read(path: Path, bytes_max: int = pack.PACK_BYTES_MAX) -> bytes:
     return data
 
 
-def _pinned(text: str) -> Digest:
+def pinned(text: str) -> Digest:
     try:
         return files.pinned(text)
     except ValueError as error:
