@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest, leaf
@@ -111,6 +112,7 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "release": ("statement", statement(StatementKind.RELEASE, tool="demo/add", hold=name("hold"))),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
     "recovery": ("recovery", body(Kind.RECOVERY, size=3, root=name("root"), open=1)),
+    "elsewhere": ("recovery", body(Kind.RECOVERY, size=1, root=name("root"), open=0, heads=["a note", "another note"])),
 }  # fmt: skip
 BODIES = {sample: content for sample, (_, content) in SAMPLES.items()}
 
@@ -232,6 +234,8 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "activation": CHANGED | NO_LOG,
     "release": {"empty statement/body/tool"} | NO_LOG,  # and then it releases nothing: no hold is on a tool without a name
     "hold": PARENT,
+    # that a head is a signed checkpoint is asked in V8
+    "elsewhere": {"remove heads", "remove heads/0", "remove heads/1", "empty heads/0", "empty heads/1"},
 }  # fmt: skip
 
 
@@ -412,6 +416,11 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("a hold for something unknown", "hold", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("a negative tree", "recovery", {"size": -1}, MALFORMED),
         ("negative work", "recovery", {"open": -1}, MALFORMED),
+        ("no heads", "elsewhere", {"heads": []}, MALFORMED),
+        ("a head twice", "elsewhere", {"heads": ["a note", "a note"]}, MALFORMED),
+        ("three heads", "elsewhere", {"heads": ["a", "b", "c"]}, MALFORMED),
+        ("a head that is no text", "elsewhere", {"heads": [1]}, MALFORMED),
+        ("a head beyond what a note has", "elsewhere", {"heads": ["a" * (NOTE_BYTES_MAX + 1)]}, MALFORMED),
         ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "grant"}}}, MALFORMED),
     ],
 )
