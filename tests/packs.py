@@ -256,6 +256,9 @@ class Log:
     def release(self, hold: Digest, tool: str = TOOL, **how: object) -> Receipt:
         return self.state(StatementKind.RELEASE, {"tool": tool, "hold": hold}, **how)  # type: ignore[arg-type]
 
+    def erase(self, subject: str, count: int, **how: object) -> Receipt:
+        return self.state(StatementKind.ERASURE, {"subject": subject, "count": count}, **how)  # type: ignore[arg-type]
+
     def recover(self, open_count: int, *, change: Edit = unchanged) -> Receipt:
         """In the kernel session of the next start."""
         content: Body = {"size": len(self.lines), "root": digest_text(self.root()), "open": open_count}

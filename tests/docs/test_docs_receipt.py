@@ -275,7 +275,7 @@ def test_the_tables_of_the_statement_page_are_the_code() -> None:
     assert field_table("statement", "Every statement") == (set(statements._COMMON), set())
     rows = {row[0].strip("`"): words(row[1]) for row in tables(section("statement", "What each says"))[0]}
     changes = {"policy", "catalog"}
-    assert rows == {"activation": changes, "pin": changes, "release": {"tool", "hold"}}
+    assert rows == {"activation": changes, "pin": changes, "release": {"tool", "hold"}, "erasure": {"subject", "count"}}
     assert set(rows) == {kind.value for kind in StatementKind}
 
 
