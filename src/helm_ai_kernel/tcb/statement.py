@@ -1,4 +1,4 @@
-"""A person's signed statement: pins, activations, releases, erasures. Only what an `approval` or `root` key signed changes a thing.
+"""What a person signs: pins, activations, releases, erasures. Only what an `approval` or `root` key signed changes things.
 
 Each names the log it is for, carries a nonce that the log takes once, and says what it changes *from*: a statement
 that was signed for another state of the kernel does nothing (`docs/spec/statement.md`).
