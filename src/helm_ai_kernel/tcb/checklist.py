@@ -102,10 +102,7 @@ class _Checklist:
             self.found.leave_open(Axis.SIGNERS, Axis.INTEGRITY)  # no signature can be checked
         heads = Heads(self.entries, question.known_heads, self.manifest.log, question.witnesses, self.found)
         vetter = Vetter(self.manifest.log, self.registry, heads.seen(part=self.is_part))
-        for place, vetted in enumerate(vet(vetter, self.entries.lines(pack.RECEIPTS))):
-            self.trusted.append(self.trusted[-1])
-            self._receipt(place, vetted)
-            progress(place + 1, len(self.leaves))
+        self._step(2, pack.RECEIPTS, self._receipts, vet(vetter, self.entries.lines(pack.RECEIPTS)), progress)
         heads.judge(self.registry, self._relied)
         self._tree(heads)
         self._whole(question.require_resolved)
@@ -125,6 +122,16 @@ class _Checklist:
             check(*args)
         except EvidenceError as error:
             self.found.error(step, error, where)
+
+    def _receipts(self, vetted: Iterator[Vetted], progress: Progress) -> None:
+        """The second pass: it must find what the first one hashed, or somebody changes the file while it is read."""
+        for place, one in enumerate(vetted):
+            if place >= len(self.leaves) or (one.receipt and hashes.raw(one.receipt.leaf) != self.leaves[place]):
+                self.readable = False
+                raise fields.wrong("it is not what it was a moment ago")
+            self.trusted.append(self.trusted[-1])
+            self._receipt(place, one)
+            progress(place + 1, len(self.leaves))
 
     def _receipt(self, place: int, vetted: Vetted) -> None:
         where, receipt = self._where(place), vetted.receipt
@@ -222,7 +229,9 @@ class _Checklist:
             try:
                 root = self.inclusion.root(checkpoint.size, self.leaves)
                 if root != checkpoint.root:
-                    raise EvidenceError(Finding.INCLUSION_FAIL, f"the proof leads to {text(root)}, not to the root that is signed")
+                    raise EvidenceError(
+                        Finding.INCLUSION_FAIL, f"the proof leads to {text(root)}, not to the root that is signed"
+                    )
             except EvidenceError as error:
                 self.found.error(8, error)
 

@@ -67,6 +67,7 @@ class Flows:
         self._holds: dict[str, set[Digest]] = {}  # tool -> holds that were not released
         self._drifted: dict[str, tuple[Json, Json]] = {}  # tools to hold next -> the outcome that is the cause, its reason
         self._nonces: set[str] = set()
+        self._erased: set[Json] = set()  # subjects whose key was destroyed
 
     def append(self, receipt: Receipt) -> None:
         """Raises `EvidenceError`: FLOW_INVALID, ORPHAN_OUTCOME, DOUBLE_OUTCOME, APPROVAL_INVALID, APPROVAL_REUSED."""
@@ -108,6 +109,8 @@ class Flows:
         if isinstance(facts, dict) and "hold" in facts and facts["hold"] not in self._holds.get(tool, ()):
             raise _flow("reads a hold that is not in force on its tool")
         self._claim(receipt, first)
+        if body.get("subject") in self._erased:
+            raise _flow("is about a subject that was erased before")
         if receipt.verdict is Verdict.DENY:
             return
         if self._holds.get(tool) or tool in self._drifted:  # a repeat, too: holds are asked before keys
@@ -199,6 +202,11 @@ class Flows:
             self._holds.get(str(statement.tool), set()).discard(Digest(str(statement.hold)))
             if not known and not reused:
                 raise _approval("releases what is not a hold in force on that tool")
+        elif statement.kind is StatementKind.ERASURE:
+            again = statement.subject in self._erased
+            self._erased.add(statement.subject)
+            if again and not reused:
+                raise _approval("erases a subject that was erased before")
         elif statement.policy is not None and statement.catalog is not None:
             self._changed(statement, statement.policy, statement.catalog, reused)
         if reused:

@@ -1,4 +1,4 @@
-"""The signed heads that a pack carries and those that the verifier brings: who signed them, who saw them, and when (V8, V14, V16).
+"""The signed heads that a pack carries and that the verifier brings: who signed them, who saw them, and when (V8, V14, V16).
 
 A head is compared with the tree elsewhere (`checklist.py`); here is everything that can be said of it by itself.
 """
@@ -6,7 +6,6 @@ A head is compared with the tree elsewhere (`checklist.py`); here is everything 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import fields
 from . import pack as packs
 from .checkpoint import NOTE_BYTES_MAX, Checkpoint
 from .codes import Finding
@@ -34,9 +33,7 @@ class Head:
 class Heads:
     """`checkpoint` is the pack's own, `cosigned` those that witnesses saw before it, `known` those from outside the pack."""
 
-    def __init__(
-        self, entries: Entries, known: Sequence[bytes], log: str, policy: WitnessPolicy | None, found: Findings
-    ) -> None:
+    def __init__(self, entries: Entries, known: Sequence[bytes], log: str, policy: WitnessPolicy | None, found: Findings) -> None:
         self._log = log
         self._policy = policy
         self._found = found
@@ -54,7 +51,7 @@ class Heads:
         return [(1 << 60 if part else head.note.size, head.since) for head in heads if head.note and head.since]
 
     def judge(self, registry: Registry | None, relied: Callable[[int], int]) -> None:
-        """V6, V8, V14: that the log signed each. `relied` is the largest registry size that a receipt below a log size relies on."""
+        """V6, V8, V14: that the log signed each. `relied` is the largest registry size that the log relies on at a size of it."""
         for head in (self.checkpoint, *self.cosigned, *self.known):
             if head.note is None:
                 continue
@@ -122,5 +119,3 @@ def check_left(notes: Sequence[str], log: str, registry: Registry) -> None:
         if note.origin == log or not note.origin.startswith(registry.deployment + "/"):
             raise EvidenceError(Finding.DOMAIN_MISMATCH, f"names a head of log `{note.origin}`, which is not another one of here")
         note.signer(registry.log_keys(note.origin))
-
-

@@ -239,7 +239,7 @@ class File(NamedTuple):
 def write(
     files: Mapping[str, File], attachments: Iterable[tuple[bytes, int, Iterable[bytes]]], head: Checkpoint, withheld: int
 ) -> Iterator[bytes]:
-    """A pack in parts. `attachments` are raw name, size and content, sorted by name; `files` every other entry but the manifest."""
+    """A pack in pieces. `attachments` are raw name, size and content, in order; `files` every other entry but the manifest."""
     listed = {name: file.digest for name, file in files.items()}
     manifest = Manifest(head.origin, head.size, text(head.root), listed, withheld).to_bytes()
     named = {name: (name, file.size, file.content) for name, file in files.items()}

@@ -15,7 +15,7 @@ from .decision import Status
 from .digest import Digest, text
 from .errors import EvidenceError
 from .flows import Intent
-from .ijson import parse_evidence
+from .ijson import Json, parse_evidence
 from .jcs import canonical
 from .merkle import walk
 from .receipt import Kind, Receipt
@@ -54,8 +54,8 @@ class Inclusion:
         return cls(tuple(ranges), tuple(hashes.raw(fields.digest({"hashes": name}, "hashes")) for name in named))
 
     def to_bytes(self) -> bytes:
-        listed = [[first, count] for first, count in self.ranges]
-        return canonical({"v": 1, "kind": "inclusion", "ranges": [*listed], "hashes": [text(raw) for raw in self.hashes]})
+        ranges: list[Json] = [[first, count] for first, count in self.ranges]
+        return canonical({"v": 1, "kind": "inclusion", "ranges": ranges, "hashes": [text(raw) for raw in self.hashes]})
 
     def check(self, count: int, size: int) -> None:
         """That it can be about so many lines of a log of that size; raises `EvidenceError(PACK_MALFORMED)`."""
