@@ -56,9 +56,9 @@ def changed(folder: Path, origin: str) -> None:
         assert reader.origin == origin and reader.size == 0
     assert {path.name: path.read_bytes() for path in (folder / "keys").iterdir()} == {"execution": b"new", "log": b"new"}
     kept = succession.ended(home, origin)
-    assert (kept / succession.WITNESSED / "3.txt").read_bytes() == b"a note"
+    assert (kept / "3.txt").read_bytes() == b"a note"
     names = {path.name for path in home.iterdir() if not path.name.endswith(("-shm", "-wal"))}
-    assert names == {DATABASE, TRUST, succession.BEFORE}
+    assert names == {DATABASE, TRUST, succession.BEFORE, succession.WITNESSED}
 
 
 def finish(folder: Path) -> None:

@@ -41,6 +41,19 @@ def test_every_prefix_of_a_story_holds_and_has_its_open_intents(size: int) -> No
     assert found == [] and flows.open.keys() == intents - settled
 
 
+def test_what_was_erased_stays_so_and_each_later_decision_about_it_is_a_fault() -> None:
+    log, subject = short(), "5b" * 16
+    agent = log.start()
+    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf)
+    log.erase(subject, 2)
+    assert told(log)[1] == []
+    log.erase(subject, 0)
+    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf)
+    log.settle(agent, log.allow(agent, more={"subject": "6b" * 16}).leaf)
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == [Finding.APPROVAL_INVALID, Finding.FLOW_INVALID]
+
+
 def test_a_late_answer_resolves_what_was_unknown() -> None:
     log = short()
     agent = log.start()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import digest
@@ -70,7 +70,7 @@ def test_an_honest_kernel_may_die_anywhere(steps: list[str]) -> None:
             agents, open_calls = [restart(log)], []
     restart(log)
     assert told(log.receipts) == []
-    assert verify(log.pack(), genesis=log.genesis, known_head=None).exit is Exit.VALID
+    assert verify(log.pack(), Question(genesis=log.genesis)).exit is Exit.VALID
 
 
 @cache

@@ -85,8 +85,8 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "intent": (
         "decision",
         called(
-            Verdict.ALLOW, Reason.OK, rules=["allow-all", "reads"], key=name("key"), reserved={"daily": 1, "total": 1},
-            deadline_ms=1_767_323_075_678, facts=facts(budget={"daily": 5, "total": 9}),
+            Verdict.ALLOW, Reason.OK, rules=["allow-all", "reads"], key=name("key"), subject="5b" * 16,
+            reserved={"daily": 1, "total": 1}, deadline_ms=1_767_323_075_678, facts=facts(budget={"daily": 5, "total": 9}),
         ),
     ),
     "repeat": (
@@ -110,6 +110,7 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "pin": ("statement", statement(StatementKind.PIN, policy=CHANGE, catalog=CHANGE)),
     "activation": ("statement", statement(StatementKind.ACTIVATION, policy=CHANGE, catalog=CHANGE)),
     "release": ("statement", statement(StatementKind.RELEASE, tool="demo/add", hold=name("hold"))),
+    "erasure": ("statement", statement(StatementKind.ERASURE, subject="5b" * 16, count=3)),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
     "recovery": ("recovery", body(Kind.RECOVERY, size=3, root=name("root"), open=1)),
     "elsewhere": ("recovery", body(Kind.RECOVERY, size=1, root=name("root"), open=0, heads=["a note", "another note"])),
@@ -218,7 +219,7 @@ CHANGED = {f"null statement/body/{name}/from" for name in ("policy", "catalog")}
 ANOTHER_RECEIPT: dict[str, set[str]] = {
     "start": {"null client", "null catalog"} | NO_POLICY,
     "raw": {"remove sub"} | NO_POLICY,
-    "intent": NAMED | NO_POLICY | NO_TOOL | {"remove key"}
+    "intent": NAMED | NO_POLICY | NO_TOOL | {"remove key", "remove subject"}
     | {"remove reserved", "remove reserved/daily", "remove reserved/total", "add reserved/extra"}
     | {"remove facts/budget", "remove facts/budget/daily", "remove facts/budget/total", "add facts/budget/extra"},
     "repeat": NO_POLICY | NO_TOOL | {"remove key", "remove facts/claim"},
@@ -233,6 +234,7 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "pin": CHANGED | NO_LOG,
     "activation": CHANGED | NO_LOG,
     "release": {"empty statement/body/tool"} | NO_LOG,  # and then it releases nothing: no hold is on a tool without a name
+    "erasure": NO_LOG,
     "hold": PARENT,
     # that a head is a signed checkpoint is asked in V8
     "elsewhere": {"remove heads", "remove heads/0", "remove heads/1", "empty heads/0", "empty heads/1"},

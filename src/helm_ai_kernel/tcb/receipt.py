@@ -51,7 +51,7 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "decision": (
         frozenset({"tool", "args_hash", "verdict", "reason", "facts", "policy", "effect_by"}),
-        frozenset({"pin", "effect", "rules", "sub", "key", "reserved", "deadline_ms", "repeats"}),
+        frozenset({"pin", "effect", "rules", "sub", "subject", "key", "reserved", "deadline_ms", "repeats"}),
     ),
     "outcome": (
         frozenset({"decision", "status", "ms"}),
@@ -238,6 +238,8 @@ def _decision(body: Mapping[str, Json]) -> None:
     for name in ("pin", "key", "repeats"):
         if name in body:
             fields.digest(body, name)
+    if "subject" in body:
+        fields.hex32(body, "subject")
     if "effect" in body:
         fields.one_of(body, "effect", Effect)
     if "rules" in body and not _names(body, "rules"):
