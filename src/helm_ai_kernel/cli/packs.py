@@ -41,6 +41,7 @@ def add(commands: Commands) -> None:
         "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
     )
     export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
+    export.add_argument("--of", metavar="LOG", help="instead of this log, one that ended here: `restore` says its name")
     export.set_defaults(run=run_export)
     verify = command(
         packs,
@@ -75,8 +76,9 @@ def add(commands: Commands) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
-    operate.cover_tail(settings)
-    with Reader(settings.paths.store) as reader:
+    if args.of is None:
+        operate.cover_tail(settings)
+    with Reader(settings.paths.store) if args.of is None else Reader.of_ended(settings.paths.store, args.of) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
