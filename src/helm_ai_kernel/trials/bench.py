@@ -24,6 +24,7 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import SQLITE, in_memory
@@ -221,7 +222,7 @@ async def _callers(runtime: Runtime, rounds: int, before: int) -> tuple[list[flo
 def _evidence(config: Config) -> Iterator[Line]:
     with Reader(config.paths.store) as reader:
         sizes = [float(len(receipt.line) + 1) for receipt in reader.receipts()]
-        pack = reader.export()
+        pack = b"".join(whole(reader))
     genesis = trustlog.load(config.paths.store / TRUST).genesis
     samples = []
     for _ in range(5):
