@@ -11,6 +11,7 @@ import pytest
 from cli.terminal import Said, Terminal
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.graph import causes
 from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 
@@ -72,11 +73,7 @@ def test_one_receipt_brings_its_causes_and_the_outcomes_of_its_intents(terminal:
         here = {*places("part.tar")}
         assert receipt.index in here
         for place in here:
-            causes = {
-                *log[place].parents,
-                *(Digest(str(log[place].body[n])) for n in ("decision", "repeats") if n in log[place].body),
-            }
-            assert {at[cause] for cause in causes} <= here
+            assert {at[cause] for cause in causes(log[place])} <= here
             if log[place].is_intent:
                 assert any(log[other].body.get("decision") == log[place].leaf for other in here)
         valid(terminal, "part.tar")
