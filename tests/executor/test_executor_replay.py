@@ -73,7 +73,7 @@ def story() -> MemoryLog:
 
 
 def files(log: MemoryLog) -> Files:
-    return pack.read(log.pack())
+    return dict(pack.read(log.pack()))
 
 
 def changed(log: MemoryLog, receipt: Receipt, edit: Callable[[dict[str, Any]], object]) -> Files:

@@ -89,7 +89,7 @@ def test_the_verifier_follows_every_vector_to_every_kill_and_over_the_next_start
 
 def follow(log: MemoryLog, *, open_intents: int) -> None:
     """By the fold of the flows, by that of the processes, by the model of the chain, and by the checklist over the pack."""
-    processes = Processes()
+    processes = Processes({receipt.leaf: receipt.index for receipt in log.receipts})
     for receipt in log.receipts:
         processes.append(receipt)
     assert len(folded(log.receipts).open) == open_intents
@@ -99,7 +99,7 @@ def follow(log: MemoryLog, *, open_intents: int) -> None:
 
 
 def folded(receipts: Sequence[Receipt]) -> Flows:
-    flows = Flows({})
+    flows = Flows({}, {receipt.leaf: receipt.index for receipt in receipts})
     for receipt in receipts:
         flows.append(receipt)
     return flows

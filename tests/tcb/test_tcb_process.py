@@ -21,7 +21,7 @@ from packs import Log, short, story
 
 def told(receipts: list[Receipt]) -> list[int]:
     """The places of the faults."""
-    processes, found = Processes(), []
+    processes, found = Processes({receipt.leaf: receipt.index for receipt in receipts}), []
     for receipt in receipts:
         try:
             processes.append(receipt)
@@ -134,11 +134,10 @@ def test_a_start_costs_no_more_however_much_is_open() -> None:
     intent = log.allow(agent)
     log.start_kernel()
     *before, start = log.receipts
-    processes = Processes()
-    for receipt in before:
+    more = [replace(intent, leaf=digest(b"%d" % number), index=start.index + number) for number in range(5000)]
+    processes = Processes({receipt.leaf: receipt.index for receipt in (*before, *more)})
+    for receipt in (*before, *more):
         processes.append(receipt)
-    for number in range(5000):
-        processes.append(replace(intent, leaf=digest(b"%d" % number)))
     tracemalloc.start()
     try:
         processes.append(start)

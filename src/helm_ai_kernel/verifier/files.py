@@ -1,10 +1,12 @@
 """What the verifier reads: a pack, never whole, and what its user brings beside it, bounded before it is read."""
 
 import os
+import stat
 from pathlib import Path
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.pack import PACK_BYTES_MAX
 
 WINDOW_BYTES = 1 << 18  # entries are small and stand one after the other
 
@@ -16,15 +18,17 @@ class PackFile:
         """Raises `OutsideError` where it cannot be read."""
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not to hang at a pipe
         except OSError as error:
             raise unreadable(path, error) from error
         self._start, self._window = 0, b""
-        try:
-            self._size = os.lseek(self._fd, 0, os.SEEK_END)  # a pipe has none
-        except OSError as error:
+        status = os.fstat(self._fd)
+        self._size = status.st_size
+        if not stat.S_ISREG(status.st_mode) or self._size > PACK_BYTES_MAX:
             os.close(self._fd)
-            raise unreadable(path, error) from error
+            what = "is not a file" if self._size <= PACK_BYTES_MAX else f"is larger than {PACK_BYTES_MAX} bytes"
+            detail = f"`{path}` {what}"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="name the file that was exported")
 
     def __enter__(self) -> "PackFile":
         return self
