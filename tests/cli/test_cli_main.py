@@ -34,7 +34,8 @@ def test_there_are_the_commands_that_are_documented() -> None:
     assert set(COMMANDS) == {
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
-        "pack redact", "backup", "restore", "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
+        "pack redact", "pack verify", "pack show", "backup", "restore", "trust show",
+        "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
         "trust sign", "trust apply",
     }  # fmt: skip
 
