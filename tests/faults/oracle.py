@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faults import driver
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
@@ -76,7 +77,7 @@ async def again(folder: Path, keys: Sequence[str]) -> None:
 def extends(folder: Path, head: bytes) -> None:
     """An outsider who kept that head accepts the log."""
     with Reader(driver.store(folder)) as reader:
-        data = reader.export()
+        data = b"".join(whole(reader))
     report = verify(data, Question(genesis=genesis(folder), known_heads=[head]))
     fresh = Standing.OK if Checkpoint.from_bytes(head).size else Standing.UNKNOWN  # every log extends the empty one
     assert (report.exit, report.axes[Axis.FRESHNESS]) == (Exit.VALID, fresh), report.to_text()

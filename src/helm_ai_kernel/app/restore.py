@@ -25,6 +25,7 @@ from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.tcb import registry as registries
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.container import Source
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -145,9 +146,10 @@ async def _begin(folder: Path, ink: Ink, log_key: SecretKey, mirror: Path, heads
 class Restoring:
     """A backup in a home that is not in its place yet. Leaving the block without `keep` leaves nothing."""
 
-    def __init__(self, file: Path, paths: Paths) -> None:
+    def __init__(self, source: Source, file: Path, paths: Paths) -> None:
         """Raises `OutsideError` where something is in that place."""
         home.check_free(paths)
+        self._source = source
         self._file = file
         self._target = paths
         partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
@@ -159,7 +161,7 @@ class Restoring:
             new = self.paths
             for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
                 folder.mkdir(parents=True, mode=0o700)
-            backup.unpack(self._file, self.paths.home)
+            backup.unpack(self._source, self._file, self.paths.home)
         except BaseException:
             self.__exit__()
             raise

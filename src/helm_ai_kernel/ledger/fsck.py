@@ -6,7 +6,8 @@ All that is wrong is told, not only the first: a part that cannot be read at all
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryFile, gettempdir
+from typing import BinaryIO, NamedTuple
 
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.codes import Reason
@@ -15,6 +16,7 @@ from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 
 from . import store, trustlog
 from .derived import differences
+from .export import whole
 from .ledger import DATABASE, LOCK, TRUST
 from .reader import Reader
 from .signer import stored
@@ -93,11 +95,29 @@ def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
 
 def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
-    genesis = trustlog.load(folder / TRUST).genesis
-    report = checklist.verify(Reader(folder, conn).export(), checklist.Question(genesis=genesis))
+    reader = Reader(folder, conn)
+    try:
+        with TemporaryFile(prefix="helm-fsck-") as file:  # without a name; nothing is written in the store, or beside it
+            file.writelines(whole(reader))
+            report = checklist.verify(_Written(file), checklist.Question(genesis=reader.trust().genesis))
+    except OSError as e:
+        detail = f"the pack of the log cannot be written in `{gettempdir()}`: {(e.strerror or '').lower()}"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="TMPDIR=DIR helm-ai-kernel fsck") from None
     for finding in report.findings:
         if finding.code not in ("OPEN_INTENT", "KEY_COMPROMISED_UNANCHORED"):  # a theft damages no file
             yield finding.where, f"{finding.code}: {finding.detail}"
+
+
+class _Written:
+    """A pack in a file that is ours."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.size = file.tell()
+        self._file = file
+
+    def read(self, at: int, count: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(count)
 
 
 def _count(conn: sqlite3.Connection) -> int:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.bundle import PolicyManifest
-from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
@@ -23,7 +22,7 @@ class Reader:
 
     def __init__(self, folder: Path, conn: sqlite3.Connection | None = None, *, trust: Path | None = None) -> None:
         """`conn`: one that is there already, in the transaction to read in. `trust`: a registry elsewhere than in `folder`."""
-        self._folder = folder
+        self.witnessed = folder / succession.WITNESSED if trust is None else folder  # beside a log that ended it has no folder
         self._trust = trust or folder / TRUST
         self._conn = store.connect(folder / DATABASE, read_only=True) if conn is None else conn
         with store.outside():
@@ -108,19 +107,46 @@ class Reader:
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
         return {"manifest.json": manifest, **{name: self.document(named) for name, named in files.items()}}
 
-    def export(self, *, attachments: bool = True) -> bytes:
-        """The evidence pack of the log up to the stored checkpoint, with or without contents (`docs/spec/pack.md`)."""
-        size = Checkpoint.from_bytes(self.checkpoint).size
-        lines = [_blob(row[0]) for row in self._rows("SELECT line FROM receipts WHERE idx < ? ORDER BY idx", (size,))]
-        named = pack.Mentions()
-        for line in lines:
-            named.add(Receipt.from_bytes(line))
-        rows = self._rows("SELECT content FROM attachments WHERE idx < ?", (size,))
-        kept = {hashes.digest(_blob(row[0])): _blob(row[0]) for row in rows} if attachments else {}
-        policies = {digest: self.policy_files(digest) for digest in named.policies}
-        catalogs = {digest: self.document(digest) for digest in named.catalogs}
-        trust = trustlog.load(self._trust).lines
-        return pack.build(lines, self.checkpoint, trust, policies, catalogs, kept)
+    def lines(self, start: int, end: int) -> Iterator[bytes]:
+        """Receipts as they were signed, from `start` up to, and not with, `end`."""
+        for row in self._rows("SELECT line FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):
+            yield _blob(row[0])
+
+    def leaves(self, size: int) -> Iterator[bytes]:
+        """The stored leaf hashes of the first so many receipts."""
+        for row in self._rows("SELECT leaf FROM receipts WHERE idx < ? ORDER BY idx", (size,)):
+            yield _blob(row[0])
+
+    def at(self, index: int) -> Receipt:
+        row = self._row("SELECT line FROM receipts WHERE idx = ?", (index,))
+        if row is None:
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"receipt {index} is missing", hint="helm-ai-kernel fsck")
+        return Receipt.from_bytes(_blob(row[0]), index)
+
+    def of_session(self, session: str) -> list[int]:
+        """The places of its receipts."""
+        rows = self._rows("SELECT idx FROM receipts WHERE session = ? ORDER BY seq", (bytes.fromhex(session),))
+        return [int(row[0]) for row in rows]
+
+    def outcomes(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """Place and line of each outcome among the first so many receipts."""
+        for index, line in self._rows("SELECT idx, line FROM receipts WHERE kind = 'outcome' AND idx < ? ORDER BY idx", (size,)):
+            yield index, _blob(line)
+
+    def attachments(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        """Index, slot, and salt with content, of what is kept beside these receipts."""
+        sql = "SELECT idx, slot, content FROM attachments WHERE idx >= ? AND idx < ? ORDER BY idx, slot"
+        for index, slot, content in self._rows(sql, (start, end)):
+            yield index, slot, _blob(content)
+
+    def claimed(self, decision: Digest) -> int | None:
+        """The place of the call that claimed an idempotency key."""
+        row = self._row("SELECT idx FROM claims WHERE leaf = ?", (hashes.raw(decision),))
+        return None if row is None else int(row[0])
+
+    def trust(self) -> Registry:
+        """The registry beside the store, or a longer one."""
+        return trustlog.load(self._trust)
 
     def jsonl(self) -> Iterator[bytes]:
         """Every receipt as it was signed, one line each."""

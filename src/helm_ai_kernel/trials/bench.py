@@ -24,7 +24,9 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.ledger import TRUST
+from helm_ai_kernel.ledger.parts import subtree
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import SQLITE, in_memory
 from helm_ai_kernel.ledger.transaction import Ink, Session, State, Transaction
@@ -34,10 +36,12 @@ from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
 from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash, walk
+from helm_ai_kernel.tcb.part import Inclusion
 
 from .places import Places
 
@@ -78,8 +82,10 @@ def run(*, full: bool, only: str) -> Iterator[Line]:
         ("verdict_memory", verdict_memory),
         ("durable_1", durable_1),
         ("durable_64", lambda: durable_64(rounds=30, before=0)),
+        ("inclusion_proof", lambda: inclusion(100_000)),
     ]
     if full:
+        makers.append(("inclusion_proof_1m", lambda: inclusion(MILLION)))
         makers.append(("durable_64_at_1m", lambda: durable_64(rounds=30, before=MILLION)))
     for name, maker in makers:
         if any(name.startswith(part) for part in only.split(",")):
@@ -218,10 +224,47 @@ async def _callers(runtime: Runtime, rounds: int, before: int) -> tuple[list[flo
     return rates, latencies[-rounds * 8 * CALLERS :]
 
 
+def inclusion(size: int) -> Iterator[Line]:
+    """The proof that one receipt stands in a log of so many, from the store's leaf hashes."""
+    suffix, leaves = "_1m" if size == MILLION else "", Digests()
+    for number in range(size):
+        leaves.append(leaf_hash(number.to_bytes(8, "big")))
+    place, made = size // 3, list[bytes]()
+    signed = subtree(leaves.__getitem__, 0, size)
+
+    def make() -> bytes:
+        made.clear()
+
+        def other(start: int, end: int) -> bytes:
+            made.append(subtree(leaves.__getitem__, start, end))
+            return made[-1]
+
+        return walk(size, [(place, 1)], lambda: leaves[place], other)
+
+    if make() != signed:
+        raise RuntimeError("the benchmark's own proof leads elsewhere")
+    note = f"one receipt in a log of {size}"
+    yield _line(f"inclusion_proof{suffix}_make", "us", _timed(make, 5), f"{note}: every other leaf is hashed once")
+    proof = Inclusion(((place, 1),), tuple(made)).to_bytes()
+
+    def check() -> None:
+        if Inclusion.from_bytes(proof).root(size, [leaves[place]]) != signed:
+            raise RuntimeError("the benchmark's own proof does not verify")
+
+    yield _line(f"inclusion_proof{suffix}_verify", "us", _timed(check, 2000), f"{note}: parse, and {len(made)} hashes")
+
+
 def _evidence(config: Config) -> Iterator[Line]:
     with Reader(config.paths.store) as reader:
         sizes = [float(len(receipt.line) + 1) for receipt in reader.receipts()]
-        pack = reader.export()
+        rates = []
+        for _ in range(5):
+            began = time.perf_counter()
+            written = sum(map(len, whole(reader)))
+            rates.append(written / 1e6 / (time.perf_counter() - began))
+        pack = b"".join(whole(reader))
+    text = f"a pack of {written / 1e6:.1f} MB made from the store, not written; p99 is the slow end"
+    yield Line("export", "MB/s", round(_at(rates, 0.5), 2), round(_at(rates, 0.01), 2), len(rates), text)
     genesis = trustlog.load(config.paths.store / TRUST).genesis
     samples = []
     for _ in range(5):
