@@ -54,9 +54,14 @@ class VerifierKey:
             raise _malformed("the verifier key is not the one form of what it says, or its hash is another's")
         return found
 
+    @property
+    def hash(self) -> bytes:
+        """How a signature line names it."""
+        return key_hash(self.name, self.key)
+
     def __str__(self) -> str:
         data = base64.b64encode(TYPES[self.key.purpose] + self.key.raw).decode()
-        return f"{self.name}+{key_hash(self.name, self.key).hex()}+{data}"
+        return f"{self.name}+{self.hash.hex()}+{data}"
 
 
 def cosign(checkpoint: Checkpoint, name: str, signer: Signer, timestamp: int) -> bytes:
@@ -66,14 +71,13 @@ def cosign(checkpoint: Checkpoint, name: str, signer: Signer, timestamp: int) ->
     sig = signer.sign(_message(checkpoint, timestamp))
     if len(sig) != SIG_BYTES:
         raise ValueError("an Ed25519 signature has 64 bytes")
-    stamped = key_hash(name, signer.public) + timestamp.to_bytes(_TIME_BYTES, "big") + sig
+    stamped = VerifierKey(name, signer.public).hash + timestamp.to_bytes(_TIME_BYTES, "big") + sig
     return signature_line(name, stamped).encode()
 
 
 def cosigned_at(checkpoint: Checkpoint, witness: VerifierKey) -> int | None:
     """When that witness cosigned this, in seconds; None where it did not. A line that lies is `EvidenceError(CHECKPOINT_SIG)`."""
-    prefix = key_hash(witness.name, witness.key)
-    mine = [sig for name, sig in checkpoint.sigs if name == witness.name and sig[:KEY_HASH_BYTES] == prefix]
+    mine = checkpoint.lines_of(witness.name, witness.hash)
     if not mine:
         return None
     stamp, sig = mine[0][KEY_HASH_BYTES:][:_TIME_BYTES], mine[0][KEY_HASH_BYTES + _TIME_BYTES :]
@@ -127,11 +131,13 @@ class WitnessPolicy:
 
     def since(self, seen: Mapping[str, int]) -> str | None:
         """The earliest time (RFC 3339) by which a quorum had cosigned; None where none has."""
-        return _rfc3339(self._reached(seen, latest=False))
+        reached = self._reached(seen, latest=False)
+        return None if reached is None else rfc3339(reached)
 
     def until(self, seen: Mapping[str, int]) -> str | None:
         """The latest time at or after which a quorum cosigned; None where none has."""
-        return _rfc3339(self._reached(seen, latest=True))
+        reached = self._reached(seen, latest=True)
+        return None if reached is None else rfc3339(reached)
 
     def _reached(self, seen: Mapping[str, int], *, latest: bool) -> int | None:
         """A group has the time of the member that completes its threshold, counted from the first or from the last."""
@@ -141,6 +147,11 @@ class WitnessPolicy:
             if len(reached) >= threshold:
                 times[label] = reached[threshold - 1]
         return times.get(self.quorum)
+
+
+def rfc3339(seconds: int) -> str:
+    """The time of a cosignature as records have it."""
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds") + "Z"
 
 
 def log_keys(data: bytes) -> tuple[VerifierKey, ...]:
@@ -239,12 +250,6 @@ class _Reader:
 def _message(checkpoint: Checkpoint, timestamp: int) -> bytes:
     """What is signed: neither a checkpoint nor a record begins like this."""
     return b"cosignature/v1\ntime %d\n" % timestamp + checkpoint.text
-
-
-def _rfc3339(seconds: int | None) -> str | None:
-    if seconds is None:
-        return None
-    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds") + "Z"
 
 
 def _shown(word: str) -> str:
