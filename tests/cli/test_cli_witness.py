@@ -12,9 +12,12 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
 from helm_ai_kernel.ledger.witnessed import Witnessed
+from helm_ai_kernel.net.witness import Cosigned, submit
+from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.cosign import VerifierKey
 from helm_ai_kernel.tcb.keys import Purpose
+from helm_ai_kernel.wire.submission import Submission
 
 NAME = "witness.example/w1"
 
@@ -111,6 +114,20 @@ def test_without_a_quorum_the_answer_is_no_and_says_who_was_missing(terminal: Te
         said = terminal("checkpoint", "--witness", "--format", "json")
     assert said.code == 1 and said.json["since"] is None and Witnessed(terminal.place.paths.store).newest() is None
     assert "`witness.example/w2`: the policy has no URL for it" in said.err and "1 of 2 witnesses cosigned" in said.err
+
+
+def test_a_witness_that_has_seen_another_history_is_told_with_both_heads(terminal: Terminal) -> None:
+    with ExitStack() as stack:
+        vkey = made(terminal)
+        url = running(stack, terminal)
+        configured(terminal, f"witness one {vkey} {url}", "quorum one")
+        key = keyfile.read_machine(terminal.place.paths.keys / "log", Purpose.LOG)
+        origin = terminal.done("checkpoint", "--format", "json").json["log"]
+        elsewhere = checkpoint.sign(origin, 7, b"\x05" * 32, key)  # by a copy of the kernel, with its key
+        assert isinstance(submit(url, Submission(0, (), elsewhere)), Cosigned)
+        said = terminal("checkpoint", "--witness")
+    assert said.code == 2 and "(ERR_STORE_ROLLBACK)" in said.error and "SPLIT_VIEW" in said.error
+    assert "here: size 0, root e3b0c442" in said.error and "cosigned: size 7, which is more than was ever" in said.error
 
 
 def test_without_a_policy_it_says_where_to_name_one(terminal: Terminal) -> None:
