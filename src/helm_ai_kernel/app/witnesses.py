@@ -6,6 +6,7 @@ which of the two is the right one is for people to say.
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from helm_ai_kernel.wire.submission import Submission
 
 from .config import Config, Paths
 
+PART = 500  # leaf hashes that are folded at a stretch: 1 ms of work, for which the event loop may have to wait
+REST_S = 0.0005  # between two parts: a first proof over a million receipts takes three seconds and disturbs no call
 TRIES_MAX = 4  # with one witness in one round: to learn its size, and again where somebody else asked it meanwhile
 
 
@@ -104,11 +107,8 @@ class Witnesses:
         """Reads the leaf hashes that were never read for a proof before; holds those behind `old`."""
         if old in (0, size):
             return ()
-        grown = self._frontier if self._frontier.size <= old else Frontier()
         with Reader(self._store) as reader:
-            for leaf in reader.leaves(grown.size, old):
-                grown = grown.append(leaf)
-            self._frontier = grown
+            self._frontier = grown = _grown(reader, self._frontier if self._frontier.size <= old else Frontier(), old)
             return consistency(grown, list(reader.leaves(old, size)))
 
     def _ahead(self, witness: Witness, head: Checkpoint, said: Conflict) -> OutsideError:
@@ -123,9 +123,7 @@ class Witnesses:
 
     def _other_history(self, witness: Witness, head: Checkpoint, size: int) -> OutsideError:
         with Reader(self._store) as reader:
-            here = Frontier()
-            for leaf in reader.leaves(0, size):
-                here = here.append(leaf)
+            here = _grown(reader, Frontier(), size)
         return _split(witness, head, f"size {size} with another root than the {here.root().hex()} that it has here")
 
 
@@ -152,6 +150,15 @@ def log_vkey(config: Config) -> VerifierKey:
         head = Checkpoint.from_bytes(reader.checkpoint)
     registry = trustlog.load(config.paths.store / TRUST)
     return VerifierKey(head.origin, head.signer(registry.log_keys(head.origin)))
+
+
+def _grown(reader: Reader, frontier: Frontier, size: int) -> Frontier:
+    """The tree of that size, by what is stored behind `frontier`."""
+    for count, leaf in enumerate(reader.leaves(frontier.size, size), 1):
+        frontier = frontier.append(leaf)
+        if not count % PART:
+            time.sleep(REST_S)
+    return frontier
 
 
 def _verified(witness: Witness, head: Checkpoint, lines: bytes) -> bytes:

@@ -14,7 +14,7 @@ from .output import PROGRAM, Commands, Declined, command, complain, config, emit
 
 def add(commands: Commands) -> None:
     text = "the newest signed head of the log: keep it elsewhere, and no history can be exchanged unnoticed"
-    checkpoint = command(commands, "checkpoint", text, f"{PROGRAM} checkpoint --witness > head.txt")
+    checkpoint = command(commands, "checkpoint", text, f"{PROGRAM} checkpoint --witness")
     what = checkpoint.add_mutually_exclusive_group()
     what.add_argument("--witness", action="store_true", help="ask the witnesses of the policy to cosign it, and keep that")
     what.add_argument("--vkey", action="store_true", help="the log's key in one line, for a witness or a policy")

@@ -12,7 +12,7 @@ from helm_ai_kernel.tcb.findings import Exit, visible
 
 Commands = Any  # argparse's subparsers action has no public type
 PROGRAM = "helm-ai-kernel"
-HOMELESS = ("explain", "demo", "bench", "pack verify", "pack show", "replay", "trust sign")  # these know no `--home`
+HOMELESS = ("explain", "demo", "bench", "pack verify", "pack show", "replay", "trust sign", "witness")  # these know no `--home`
 
 
 class Declined(Exception):

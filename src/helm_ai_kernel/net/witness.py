@@ -102,8 +102,9 @@ def _read(url: str, status: int, kind: str, body: bytes) -> Said:
     said = visible(" ".join(body[:200].decode("ascii", "replace").split()), 200)
     if status == 422:
         return Inconsistent(said)
-    unknown = status in (403, 404)
-    raise _failed(url, f"it answered {status}: {said}", "give it the key: helm-ai-kernel checkpoint --vkey" if unknown else "")
+    if status in (403, 404):
+        raise _failed(url, f"it answered {status} and does not know this log's key: {said}", "helm-ai-kernel checkpoint --vkey")
+    raise _failed(url, f"it answered {status}: {said}")
 
 
 def _connection(parts: SplitResult) -> http.client.HTTPConnection:
