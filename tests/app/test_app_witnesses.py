@@ -212,6 +212,14 @@ def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outsi
         run["note"]("nothing is executed any more")
     with pytest.raises(OutsideError, match="ERR_SEALED"):
         run.kernel.close()
+    for _ in range(2):  # a restart does not forget it
+        with pytest.raises(OutsideError, match=r"ERR_STORE_ROLLBACK.*another-history\.txt"):
+            Kernel(config=outside.place.config).run(beat)
+    mark = outside.kept.folder / "another-history.txt"
+    assert f"size {forged.size} with another root" in mark.read_text(encoding="utf-8")
+    mark.unlink()
+    with pytest.raises(OutsideError, match="ERR_SEALED"):
+        program_until_sealed(outside).kernel.close()
 
 
 def forge(outside: Outside, last: Checkpoint) -> Checkpoint:

@@ -127,6 +127,8 @@ def test_a_witness_that_has_seen_another_history_is_told_with_both_heads(termina
         assert isinstance(submit(url, Submission(0, (), elsewhere)), Cosigned)
         said = terminal("checkpoint", "--witness")
     assert said.code == 2 and "(ERR_STORE_ROLLBACK)" in said.error and "SPLIT_VIEW" in said.error
+    assert "(ERR_STORE_ROLLBACK)" in terminal.sign("policy", "apply").error  # no start goes on from it
+    assert terminal.done("pack", "export").out
     assert "here: size 0, root e3b0c442" in said.error and "cosigned: size 7, which is more than was ever" in said.error
 
 

@@ -1,5 +1,6 @@
 """A proof that is made from peaks is the proof that RFC 6962 makes from all leaves; a cosigned note stays what it was."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_the_first_note_of_a_size_stays_and_the_newest_is_the_last(tmp_path: Pat
     assert sorted(path.name for path in kept.folder.iterdir()) == [
         "0000000000000003.txt", "0000000000000005.txt", "0000000000000012.txt", "newest.txt",
     ]  # fmt: skip
+
+
+def test_a_marked_store_is_refused_until_a_person_moves_the_mark_away(tmp_path: Path) -> None:
+    kept = Witnessed(tmp_path / "a store")
+    kept.folder.parent.mkdir()
+    kept.check()
+    kept.mark("both heads")
+    with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK") as caught:
+        kept.check()
+    *_, old, new = shlex.split(caught.value.hint)
+    Path(old).rename(new)
+    kept.check()
 
 
 def test_a_note_that_is_none_is_told_by_its_file(tmp_path: Path) -> None:

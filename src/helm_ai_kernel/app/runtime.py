@@ -21,6 +21,7 @@ from helm_ai_kernel.ledger import store, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
+from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog
 from helm_ai_kernel.tcb.call import Admitted, Call
@@ -43,6 +44,7 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
     """Take the lock and check what is there; nothing is answered before `begin`."""
     folder = config.paths.store
+    Witnessed(folder).check()
     lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
     try:
         registry = trustlog.load(folder / TRUST)

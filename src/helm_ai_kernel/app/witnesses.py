@@ -8,6 +8,7 @@ which of the two is the right one is for people to say.
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from helm_ai_kernel.ledger import trustlog
@@ -75,6 +76,8 @@ class Witnesses:
             thread.join()
         for error in failed.values():
             if error.reason is Reason.ERR_STORE_ROLLBACK:
+                with suppress(OSError):  # a disk that fails must not hide it: whoever asked is told, and seals
+                    self._kept.mark(f"{error.detail}\nhere:\n{head.note.decode()}")
                 raise error
         cosigned = head.with_lines(b"".join(lines[one.label] for one in self.policy.witnesses if one.label in lines))
         seen = self.policy.seen(cosigned)

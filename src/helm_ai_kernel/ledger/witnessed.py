@@ -2,8 +2,10 @@
 
 `<size>.txt` is the first note of that size that a quorum cosigned: it says the most about how old what it covers is. `newest.txt`
 is the last one: it says the most about what had not been revoked, or hidden, by then. Each is replaced whole and durably.
+`another-history.txt` is there where a witness has seen one: no start goes on from such a store until a person takes it away.
 """
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 
 FOLDER = "witnessed"  # in the store
 
-_NEWEST = "newest.txt"
+_NEWEST, _MARK = "newest.txt", "another-history.txt"
 _SIZE_DIGITS = 16  # 2^53 - 1
 
 
@@ -26,15 +28,32 @@ class Witnessed:
 
     def add(self, note: Checkpoint) -> None:
         """A note that a quorum cosigned; raises `OSError`."""
-        if not self.folder.exists():
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            durable.sync_directory(self.folder.parent)
+        self._make()
         first = self.folder / f"{note.size:0{_SIZE_DIGITS}}.txt"
         if not first.exists():
             durable.write(first, [note.note], mode=0o600)
         newest = self.newest()
         if newest is None or newest.size <= note.size:  # a command beside a running kernel may be a step behind it
             durable.write(self.folder / _NEWEST, [note.note], mode=0o600)
+
+    def mark(self, detail: str) -> None:
+        """A witness has seen another history: a restart must not forget it. Raises `OSError`."""
+        self._make()
+        durable.write(self.folder / _MARK, [detail.encode() + b"\n"], mode=0o600)
+
+    def check(self) -> None:
+        """Raises `OutsideError(ERR_STORE_ROLLBACK)` where this store was marked."""
+        path = self.folder / _MARK
+        if path.exists():
+            detail = f"a witness has seen another history of this log: `{path}` says which"
+            quoted = shlex.quote(str(path))
+            hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
+            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
+
+    def _make(self) -> None:
+        if not self.folder.exists():
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            durable.sync_directory(self.folder.parent)
 
     def newest(self) -> Checkpoint | None:
         """The last one; raises `OutsideError(ERR_STORE_CORRUPT)` where it is no note."""
