@@ -44,10 +44,10 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
     """Take the lock and check what is there; nothing is answered before `begin`."""
     folder = config.paths.store
-    Witnessed(folder).check()
     lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
     try:
         succession.finish(folder, config.paths.keys)
+        Witnessed(folder).check()  # behind that: another log that takes the place of this one is a way out
         registry = trustlog.load(folder / TRUST)
         execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
     except BaseException:

@@ -14,7 +14,7 @@ from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 
-FOLDER = "witnessed"  # in the store
+from .succession import WITNESSED
 
 _NEWEST, _MARK = "newest.txt", "another-history.txt"
 _SIZE_DIGITS = 16  # 2^53 - 1
@@ -24,7 +24,7 @@ class Witnessed:
     """The folder of one store. Nothing in it is believed unverified: a note that somebody put there proves nothing."""
 
     def __init__(self, store: Path) -> None:
-        self.folder = store / FOLDER
+        self.folder = store / WITNESSED
 
     def add(self, note: Checkpoint) -> None:
         """A note that a quorum cosigned; raises `OSError`."""

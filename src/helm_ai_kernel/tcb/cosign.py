@@ -22,6 +22,7 @@ TIME_MAX = 253_402_300_799  # the last second of the year 9999: RFC 3339 has no 
 
 _TIME_BYTES = 8
 _BLANKS = re.compile(r"[ \t]+")
+_UNSIGNABLE = re.compile("[\x00-\x1f\ud800-\udfff]")  # what no note can have in a name
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _COUNT = re.compile(r"[1-9][0-9]{0,2}\Z")  # a group has at most all witnesses and groups as its members
 _NONE = "none"
@@ -38,7 +39,7 @@ class VerifierKey:
     def from_text(cls, text: str) -> "VerifierKey":
         """Raises `EvidenceError`: KEY_WEAK for a key that nobody should believe, otherwise UNSUPPORTED or PACK_MALFORMED."""
         parts = text.split("+", 2)  # the last part may have more of them: it is base64
-        if len(parts) != 3 or not NAME.match(parts[0]) or not parts[0].isprintable():
+        if len(parts) != 3 or not NAME.match(parts[0]) or _UNSIGNABLE.search(parts[0]):
             raise _malformed("a verifier key is a name, a hash and a key, with `+` between")
         try:
             data = base64.b64decode(parts[2], validate=True)
@@ -164,18 +165,19 @@ def log_keys(data: bytes) -> tuple[VerifierKey, ...]:
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line that says something. Bytes that are not UTF-8 stay what they are (tlog-policy, character set)."""
+    """The words of each line that says something; those are text, where a comment can have any bytes."""
     if len(data) > POLICY_BYTES_MAX:
         raise _refused(0, f"it has more than {POLICY_BYTES_MAX} bytes")
-    *lines, rest = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(data.split(b"\n"), 1):
         if _CONTROLS.search(line):
             raise _refused(number, "a control character")
-        text = line.decode(errors="surrogateescape").strip(" \t")
-        if text and not text.startswith("#"):
-            yield number, _BLANKS.split(text)
-    if rest:
-        raise _refused(len(lines) + 1, "the last line does not end with a newline: something may be missing")
+        said = line.strip(b" \t")
+        if not said or said.startswith(b"#"):
+            continue
+        try:
+            yield number, _BLANKS.split(said.decode())
+        except UnicodeDecodeError:
+            raise _refused(number, "it is not UTF-8") from None
 
 
 class _Reader:
