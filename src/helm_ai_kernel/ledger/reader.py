@@ -68,6 +68,11 @@ class Reader:
         for index, line in self._rows(sql, values):
             yield Receipt.from_bytes(_blob(line), index)
 
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """The leaf hashes of these receipts, in log order."""
+        for row in self._rows("SELECT leaf FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):
+            yield _blob(row[0])
+
     def find(self, name: str) -> Receipt:
         """By index, by leaf hash, or by the first digits of a leaf hash; raises `OutsideError` where that is not one receipt."""
         if name.isdecimal() and len(name) < 16:
