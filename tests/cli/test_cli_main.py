@@ -35,7 +35,7 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
         "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
-        "trust sign", "trust apply",
+        "trust sign", "trust apply", "subjects", "erase",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import paths
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
 from helm_ai_kernel.ledger.reader import Reader
@@ -78,7 +79,7 @@ def _genesis(parser: argparse.ArgumentParser) -> None:
 def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
     operate.cover_tail(settings)
-    with Reader(settings.paths.store) as reader:
+    with Reader(settings.paths.store, vault=Subjects(settings.paths.subjects)) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0

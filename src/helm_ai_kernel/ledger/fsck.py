@@ -16,9 +16,11 @@ from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from . import store, trustlog
 from .derived import differences
 from .ledger import DATABASE, LOCK, TRUST
+from .opening import check_vault
 from .reader import Reader
 from .signer import stored
 from .standing import Difference
+from .vault import Vault
 
 
 class Damage(NamedTuple):
@@ -28,7 +30,7 @@ class Damage(NamedTuple):
     detail: str
 
 
-def fsck(folder: Path) -> tuple[int, list[Damage]]:
+def fsck(folder: Path, vault: Vault) -> tuple[int, list[Damage]]:
     """How many receipts are there, and what is wrong; an empty list is a clean store. Holds the lock, and writes nothing.
 
     Raises `OutsideError` where nothing can be said: a kernel is running, there is no store, or it is of a newer format.
@@ -37,7 +39,7 @@ def fsck(folder: Path) -> tuple[int, list[Damage]]:
     try:
         conn = store.connect_unwritten(folder / DATABASE)
         try:
-            return _checked(folder, conn)
+            return _checked(folder, conn, vault)
         finally:
             conn.close()
     except OutsideError as e:
@@ -48,14 +50,14 @@ def fsck(folder: Path) -> tuple[int, list[Damage]]:
         lock.release()
 
 
-def _checked(folder: Path, conn: sqlite3.Connection) -> tuple[int, list[Damage]]:
+def _checked(folder: Path, conn: sqlite3.Connection, vault: Vault) -> tuple[int, list[Damage]]:
     with store.outside():
         conn.execute("BEGIN")
     parts = {
         "sqlite": _sqlite(conn),
-        "log": _tree(folder, conn),
-        "store": differences(conn),
-        "evidence": _evidence(folder, conn),
+        "log": _tree(folder, conn, vault),
+        "store": differences(conn, vault),
+        "evidence": _evidence(folder, conn, vault),
     }
     damage = [item for where, part in parts.items() for item in _told(where, part)]
     return _count(conn), damage
@@ -77,11 +79,12 @@ def _sqlite(conn: sqlite3.Connection) -> Iterator[Difference]:
             yield "sqlite", str(line)
 
 
-def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
-    """The stored frontier, and the checkpoint that was signed for it."""
+def _tree(folder: Path, conn: sqlite3.Connection, vault: Vault) -> Iterator[Difference]:
+    """The stored frontier, and the checkpoint that was signed for it; and whose keys all is kept under."""
     ((one, origin, peaks, note),) = conn.execute("SELECT one, origin, frontier, checkpoint FROM log").fetchall()
     signed = Frontier.from_bytes(bytes(peaks))
     stored(trustlog.load(folder / TRUST).log_keys(origin), origin, signed, bytes(note))
+    check_vault(conn, vault, origin)
     if one != 1:
         yield "log", f"its row is numbered {one}"
     frontier = Frontier()
@@ -91,10 +94,10 @@ def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
         yield "log", f"the signed tree of size {signed.size} is not that of the receipts"
 
 
-def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
+def _evidence(folder: Path, conn: sqlite3.Connection, vault: Vault) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
     genesis = trustlog.load(folder / TRUST).genesis
-    report = checklist.verify(Reader(folder, conn).export(), genesis=genesis, known_head=None)
+    report = checklist.verify(Reader(folder, conn, vault=vault).export(), genesis=genesis, known_head=None)
     for finding in report.findings:
         if finding.code not in ("OPEN_INTENT", "KEY_COMPROMISED_UNANCHORED"):  # a theft damages no file
             yield finding.where, f"{finding.code}: {finding.detail}"

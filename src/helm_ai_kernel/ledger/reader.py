@@ -16,14 +16,20 @@ from helm_ai_kernel.tcb.receipt import Receipt
 
 from . import store, trustlog
 from .ledger import DATABASE, TRUST
+from .standing import MALFORMED, erasures
+from .transaction import ARGS
+from .vault import Vault, opened
 
 
 class Reader:
     """One consistent view of a store, as of the moment it was opened."""
 
-    def __init__(self, folder: Path, conn: sqlite3.Connection | None = None) -> None:
-        """`conn`: one that is there already, in the transaction to read in."""
+    def __init__(self, folder: Path, conn: sqlite3.Connection | None = None, *, vault: Vault | None = None) -> None:
+        """`conn`: one that is there already, in the transaction to read in. `vault` opens what is kept beside receipts."""
         self._folder = folder
+        self._vault = vault
+        self._own = conn is None
+        self._gone: set[bytes] = set()  # subjects that the log says are erased
         self._conn = store.connect(folder / DATABASE, read_only=True) if conn is None else conn
         with store.outside():
             if not self._conn.in_transaction:
@@ -73,10 +79,15 @@ class Reader:
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"{how} is named `{name}`", hint=hint)
         return found[0]
 
-    def attachment(self, index: int, slot: int) -> bytes | None:
-        """Salt and content."""
-        row = self._row("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot))
-        return None if row is None else _blob(row[0])
+    def attachments(self, index: int) -> dict[int, bytes | None]:
+        """What is kept beside a receipt, by slot: salt and content, None where they were erased. Raises `OutsideError`."""
+        rows = self._rows("SELECT idx, slot, subject, content FROM attachments WHERE idx=? ORDER BY slot", (index,))
+        return {row[1]: self._opened(row) for row in rows}
+
+    def about(self) -> dict[bytes, tuple[int, int]]:
+        """How many attachments are kept about each subject, and beside how many decisions; also about those who were erased."""
+        sql = "SELECT subject, count(*), sum(slot=?) FROM attachments GROUP BY subject"
+        return {_blob(row[0]): (row[1], row[2]) for row in self._rows(sql, (ARGS,))}
 
     def holds(self) -> dict[str, Digest]:
         """The tools that are held, each with the leaf hash of its hold."""
@@ -105,8 +116,9 @@ class Reader:
         named = pack.Mentions()
         for line in lines:
             named.add(Receipt.from_bytes(line))
-        rows = self._rows("SELECT content FROM attachments WHERE idx < ?", (size,))
-        kept = {hashes.digest(_blob(row[0])): _blob(row[0]) for row in rows} if attachments else {}
+        rows = self._rows("SELECT idx, slot, subject, content FROM attachments WHERE idx < ?", (size if attachments else 0,))
+        contents = (content for row in rows if (content := self._opened(row)) is not None)
+        kept = {hashes.digest(content): content for content in contents}
         policies = {digest: self.policy_files(digest) for digest in named.policies}
         catalogs = {digest: self.document(digest) for digest in named.catalogs}
         trust = trustlog.load(self._folder / TRUST).lines
@@ -116,6 +128,31 @@ class Reader:
         """Every receipt as it was signed, one line each."""
         for row in self._rows("SELECT line FROM receipts ORDER BY idx", ()):
             yield _blob(row[0]) + b"\n"
+
+    def _opened(self, row: Any) -> bytes | None:
+        """Salt and content of such a row; None where its subject was erased. Raises `OutsideError` where they cannot be read."""
+        if self._vault is None:
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this store was opened without the keys of its attachments")
+        index, slot, subject, sealed = row[0], row[1], _blob(row[2]), _blob(row[3])
+        content = opened(self._vault, self.origin, index, slot, subject, sealed) if sealed else None
+        if content is None and not self._is_erased(subject):
+            detail = f"the key of subject `{subject.hex()}` is not here, and nobody erased it"
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="restore keys/ and store/ from the same backup")
+        return content
+
+    def _is_erased(self, subject: bytes) -> bool:
+        """By now: a key may have been destroyed since this view began."""
+        if subject not in self._gone:
+            now = store.connect(self._folder / DATABASE, read_only=True) if self._own else self._conn
+            try:
+                self._gone = erasures(now)
+            except MALFORMED as e:
+                detail = f"a statement is damaged: {e}"
+                raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
+            finally:
+                if self._own:
+                    now.close()
+        return subject in self._gone
 
     def _row(self, sql: str, values: tuple[object, ...]) -> Any:
         with store.outside():
