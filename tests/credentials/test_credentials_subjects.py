@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_a_process_that_dies_at_any_step_leaves_a_key_that_is_there_or_gone(
 
         died = False
         with monkeypatch.context() as patch:
-            for name in ("open", "fsync", "link", "symlink", "unlink", "urandom"):
+            for name in ("open", "fsync", "link", "symlink", "unlink", "rename", "urandom"):
                 patch.setattr(os, name, dies(getattr(os, name)))
             try:
                 vault.named(NAME) if known is None else vault.destroy(known.id)
@@ -185,3 +186,26 @@ def test_only_so_many_keys_are_held_in_memory(folder: Path, monkeypatch: pytest.
     vault = Subjects(folder)
     ids = {name: vault.named(name).id for name in "abc"}
     assert len(vault._known) <= 2 and {name: vault.named(name).id for name in "abc"} == ids
+
+
+def test_a_key_that_is_destroyed_while_another_thread_reads_it_is_gone_and_never_damaged(folder: Path) -> None:
+    vault, stop, met = Subjects(folder), threading.Event(), list[BaseException]()
+    first = vault.named(NAME).id
+    ids = [first]
+
+    def reads() -> None:
+        try:
+            while not stop.is_set():
+                vault._known.clear()  # as if it had never been read
+                vault.of(ids[-1])
+        except BaseException as error:
+            met.append(error)
+
+    thread = threading.Thread(target=reads)
+    thread.start()
+    for _ in range(100):
+        ids.append(vault.named(NAME).id)
+        vault.destroy(ids[-1])
+    stop.set()
+    thread.join()
+    assert met == [] and len(set(ids)) == 100 and all(vault.of(id) is None for id in ids)

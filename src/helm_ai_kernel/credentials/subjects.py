@@ -72,6 +72,7 @@ class Subjects:
         self._folder = folder
         self._named: dict[str, Subject] = {}
         self._known: dict[bytes, Subject] = {}
+        self._destroyed: set[bytes] = set()  # here: another thread may be about to remember one of them
         self._secret = files.read(folder / SECRET)
         if len(self._secret) != KEY_BYTES:
             raise files.unavailable(f"`{folder / SECRET}` is not a secret as it was written", "restore the file")
@@ -79,10 +80,14 @@ class Subjects:
     def named(self, name: str) -> Subject:
         """The subject of that name; one that is met for the first time gets an id and a key, durable when this returns."""
         found = self._named.get(name)
-        return found if found is not None else self._cached(self.find(name) or self._new(name))
+        if found is None or found.id in self._destroyed:
+            found = self._cached(self.find(name) or self._new(name))
+        return found
 
     def of(self, id: bytes) -> Subject | None:
         """The subject with that id; None where its key is not here."""
+        if id in self._destroyed:
+            return None
         found = self._known.get(id)
         if found is None and (found := self._read(id)) is not None:
             self._cached(found)
@@ -94,9 +99,8 @@ class Subjects:
 
     def destroy(self, id: bytes) -> None:
         """The key is gone when this returns, and with it the name; twice is as good as once. Raises `OutsideError`."""
-        found = self._known.pop(id, None)
-        if found is not None:
-            self._named.pop(found.name, None)
+        self._destroyed.add(id)
+        self._forget(id)
         _of_disk("a key could not be destroyed", lambda: self._wipe(id))
 
     def find(self, name: str) -> Subject | None:
@@ -148,38 +152,56 @@ class Subjects:
             self._known.clear()
             self._named.clear()
         self._known[found.id] = self._named[found.name] = found
+        if found.id in self._destroyed:
+            self._forget(found.id)
         return found
 
+    def _forget(self, id: bytes) -> None:
+        found = self._known.pop(id, None)
+        if found is not None:
+            self._named.pop(found.name, None)
+
     def _read(self, id: bytes) -> Subject | None:
-        """As it was written, in one form; raises `OutsideError` for anything else."""
+        """As it was written, in one form; None where it is not there. Raises `OutsideError` for anything else."""
         path = self._folder / id.hex()
-        if not path.exists():
-            return None
-        data = files.read(path)
         try:
-            body = fields.exact(parse(data), {"v", "kind", "id", "name", "key"})
-            key = base64.b64decode(fields.text(body, "key", bytes_max=44), validate=True)
-            name = fields.text(body, "name")
-        except (EvidenceError, Refused, binascii.Error):
-            raise _damaged(path) from None
-        if len(key) != KEY_BYTES or data != _line(id, name, key):
-            raise _damaged(path)
-        return Subject(id, name, AESGCM(key))
+            return _parsed(id, path)
+        except OutsideError:
+            if path.exists():
+                raise
+            return None  # not there, or destroyed while it was read
 
     def _link(self, name: str) -> Path:
         return self._folder / hmac.digest(self._secret, b"name\0" + name.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def _wipe(self, id: bytes) -> None:
-        """The links first: whoever is interrupted here finds the key again by its id, which the log has."""
-        path = self._folder / id.hex()
+        """The links first: whoever is interrupted here finds the key again by its id, which the log has.
+
+        Out of its place before it is overwritten: who reads it meanwhile (a scrub) must not take it for a damaged one.
+        """
+        path, gone = self._folder / id.hex(), self._folder / f".{id.hex()}"
         if not path.exists():
             return
         for link in self._folder.iterdir():
             if link.is_symlink() and os.readlink(link) == id.hex():
                 link.unlink()
-        _overwrite(path)
-        path.unlink()
+        os.rename(path, gone)
+        _overwrite(gone)
+        gone.unlink()
         durable.sync_directory(self._folder)
+
+
+def _parsed(id: bytes, path: Path) -> Subject:
+    data = files.read(path)
+    try:
+        body = fields.exact(parse(data), {"v", "kind", "id", "name", "key"})
+        key = base64.b64decode(fields.text(body, "key", bytes_max=44), validate=True)
+        name = fields.text(body, "name")
+    except (EvidenceError, Refused, binascii.Error):
+        raise _damaged(path) from None
+    if len(key) != KEY_BYTES or data != _line(id, name, key):
+        raise _damaged(path)
+    return Subject(id, name, AESGCM(key))
 
 
 def _overwrite(path: Path) -> None:
