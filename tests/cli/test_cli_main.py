@@ -36,6 +36,7 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
         "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
         "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey", "witness log",
+        "subjects", "erase", "backup", "restore", "pack redact",
     }  # fmt: skip
 
 

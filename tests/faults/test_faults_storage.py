@@ -30,7 +30,6 @@ def prepared(folder: Path, mode: str) -> Path:
     """A home as the mode meets it: fresh, or after a crash that left intents open and a checkpoint that is behind."""
     folder.mkdir()
     driver.make(folder)
-    (folder / "home" / "keys").mkdir()
     for purpose, seed in driver.SEEDS.items():
         keyfile.write_machine(folder / "home" / "keys" / purpose, seed, purpose, driver.ORIGIN)
     for earlier in ["leave"] if mode in ("recover", "export") else []:
@@ -47,7 +46,7 @@ def command(folder: Path, mode: str) -> list[str]:
 
 def strike(template: Path, mode: str, place: Place, fault: str, *, on: bool = False) -> Ended:
     """One fault on a copy of the template, and what must be true after it."""
-    folder = Path(shutil.copytree(template, template.parent / "case"))
+    folder = Path(shutil.copytree(template, template.parent / "case", symlinks=True))
     ended = inject.inject(command(folder, mode), folder, place, fault, on=on)
     assert "Traceback" not in ended.stderr, f"{place} {fault}: {ended.stderr}"
     if mode == "export":
@@ -94,7 +93,7 @@ def sweep(tmp_path: Path, mode: str, faults: Sequence[tuple[Place, str]]) -> lis
 
 def places(tmp_path: Path, mode: str) -> list[Place]:
     template = prepared(tmp_path / "template", mode)
-    count = Path(shutil.copytree(template, tmp_path / "count"))
+    count = Path(shutil.copytree(template, tmp_path / "count", symlinks=True))
     return inject.places(command(count, mode), count)
 
 

@@ -89,6 +89,11 @@ class Paths:
         return self.home / "keys"
 
     @property
+    def subjects(self) -> Path:
+        """A key for each of those whom calls are about (`credentials/subjects.py`)."""
+        return self.keys / "subjects"
+
+    @property
     def store(self) -> Path:
         return self.home / "store"
 

@@ -12,6 +12,7 @@ from typing import Any
 from helm_ai_kernel import __version__
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
@@ -50,10 +51,12 @@ def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Led
         Witnessed(folder).check()  # behind that: another log that takes the place of this one is a way out
         registry = trustlog.load(folder / TRUST)
         execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
+        vault = Subjects(config.paths.subjects)
+        vault.sweep()
     except BaseException:
         lock.release()
         raise
-    ink = Ink(execution, registry, __version__)
+    ink = Ink(execution, registry, __version__, vault)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 

@@ -21,6 +21,7 @@ from helm_ai_kernel.app.config import Config, load
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
@@ -149,12 +150,14 @@ def verdict_memory() -> Iterator[Line]:
         config = _home(Path(folder))
         registry = trustlog.load(config.paths.store / TRUST)
         execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
+        vault = Subjects(config.paths.subjects)
+        vault.named("local")
     catalog = _catalog(10)
     boundary = Boundary(catalog, _policy(catalog, 10))
     if boundary.policy is None:
         raise RuntimeError("no policy")
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
-    ink, frontier = Ink(execution, registry, "bench"), Frontier()
+    ink, frontier = Ink(execution, registry, "bench", vault), Frontier()
     tx = Transaction(in_memory(), state, ink, now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
     jobs.start_session(tx, session, None)
@@ -255,7 +258,7 @@ def inclusion(size: int) -> Iterator[Line]:
 
 
 def _evidence(config: Config) -> Iterator[Line]:
-    with Reader(config.paths.store) as reader:
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
         sizes = [float(len(receipt.line) + 1) for receipt in reader.receipts()]
         rates = []
         for _ in range(5):
