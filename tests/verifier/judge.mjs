@@ -18,7 +18,7 @@ for (let at = 0; at < frames.length; ) {
   const pack = new Uint8Array(frames.subarray(end + 1, end + 1 + bytes));
   const [maxAgeS, now] = max_age ?? [null, null];
   const asked = { genesis, knownHeads: (known_heads ?? []).map(unbase64), maxAgeS, now, requireResolved: require_resolved };
-  const report = await judge(helm, pack, { ...asked, witnesses: witnesses ? unbase64(witnesses) : null });
+  const report = await judge(helm, pack, { ...asked, witnesses: (witnesses ?? null) === null ? null : unbase64(witnesses) });
   process.stdout.write(JSON.stringify(report) + "\n");
   at = end + 1 + bytes;
 }

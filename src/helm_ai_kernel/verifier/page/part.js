@@ -9,7 +9,7 @@ helm.part = (() => {
   const RANGE = listOf(count, 2, 2);
   const INCLUSION = object({ v: asItIs, kind: asItIs, hashes: listOf(digest, 0, Infinity), ranges: listOf(RANGE, 1, Infinity) });
 
-  const WHOLE = { placeOf: (index) => index };
+  const WHOLE = { placeOf: (index) => index, lineAt: (place) => place };
 
   class Part {
     constructor(ranges, hashes) {
@@ -21,6 +21,16 @@ helm.part = (() => {
       if (index < this.before) Object.assign(this, { range: 0, before: 0 });
       while (index >= this.before + this.ranges[this.range][1]) this.before += this.ranges[this.range++][1];
       return this.ranges[this.range][0] + index - this.before;
+    }
+
+    // The line that stands at a place; -1 where none does.
+    lineAt(place) {
+      let before = 0;
+      for (const [first, count] of this.ranges) {
+        if (place >= first && place < first + count) return before + place - first;
+        before += count;
+      }
+      return -1;
     }
 
     // The root of the tree of that size to which lines and hashes lead; a Fault if they lead to none.
