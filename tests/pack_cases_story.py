@@ -1,17 +1,18 @@
 """Cases about a kernel that breaks its word: signed with its own keys, in the right form, and not what can happen (V10).
 
-Idempotency keys, holds, budgets, and the processes that a log is one after another.
+Idempotency keys, holds, budgets, erasures, and the processes that a log is one after another.
 """
 
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Receipt
 from pack_case import Made, case, of
 from pack_cases_log import begun, first_call, read_claim
-from packs import WALL_MS, Body, Log
+from packs import WALL_MS, Body, Log, relined
 
 DRIFTED_PIN: Body = {"reason": Reason.ERR_MCP_SCHEMA_DRIFT.value}
 
@@ -494,3 +495,111 @@ def outcome_in_the_kernels_session() -> Made:
     log, agent = begun()
     log.settle(log.kernel, log.allow(agent).leaf)
     return of(log)
+
+
+# erasure
+
+
+def erased(count: int = 2) -> tuple[Log, str, str]:
+    """A call about a subject whose key was destroyed afterwards; the log, the session and the subject."""
+    log, agent = begun()
+    subject = log.fresh("subject").hex()[:32]
+    called(log, agent, subject=subject)
+    log.erase(subject, count)
+    return log, agent, subject
+
+
+@case(Exit.VALID)
+def subject_erased() -> Made:
+    """What was kept about a subject is withheld for good; they come back under another id, and others are untouched."""
+    log, agent, _ = erased()
+    gone = set(log.attachments)
+    called(log, agent, subject=log.fresh("subject").hex()[:32])
+    called(log, agent)
+    for name in gone:
+        del log.attachments[name]
+    return of(log, log.pack(withhold=False))
+
+
+@case(Exit.VALID)
+def subject_of_no_receipt_erased() -> Made:
+    """A subject that no caller named, as the principal of a session is one, is in no receipt but that of its erasure."""
+    log, agent = begun()
+    called(log, agent)
+    log.erase(log.fresh("subject").hex()[:32], 2)
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def called_after_erasure() -> Made:
+    """A call is about a subject whose key was destroyed before."""
+    log, agent, subject = erased()
+    called(log, agent, subject=subject)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def denied_after_erasure() -> Made:
+    """A denial is about a subject whose key was destroyed before: it could not have been kept either."""
+    log, agent, subject = erased()
+    log.decide(agent, Verdict.DENY, Reason.ERR_POLICY_DENY, more={"subject": subject})
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.APPROVAL_INVALID)
+def subject_erased_twice() -> Made:
+    """A person erases a subject that was erased before: nothing was there any more."""
+    log, _, subject = erased()
+    log.erase(subject, 0)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.APPROVAL_REUSED)
+def erasure_used_twice() -> Made:
+    """The same signed erasure takes effect twice: its nonce was taken, and that is the one finding."""
+    log, agent = begun()
+    subject = log.fresh("subject").hex()[:32]
+    called(log, agent, subject=subject)
+    for _ in range(2):
+        log.erase(subject, 2, nonce="5b" * 16)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.KEY_ROLE)
+def erasure_by_a_machine() -> Made:
+    """The kernel's own key signs an erasure."""
+    log, agent = begun()
+    subject = log.fresh("subject").hex()[:32]
+    called(log, agent, subject=subject)
+    log.erase(subject, 2, signer=log.deployment.execution)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.PACK_MALFORMED)
+def subject_of_another_form() -> Made:
+    """A decision names its subject by a name, and not by an id."""
+    log, agent = begun()
+    denied = log.deny(agent)
+    body: Body = {**denied.body, "subject": "customer-4711"}
+    return of(log, relined(log, [*log.lines[:-1], seal(body, [log.deployment.execution]).line]))
+
+
+@case(Exit.INVALID, Finding.PACK_MALFORMED)
+def subject_of_an_unread_request() -> Made:
+    """A request that could not be read names a subject: nobody can have read it there."""
+    log, agent = begun()
+    denied = log.deny_raw(agent)
+    body: Body = {**denied.body, "subject": "5b" * 16}
+    return of(log, relined(log, [*log.lines[:-1], seal(body, [log.deployment.execution]).line]))
+
+
+@case(Exit.INVALID, Finding.PACK_MALFORMED)
+def erasure_without_a_count() -> Made:
+    """A signed erasure does not say how much becomes unreadable."""
+    log, _, _ = erased()
+    kept = log.receipts[-1].body
+    statement: Body = {**kept["statement"]["body"]}  # type: ignore[call-overload,dict-item,index]
+    del statement["count"]
+    inner = seal(statement, [log.deployment.approval]).to_json()
+    return of(log, relined(log, [*log.lines[:-1], seal({**kept, "statement": inner}, [log.deployment.execution]).line]))

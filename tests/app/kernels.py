@@ -103,7 +103,7 @@ class Place:
         with Reader(self.paths.store) as reader:
             data = reader.export()
         genesis = home.trusted(self.paths.trust)[0]
-        report = checklist.verify(data, genesis=genesis, known_head=None)
+        report = checklist.verify(data, checklist.Question(genesis=genesis))
         assert report.exit == 0, report.to_text()
         receipts = self.receipts()
         assert report.receipts == len(receipts) == len(pack.lines(pack.read(data)[pack.RECEIPTS]))

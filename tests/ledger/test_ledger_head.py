@@ -35,7 +35,9 @@ def test_beside_an_idle_kernel_an_export_has_the_last_outcome(tmp_path: Path) ->
         while len(set(signed(here))) > 1:  # noqa: ASYNC110  (what is waited for is on the disk, not in this loop)
             await asyncio.sleep(0)
         with Reader(here.folder) as reader:
-            report = checklist.verify(reader.export(), genesis=here.registry.genesis, known_head=ledger.checkpoint)
+            report = checklist.verify(
+                reader.export(), checklist.Question(genesis=here.registry.genesis, known_heads=[ledger.checkpoint])
+            )
         await ledger.close()
         return int(report.exit)
 
@@ -116,7 +118,7 @@ def test_a_start_that_is_interrupted_anywhere_leaves_a_log_that_verifies(tmp_pat
         ledger = await started(here, boundary())
         await ledger.session("agent", "python", None)
         await ledger.close()
-        report = checklist.verify(here.pack(ledger.checkpoint, boundary()), genesis=here.registry.genesis, known_head=None)
+        report = checklist.verify(here.pack(ledger.checkpoint, boundary()), checklist.Question(genesis=here.registry.genesis))
         return int(report.exit)
 
     assert asyncio.run(main()) == 0

@@ -65,15 +65,17 @@ ARGUMENTS = st.fixed_dictionaries(
 )
 
 
-@given(ARGUMENTS, st.none() | st.text(min_size=1, max_size=256))
+@given(ARGUMENTS, *[st.none() | st.text(min_size=1, max_size=256)] * 2)
 @settings(deadline=None)
-def test_an_admitted_call_is_the_canonical_form_of_what_was_sent(arguments: dict[str, Any], key: str | None) -> None:
-    more = {} if key is None else {"idempotency_key": key}
+def test_an_admitted_call_is_the_canonical_form_of_what_was_sent(
+    arguments: dict[str, Any], key: str | None, subject: str | None
+) -> None:  # fmt: skip
+    more = {name: value for name, value in (("idempotency_key", key), ("subject", subject)) if value is not None}
     shuffled = dict(reversed(arguments.items()))
     admitted = call(request(shuffled, **more))
     assert admitted.args == canonical(arguments)
     assert admitted.view == parse(admitted.args) == arguments
-    assert admitted.key == key
+    assert (admitted.key, admitted.subject) == (key, subject)
 
 
 def test_a_call_carries_what_was_pinned_and_nothing_that_was_sent_besides() -> None:
@@ -151,6 +153,7 @@ def test_one_field_with_any_value_is_decided_as_a_model_says(name: str, value: A
     assert isinstance(admitted, Call) is model(name, value)
 
 
+NO_TOOL = b'{"tool":"no/tool","arguments":{},"subject":"customer-1"}'
 SHAPES: list[tuple[bytes, str]] = [
     (b"[]", "fields"),
     (b'"shop/pay"', "fields"),
@@ -169,7 +172,19 @@ SHAPES: list[tuple[bytes, str]] = [
     (b'{"tool":"shop/pay","arguments":{},"idempotency_key":""}', "idempotency_key"),
     (b'{"tool":"shop/pay","arguments":{},"idempotency_key":7}', "idempotency_key"),
     (request({}, idempotency_key="k" * 257), "idempotency_key"),
+    (b'{"tool":"shop/pay","arguments":{},"subject":null}', "subject"),
+    (b'{"tool":"shop/pay","arguments":{},"subject":""}', "subject"),
+    (b'{"tool":"shop/pay","arguments":{},"subject":["customer-1"]}', "subject"),
+    (request({}, subject="s" * 257), "subject"),
+    (b'{"tool":"shop/pay","arguments":{},"subject":7,"idempotency_key":7}', "idempotency_key"),
+    (b'{"subject":"customer-1","arguments":{}}', "fields"),
 ]
+
+
+@pytest.mark.parametrize("raw", [request(GOOD, subject="customer-1"), request({}, subject="customer-1"), NO_TOOL])
+def test_whom_a_request_is_about_is_known_also_where_it_is_refused_for_its_tool_or_arguments(raw: bytes) -> None:
+    admitted = admit(raw, SHOP)
+    assert admitted.subject == "customer-1" and admitted.args is not None
 
 
 @pytest.mark.parametrize(("raw", "sub"), SHAPES)

@@ -14,8 +14,9 @@ from packs import TOOL, Log, short, story
 
 def told(log: Log, receipts: list[Receipt] | None = None) -> tuple[Flows, list[Finding]]:
     """The state after these receipts, and the faults on the way."""
-    flows, found = Flows({}), []
-    for receipt in log.receipts if receipts is None else receipts:
+    receipts = log.receipts if receipts is None else receipts
+    flows, found = Flows({}, {receipt.leaf: receipt.index for receipt in receipts}), []
+    for receipt in receipts:
         try:
             flows.append(receipt)
         except EvidenceError as error:
@@ -28,7 +29,7 @@ def test_the_story_of_every_flow_holds_and_leaves_what_is_in_force() -> None:
     flows, found = told(log)
     assert (flows.policy, flows.catalog, flows.open, found) == (log.policy, log.catalog, {}, [])
     crashed = next(receipt for receipt in log.receipts if receipt.leaf in flows.unknown)
-    assert flows.unknown == {crashed.leaf: crashed.index} and crashed.is_intent
+    assert [intent.place for intent in flows.unknown.values()] == [crashed.index] and crashed.is_intent
 
 
 @settings(deadline=None)
@@ -41,12 +42,25 @@ def test_every_prefix_of_a_story_holds_and_has_its_open_intents(size: int) -> No
     assert found == [] and flows.open.keys() == intents - settled
 
 
+def test_what_was_erased_stays_so_and_each_later_decision_about_it_is_a_fault() -> None:
+    log, subject = short(), "5b" * 16
+    agent = log.start()
+    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf)
+    log.erase(subject, 2)
+    assert told(log)[1] == []
+    log.erase(subject, 0)
+    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf)
+    log.settle(agent, log.allow(agent, more={"subject": "6b" * 16}).leaf)
+    log.settle(agent, log.allow(agent).leaf)
+    assert told(log)[1] == [Finding.APPROVAL_INVALID, Finding.FLOW_INVALID]
+
+
 def test_a_late_answer_resolves_what_was_unknown() -> None:
     log = short()
     agent = log.start()
     intent = log.allow(agent)
     log.settle(agent, intent.leaf, Status.UNKNOWN)
-    assert told(log)[0].unknown == {intent.leaf: intent.index}
+    assert told(log)[0].unknown.keys() == {intent.leaf}
     log.settle(agent, intent.leaf, Status.LATE)
     assert told(log)[0].unknown == {}
 

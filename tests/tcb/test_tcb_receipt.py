@@ -84,8 +84,8 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "intent": (
         "decision",
         called(
-            Verdict.ALLOW, Reason.OK, rules=["allow-all", "reads"], key=name("key"), reserved={"daily": 1, "total": 1},
-            deadline_ms=1_767_323_075_678, facts=facts(budget={"daily": 5, "total": 9}),
+            Verdict.ALLOW, Reason.OK, rules=["allow-all", "reads"], key=name("key"), subject="5b" * 16,
+            reserved={"daily": 1, "total": 1}, deadline_ms=1_767_323_075_678, facts=facts(budget={"daily": 5, "total": 9}),
         ),
     ),
     "repeat": (
@@ -109,8 +109,10 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "pin": ("statement", statement(StatementKind.PIN, policy=CHANGE, catalog=CHANGE)),
     "activation": ("statement", statement(StatementKind.ACTIVATION, policy=CHANGE, catalog=CHANGE)),
     "release": ("statement", statement(StatementKind.RELEASE, tool="demo/add", hold=name("hold"))),
+    "erasure": ("statement", statement(StatementKind.ERASURE, subject="5b" * 16, count=3)),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
     "recovery": ("recovery", body(Kind.RECOVERY, size=3, root=name("root"), open=1)),
+    "recovery elsewhere": ("recovery", body(Kind.RECOVERY, size=1, root=name("root"), open=0, heads=["one", "other"])),
 }  # fmt: skip
 BODIES = {sample: content for sample, (_, content) in SAMPLES.items()}
 
@@ -214,9 +216,11 @@ CHANGED = {f"null statement/body/{name}/from" for name in ("policy", "catalog")}
 
 # sample -> the changes after which it is another receipt of its kind; every other change of any sample is refused
 ANOTHER_RECEIPT: dict[str, set[str]] = {
+    # whether it is a head is asked where the registry is (V8)
+    "recovery elsewhere": {"remove heads", "remove heads/0", "remove heads/1", "empty heads/0", "empty heads/1"},
     "start": {"null client", "null catalog"} | NO_POLICY,
     "raw": {"remove sub"} | NO_POLICY,
-    "intent": NAMED | NO_POLICY | NO_TOOL | {"remove key"}
+    "intent": NAMED | NO_POLICY | NO_TOOL | {"remove key", "remove subject"}
     | {"remove reserved", "remove reserved/daily", "remove reserved/total", "add reserved/extra"}
     | {"remove facts/budget", "remove facts/budget/daily", "remove facts/budget/total", "add facts/budget/extra"},
     "repeat": NO_POLICY | NO_TOOL | {"remove key", "remove facts/claim"},
@@ -231,6 +235,7 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "pin": CHANGED | NO_LOG,
     "activation": CHANGED | NO_LOG,
     "release": {"empty statement/body/tool"} | NO_LOG,  # and then it releases nothing: no hold is on a tool without a name
+    "erasure": NO_LOG,
     "hold": PARENT,
 }  # fmt: skip
 
@@ -412,6 +417,10 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("a hold for something unknown", "hold", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("a negative tree", "recovery", {"size": -1}, MALFORMED),
         ("negative work", "recovery", {"open": -1}, MALFORMED),
+        ("no head", "recovery", {"heads": []}, MALFORMED),
+        ("a head twice", "recovery", {"heads": ["one", "one"]}, MALFORMED),
+        ("three heads", "recovery", {"heads": ["one", "other", "third"]}, MALFORMED),
+        ("a head that is none", "recovery", {"heads": [1]}, MALFORMED),
         ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "grant"}}}, MALFORMED),
     ],
 )

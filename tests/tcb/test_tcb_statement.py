@@ -53,6 +53,7 @@ CONTENTS: dict[StatementKind, dict[str, Json]] = {
     StatementKind.ACTIVATION: CHANGES,
     StatementKind.PIN: CHANGES,
     StatementKind.RELEASE: {"tool": "demo/add", "hold": HOLD},
+    StatementKind.ERASURE: {"subject": "5b" * 16, "count": 3},
 }
 
 
@@ -86,6 +87,8 @@ def test_a_statement_reads_back_as_what_was_signed(kind: StatementKind) -> None:
     assert (statement.kind, statement.log, statement.at, statement.nonce) == (kind, LOG, AT, NONCE)
     if kind is StatementKind.RELEASE:
         assert (statement.tool, statement.hold, statement.policy, statement.catalog) == ("demo/add", HOLD, None, None)
+    elif kind is StatementKind.ERASURE:
+        assert (statement.subject, statement.count, statement.tool, statement.policy) == ("5b" * 16, 3, None, None)
     else:
         assert (statement.policy, statement.catalog) == (Change(None, NEW), Change(OLD, NEW))
         assert (statement.tool, statement.hold) == (None, None)
@@ -103,7 +106,8 @@ def test_a_statement_has_exactly_its_fields(kind: StatementKind) -> None:
     for name in body.keys() - {"signers", "v", "kind"}:
         assert read({key: value for key, value in body.items() if key != name}) is Finding.PACK_MALFORMED
         for wrong in (None, True, 1, [], {}, {"from": OLD}, {"from": OLD, "to": None}, {"from": OLD, "to": NEW, "by": 1}):
-            assert read({**body, name: wrong}) is Finding.PACK_MALFORMED, (name, wrong)
+            expected = None if (name, wrong) == ("count", 1) and wrong is not True else Finding.PACK_MALFORMED
+            assert read({**body, name: wrong}) is expected, (name, wrong)
     for name in ("extra", "session", "seq", "reason", *(key for content in CONTENTS.values() for key in content)):
         if name not in body:
             assert read({**body, name: HOLD}) is Finding.PACK_MALFORMED
@@ -125,6 +129,13 @@ def test_a_release_names_a_tool_that_a_receipt_could_name() -> None:
     body = signed(kind=StatementKind.RELEASE).record.body
     assert read({**body, "tool": "t" * 256}) is None
     assert read({**body, "tool": "t" * 257}) is Finding.PACK_MALFORMED
+
+
+def test_an_erasure_names_a_subject_by_its_id_and_counts_from_nothing() -> None:
+    body = signed(kind=StatementKind.ERASURE).record.body
+    assert read({**body, "count": 0}) is None
+    for wrong in ({"count": -1}, {"count": 1.5}, {"subject": "5B" * 16}, {"subject": "5b" * 15}, {"subject": "customer-4711"}):
+        assert read({**body, **wrong}) is Finding.PACK_MALFORMED, wrong
 
 
 # -- whose word it is
@@ -179,6 +190,7 @@ def altered(statement: Statement, change: Callable[[Any], object]) -> Finding | 
 @pytest.mark.parametrize("kind", StatementKind)
 def test_whatever_is_changed_after_signing_breaks_the_signature(kind: StatementKind) -> None:
     new: dict[str, Json] = {"log": LOG + "0", "at": AT.replace("678", "679"), "nonce": "f" * 32, "tool": "demo/sub", "hold": OLD}
+    new |= {"subject": "6b" * 16, "count": 4}
     new |= {"policy": {"from": None, "to": OLD}, "catalog": {"from": NEW, "to": NEW}}
     for name in signed(kind=kind).record.body.keys() & new.keys():
         assert altered(signed(kind=kind), lambda value, name=name: value["body"].update({name: new[name]})) is Finding.SIG_INVALID

@@ -58,7 +58,7 @@ def test_two_receipts_of_the_same_arguments_do_not_show_that_they_are_the_same(g
 
 
 @pytest.mark.parametrize(
-    "field", ["arguments", "idempotency_key", "inputSchema", "pin", "policy", "effect", "session", "principal"]
+    "field", ["arguments", "idempotency_key", "subject", "inputSchema", "pin", "policy", "effect", "session", "principal"]
 )
 def test_the_caller_brings_no_schema_pin_policy_class_or_session(governed: Governed, field: str) -> None:
     """Fields that a request has are read once; any other is refused, whatever it says."""

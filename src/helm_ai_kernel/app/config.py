@@ -101,6 +101,11 @@ class Paths:
         """The genesis digests that this machine's verifier accepts."""
         return self.people / "trust.json"
 
+    @property
+    def seen(self) -> Path:
+        """The newest head of each log that this machine's verifier found in order (`cli/seen.py`)."""
+        return self.people / "seen"
+
     def typed(self, command: str) -> str:
         """`helm-ai-kernel COMMAND` for this home, as it works when typed here."""
         own = "" if self.home == paths().home else f" --home {shlex.quote(str(self.home))}"

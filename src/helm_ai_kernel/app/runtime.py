@@ -17,7 +17,7 @@ from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian import reasons
-from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger import store, succession, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
@@ -44,6 +44,7 @@ def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Led
     folder = config.paths.store
     lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
     try:
+        succession.finish(folder, config.paths.keys)
         registry = trustlog.load(folder / TRUST)
         execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
     except BaseException:

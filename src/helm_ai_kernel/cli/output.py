@@ -4,7 +4,8 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from helm_ai_kernel.app.config import Config, Paths, load, paths
@@ -12,6 +13,7 @@ from helm_ai_kernel.tcb.findings import Exit, visible
 
 Commands = Any  # argparse's subparsers action has no public type
 PROGRAM = "helm-ai-kernel"
+TELL_S = 0.5  # between two words to a terminal
 HOMELESS = ("explain", "demo", "bench", "pack verify", "pack show", "replay", "trust sign")  # these know no `--home`
 
 
@@ -86,6 +88,25 @@ def plain(value: Any, chars_max: int) -> str:
     """JSON in ASCII, which holds no character that a terminal could obey; nothing is escaped twice."""
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= chars_max else text[:chars_max] + "..."
+
+
+def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None]:
+    """Tells a person at a terminal how far long work is; says nothing in a pipe, and nothing of what is short."""
+    if not sys.stderr.isatty():
+        return lambda done, of: None
+    begun = told = time.monotonic()
+
+    def show(done: int, of: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= TELL_S:
+            told = now
+            share = f" of {of}" if of else ""
+            print(f"\r{args.what}: {done}{share} {what}, {now - begun:.0f} s", end="\x1b[K", file=sys.stderr, flush=True)
+        if of and done >= of and told > begun:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    return show
 
 
 def complain(what: str, cause: str, code: str = "", *, hint: str = "", exit_code: int) -> int:

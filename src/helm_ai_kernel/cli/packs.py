@@ -13,18 +13,23 @@ from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.container import Held, Source
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import PRECEDENCE, Exit, Report, visible
+from helm_ai_kernel.tcb.pack import Entries
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.registry import Registry
-from helm_ai_kernel.verifier import files
+from helm_ai_kernel.verifier import asked, files
 from helm_ai_kernel.verifier.document import document
+from helm_ai_kernel.verifier.files import PackFile
 
 from .evidence import brief, line
-from .output import Commands, command, complain, config, emit, group
+from .output import Commands, command, complain, config, emit, group, progress
+from .seen import SeenHeads
 
+REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
 HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
 
 
@@ -36,6 +41,7 @@ def add(commands: Commands) -> None:
         "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
     )
     export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
+    export.add_argument("--of", metavar="LOG", help="instead of this log, one that ended here: `restore` says its name")
     export.set_defaults(run=run_export)
     verify = command(
         packs,
@@ -46,9 +52,7 @@ def add(commands: Commands) -> None:
         verifies=True,
     )
     verify.add_argument("pack", type=Path)
-    _genesis(verify)
-    verify.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint that you kept: the pack must extend it")
-    verify.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
+    asked.add(verify)
     verify.add_argument("--html", type=Path, metavar="OUT", help="also write the page that verifies packs in a browser, offline")
     verify.set_defaults(run=run_verify)
     inside = command(packs, "show", "what a pack holds; verifies nothing", "helm-ai-kernel pack show evidence.tar", home=False)
@@ -66,19 +70,15 @@ def add(commands: Commands) -> None:
     again.add_argument(
         "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
     )
-    _genesis(again)
+    asked.add_genesis(again)
     again.set_defaults(run=run_replay)
-
-
-def _genesis(parser: argparse.ArgumentParser) -> None:
-    text = "the registry's genesis digest, from outside (default: the local trust file)"
-    parser.add_argument("--genesis", type=_pinned, metavar="sha256:HEX", help=text)
 
 
 def run_export(args: argparse.Namespace) -> int:
     settings = config(args)
-    operate.cover_tail(settings)
-    with Reader(settings.paths.store) as reader:
+    if args.of is None:
+        operate.cover_tail(settings)
+    with Reader(settings.paths.store) if args.of is None else Reader.of_ended(settings.paths.store, args.of) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
@@ -90,11 +90,12 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    data = _read(args.pack)
-    head = None if args.known_head is None else _read(args.known_head, NOTE_BYTES_MAX)
-    report = checklist.verify(
-        data, genesis=args.genesis or _trusted(data), known_head=head, require_resolved=args.require_resolved
-    )
+    with PackFile(args.pack) as source:
+        genesis = args.genesis or _trusted(source)
+        seen = SeenHeads(paths().seen)
+        question = asked.question(args, genesis=genesis, known=seen.of(source))
+        report = asked.judge(source, question, args.cores, progress(args, "receipts"))
+        seen.keep(source, report, genesis)
     said, lines = report.to_json(), report.to_text().splitlines()
     if args.html is not None:
         page = _page(args)
@@ -107,19 +108,20 @@ def run_verify(args: argparse.Namespace) -> int:
 def _page(args: argparse.Namespace) -> Mapping[str, str]:
     """Where the page was written, and its digest. Nothing of the pack is in it."""
     out: Path = args.html
-    if out.exists() and any(out.samefile(path) for path in (args.pack, args.known_head) if path is not None):
+    if out.exists() and any(out.samefile(path) for path in (args.pack, *args.known_head)):
         raise OSError(0, "this is what is verified: write the page elsewhere", str(out))
     page = document()
     durable.write(out, [page])
     return {"path": str(out), "digest": digest(page)}
 
 
-def _trusted(data: bytes) -> Digest | None:
+def _trusted(source: Source) -> Digest | None:
     """The pack's genesis digest, if this machine's trust file lists it: what the pack says only selects, it never adds."""
     known = home.trusted(paths().trust)
     try:
-        own = Registry.replay(pack.lines(pack.read(data)[pack.TRUST])[:1]).genesis
-    except (EvidenceError, KeyError):
+        first = next(Entries(source).lines(pack.TRUST), b"")
+        own = Registry.replay([first]).genesis
+    except EvidenceError:
         return None  # the verification says what is wrong
     return own if own in known else None
 
@@ -138,7 +140,7 @@ def run_inside(args: argparse.Namespace) -> int:
 def run_replay(args: argparse.Namespace) -> int:
     data, report = _read(args.pack), None
     if args.verify:
-        report = checklist.verify(data, genesis=args.genesis or _trusted(data), known_head=None)
+        report = checklist.verify(data, checklist.Question(args.genesis or _trusted(Held(data))))
         if report.exit not in HOLDS:
             sys.stderr.write(report.to_text())
             cause = "the pack does not verify, so nothing is decided again from it"
@@ -160,17 +162,6 @@ def _replayed(again: ReplayReport, report: Report | None) -> list[str]:
     return [*first, *(visible(text, 300) for text in lines), f"{again.exit.name}: {counts}"]
 
 
-def _read(path: Path, bytes_max: int = pack.PACK_BYTES_MAX) -> bytes:
-    """Bounded, whatever the path leads to."""
-    with path.open("rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise OSError(0, f"larger than {bytes_max} bytes", str(path))
-    return data
-
-
-def _pinned(text: str) -> Digest:
-    try:
-        return files.pinned(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _read(path: Path) -> bytes:
+    """What is verified and then decided again from is the same bytes, so they are held. Bounded, whatever the path leads to."""
+    return files.read(path, REPLAY_BYTES_MAX)

@@ -14,6 +14,7 @@ from helm_ai_kernel.app import operate, trust
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.app.home import now
 from helm_ai_kernel.disk import durable
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import events, registry
 from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -108,7 +109,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 def run_rotate(args: argparse.Namespace) -> int:
     settings, known = config(args), trust.known(where(args))
-    old = trust.find_key(known, args.key)
+    old = trust.find_key(known, args.key, _origin(settings))
     purpose, default = old.key.purpose, settings.paths.people_keys / f"{old.key.purpose.value}-{known.size}"
     if old.log is None:
         new = new_key(args, purpose, args.key_file or default)
@@ -122,7 +123,7 @@ def run_rotate(args: argparse.Namespace) -> int:
 
 def run_revoke(args: argparse.Namespace) -> int:
     settings, known = config(args), trust.known(where(args))
-    reason, old = events.End(args.reason), trust.find_key(known, args.key)
+    reason, old = events.End(args.reason), trust.find_key(known, args.key, _origin(settings))
     if (args.since is None) == (reason is events.End.COMPROMISE):
         raise Declined("a compromise says since when, and nothing else does", f"{PROGRAM} trust revoke --help")
     body = registry.revocation(known, old.key.id, reason, at=now(), since=args.since)
@@ -215,6 +216,11 @@ def _sentence(body: trust.Body) -> str:
 def _signed_by(known: Registry, body: trust.Body) -> str:
     ids: Any = body["signers"]
     return ", ".join(f"{known.keys[id].principal} ({_short(id)})" for id in ids if id in known.keys)
+
+
+def _origin(settings: Config) -> str:
+    with Reader(settings.paths.store) as reader:
+        return reader.origin
 
 
 def _short(id: str) -> str:

@@ -94,7 +94,7 @@ def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
 def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
     genesis = trustlog.load(folder / TRUST).genesis
-    report = checklist.verify(Reader(folder, conn).export(), genesis=genesis, known_head=None)
+    report = checklist.verify(Reader(folder, conn).export(), checklist.Question(genesis=genesis))
     for finding in report.findings:
         if finding.code not in ("OPEN_INTENT", "KEY_COMPROMISED_UNANCHORED"):  # a theft damages no file
             yield finding.where, f"{finding.code}: {finding.detail}"

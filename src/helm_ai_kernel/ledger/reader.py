@@ -14,16 +14,17 @@ from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.receipt import Receipt
 
-from . import store, trustlog
+from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
 
 
 class Reader:
     """One consistent view of a store, as of the moment it was opened."""
 
-    def __init__(self, folder: Path, conn: sqlite3.Connection | None = None) -> None:
-        """`conn`: one that is there already, in the transaction to read in."""
+    def __init__(self, folder: Path, conn: sqlite3.Connection | None = None, *, trust: Path | None = None) -> None:
+        """`conn`: one that is there already, in the transaction to read in. `trust`: a registry elsewhere than in `folder`."""
         self._folder = folder
+        self._trust = trust or folder / TRUST
         self._conn = store.connect(folder / DATABASE, read_only=True) if conn is None else conn
         with store.outside():
             if not self._conn.in_transaction:
@@ -32,6 +33,15 @@ class Reader:
         self.origin: str = row[0]
         self.policy, self.catalog = (None if raw is None else hashes.text(_blob(raw)) for raw in row[1:3])
         self.checkpoint = _blob(row[3])  # the newest one that is stored; a running kernel is one group ahead
+
+    @classmethod
+    def of_ended(cls, folder: Path, origin: str) -> "Reader":
+        """The store of a log that ended here; raises `OutsideError` where there is none."""
+        kept = succession.ended(folder, origin)
+        if not (kept / DATABASE).exists():
+            detail = f"no log `{origin}` ended here"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {folder / succession.BEFORE}")
+        return cls(kept, store.connect_unwritten(kept / DATABASE), trust=folder / TRUST)
 
     def close(self) -> None:
         self._conn.close()
@@ -109,7 +119,7 @@ class Reader:
         kept = {hashes.digest(_blob(row[0])): _blob(row[0]) for row in rows} if attachments else {}
         policies = {digest: self.policy_files(digest) for digest in named.policies}
         catalogs = {digest: self.document(digest) for digest in named.catalogs}
-        trust = trustlog.load(self._folder / TRUST).lines
+        trust = trustlog.load(self._trust).lines
         return pack.build(lines, self.checkpoint, trust, policies, catalogs, kept)
 
     def jsonl(self) -> Iterator[bytes]:

@@ -14,40 +14,46 @@ from .catalog import Catalog
 
 NAME_MAX = 256  # what a receipt holds; no pinned tool has a name as long
 KEY_MAX = 256  # characters of an idempotency key: room for any id that clients make
+SUBJECT_MAX = 256  # characters of the name of whom a call is about: an account, an address, a case
 
 _FIELDS = frozenset({"tool", "arguments"})
-_FIELDS_WITH_KEY = _FIELDS | {"idempotency_key"}
+_NAMES = {"idempotency_key": KEY_MAX, "subject": SUBJECT_MAX}  # optional: each a string of at least one character
 
 
 def admit(raw: bytes, catalog: Catalog) -> Admitted:
-    """`raw` is the execute request `{"tool": "server/tool", "arguments": {…}, "idempotency_key"?: "…"}`."""
+    """`raw` is the execute request `{"tool": "server/tool", "arguments": {…}, "idempotency_key"?: "…", "subject"?: "…"}`."""
     try:
         body = parse(raw)
     except Refused as refused:
         return Refusal(refused.reason, refused.sub, raw, hint=refused.hint)
-    if type(body) is not dict or (body.keys() != _FIELDS and body.keys() != _FIELDS_WITH_KEY):
-        return _misshapen(raw, "fields", "send `tool`, `arguments` and, if wanted, `idempotency_key`")
-    name, view, key = body["tool"], body["arguments"], body.get("idempotency_key")
+    if type(body) is not dict or body.keys() - _NAMES != _FIELDS:
+        return _misshapen(raw, "fields", "send `tool`, `arguments` and, if wanted, `idempotency_key` and `subject`")
+    name, view = body["tool"], body["arguments"]
     if type(name) is not str:
         return _misshapen(raw, "tool", "`tool` is a string, `server/tool`")
     if type(view) is not dict:
         return _misshapen(raw, "arguments", "`arguments` is an object, not a string that holds one")
-    if "idempotency_key" in body and not (type(key) is str and 0 < len(key) <= KEY_MAX):
-        return _misshapen(raw, "idempotency_key", f"`idempotency_key` is a string of 1 to {KEY_MAX} characters")
-    return _checked(raw, name, view, key if type(key) is str else None, catalog)
+    named: dict[str, str | None] = dict.fromkeys(_NAMES)
+    for optional, chars_max in _NAMES.items():  # in this order: of two faults a replay must find the same one
+        value = body.get(optional, "")
+        if optional in body and not (type(value) is str and 0 < len(value) <= chars_max):
+            return _misshapen(raw, optional, f"`{optional}` is a string of 1 to {chars_max} characters")
+        named[optional] = str(value) or None
+    return _checked(raw, name, view, named["idempotency_key"], named["subject"], catalog)
 
 
-def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, catalog: Catalog) -> Admitted:
+def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, subject: str | None, catalog: Catalog) -> Admitted:
     args = canonical(view)
     tool = catalog.tools.get(name)
     if tool is None:
         hint = "names are compared byte for byte: list the tools, or pin this one"
-        return Refusal(Reason.ERR_TOOL_NOT_ALLOWED, "", raw, tool=name[:NAME_MAX], args=args, hint=hint)
+        return Refusal(Reason.ERR_TOOL_NOT_ALLOWED, "", raw, tool=name[:NAME_MAX], args=args, subject=subject, hint=hint)
     violation = tool.input.violation(view, len(args))
     if violation is not None:
         return Refusal(
-            violation.reason, violation.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect, hint=violation.hint
-        )
+            violation.reason, violation.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect, subject=subject,
+            hint=violation.hint,
+        )  # fmt: skip
     return Call(
         tool=name,
         pin=tool.pin,
@@ -55,6 +61,7 @@ def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, cata
         args=args,
         view=view,
         key=key,
+        subject=subject,
         key_required=tool.key_required,
         labels=tool.labels,
         destinations=tool.destinations,

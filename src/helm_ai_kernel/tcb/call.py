@@ -31,6 +31,7 @@ class Call:
     args: bytes = field(repr=False)  # contents are in no `repr`, and so in no log line and no traceback
     view: dict[str, Json] = field(repr=False)
     key: str | None = field(default=None, repr=False)  # the caller's idempotency key
+    subject: str | None = field(default=None, repr=False)  # whom its content is about, as the caller names them
     key_required: bool = False
     labels: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Refusal:
     pin: Digest | None = None
     args: bytes | None = field(default=None, repr=False)
     effect: Effect | None = None
+    subject: str | None = field(default=None, repr=False)
     hint: str = ""
 
 

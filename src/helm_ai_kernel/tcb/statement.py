@@ -1,4 +1,4 @@
-"""A person's signed statement: pins, policy activations, releases. Only what an `approval` or `root` key signed changes things.
+"""What a person signs: pins, activations, releases, erasures. Only what an `approval` or `root` key signed changes things.
 
 Each names the log it is for, carries a nonce that the log takes once, and says what it changes *from*: a statement
 that was signed for another state of the kernel does nothing (`docs/spec/statement.md`).
@@ -24,6 +24,7 @@ class StatementKind(StrEnum):
     ACTIVATION = "activation"  # a policy bundle comes into force
     PIN = "pin"  # a catalogue comes into force, and the policy bound to it
     RELEASE = "release"  # a held tool may be called again
+    ERASURE = "erasure"  # the key of a subject is destroyed, and with it what was kept about them
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Statement:
     catalog: Change | None = None  # ACTIVATION (unchanged: from == to), PIN
     tool: str | None = None  # RELEASE
     hold: Digest | None = None  # RELEASE: leaf of the hold
+    subject: str | None = None  # ERASURE: 32 hex digits
+    count: int | None = None  # ERASURE: attachments that become unreadable
 
     @classmethod
     def from_record(cls, record: Record) -> "Statement":
@@ -66,6 +69,9 @@ class Statement:
         if kind is StatementKind.RELEASE:
             fields.exact(body, _COMMON | {"tool", "hold"})
             return cls(*common, tool=fields.text(body, "tool", bytes_max=256), hold=fields.digest(body, "hold"))
+        if kind is StatementKind.ERASURE:
+            fields.exact(body, _COMMON | {"subject", "count"})
+            return cls(*common, subject=fields.hex32(body, "subject"), count=fields.count(body, "count"))
         fields.exact(body, _COMMON | {"policy", "catalog"})
         return cls(*common, policy=Change.from_json(body["policy"]), catalog=Change.from_json(body["catalog"]))
 
@@ -82,6 +88,6 @@ def authorise(statement: Statement, registry: Registry, size: int, cosigned: str
 
 
 def sign(kind: StatementKind, content: dict[str, Json], *, log: str, at: str, nonce: str, signers: Sequence[Signer]) -> Statement:
-    """`content` is `{"policy","catalog"}` (each a change) or `{"tool","hold"}`."""
+    """`content` is `{"policy","catalog"}` (each a change), `{"tool","hold"}` or `{"subject","count"}`."""
     body: dict[str, Json] = {"v": 1, "kind": kind.value, "log": log, "at": at, "nonce": nonce, **content}
     return Statement.from_record(seal(body, signers))
