@@ -15,7 +15,7 @@ helm.attachments = (() => {
       this.source = source;
       this.names = new helm.table.Table(32);
       this.starts = new Column(Float64Array);
-      this.sizes = new Column(Uint32Array);
+      this.sizes = new Column(Float64Array);
       this.marks = new Column(Uint8Array);
       this.held = 0;
       this.withheld = 0; // named, and not held

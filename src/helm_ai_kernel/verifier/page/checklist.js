@@ -22,7 +22,7 @@ helm.checklist = (() => {
       this.policy = witnesses === null ? null : helm.quorum.read(witnesses);
       Object.assign(this, { genesis, knownHeads, maxAgeS, requireResolved, progress });
       this.findings = new Findings({ witnesses: this.policy ? "unknown" : "not_asked" });
-      Object.assign(this, { pack: null, manifest: null, registry: null, notes: null, proven: null, last: null });
+      Object.assign(this, { pack: null, manifest: null, log: null, registry: null, notes: null, proven: null });
     }
 
     found(step, where = "pack") {
@@ -62,13 +62,13 @@ helm.checklist = (() => {
     // V2: without manifest and whole lines there is nothing to look at.
     async readPack() {
       const manifest = await helm.pack.readManifest(this.pack);
-      if (!(await helm.lines.endsWhole(this.source, this.pack.places.get("receipts.jsonl")))) helm.forms.malformed("the receipts do not end with a newline");
-      this.manifest = manifest;
+      const { log, digest } = await helm.log.read(this.source, this.pack.places.get("receipts.jsonl"), this.progress);
+      Object.assign(this, { manifest, log, digest });
     }
 
     // V2, as far as it needs no receipt.
     async compareFiles() {
-      await helm.pack.compareFiles(this.manifest, this.pack, this.found(2));
+      await helm.pack.compareFiles(this.manifest, this.pack, this.digest, this.found(2));
       this.policies = await helm.policies.read(this.pack, this.found(2));
       this.catalogs = await helm.policies.readCatalogs(this.pack, this.found(2));
     }
@@ -118,7 +118,7 @@ helm.checklist = (() => {
 
     // V8
     async checkTree() {
-      const { tree } = this.reading.log;
+      const { tree } = this.log;
       const checkpoint = await this.readCheckpoint();
       if (checkpoint) {
         const { size, root } = checkpoint;
@@ -135,7 +135,8 @@ helm.checklist = (() => {
 
     // V8 of a part: its proof leads to the checkpoint's root. A proof without its form (V2) leads nowhere.
     checkPart({ size, root }) {
-      const { part, log } = this.reading;
+      const { log } = this;
+      const { part } = this.reading;
       if (part === null) return;
       this.findings.attempt(8, "pack", () => {
         const computed = part.rootOf(size, log.leaves.rows);
@@ -146,7 +147,7 @@ helm.checklist = (() => {
 
     // What a known head is compared with (V14): {size, rootAt}, or null. Of a part one root is known.
     here() {
-      const { tree } = this.reading.log;
+      const { tree } = this.log;
       if (!this.isPart) return { size: tree.size, rootAt: (size) => tree.rootAt(size) };
       const { proven } = this;
       return proven && { size: proven.size, rootAt: (size) => (size === proven.size ? proven.root : null) };
@@ -172,10 +173,9 @@ helm.checklist = (() => {
 
     report() {
       const { log, size, root } = this.manifest ?? { log: null, size: null, root: null };
-      const { log: lines, sessions } = this.reading ?? { log: { size: 0 }, sessions: 0 };
       const witnessed = this.notes?.seen.since ?? null;
       if (this.isPart) this.findings.axes.leaveOpen("completeness");
-      return helm.report.make(this.findings, { log, size, root, receipts: lines.size, sessions, part: this.isPart, witnessed });
+      return helm.report.make(this.findings, { log, size, root, receipts: this.log?.size ?? 0, sessions: this.reading?.sessions ?? 0, part: this.isPart, witnessed });
     }
   }
 

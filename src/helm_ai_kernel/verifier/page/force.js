@@ -17,7 +17,7 @@ helm.force = (() => {
       this.holdOn = new Column(Int32Array); // leaf of a hold that is not released -> its tool + 1
       this.nonces = new Table(16);
       this.erased = new Table(16); // subjects
-      this.erasures = new Column(Int32Array); // subject -> where its erasure stands
+      this.erasures = new Column(Float64Array); // subject -> where its erasure stands
     }
 
     addHold(id, tool) {

@@ -5,11 +5,13 @@ helm.log = (() => {
   "use strict";
   const { Table } = helm.table;
   const { Column } = helm.column;
+  const { malformed } = helm.forms;
+  const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
+  const LINES_LEAST = 4096;
 
   class Log {
-    // `part`: which places of the log the lines have (part.js).
-    constructor(part) {
-      this.part = part;
+    constructor() {
+      this.part = helm.part.WHOLE; // which places the lines have
       this.leaves = new Table(32);
       this.tree = new helm.merkle.Tree(this.leaves.rows);
       this.starts = new Column(Float64Array); // where each line begins; it ends before the next one
@@ -22,10 +24,10 @@ helm.log = (() => {
       return this.leaves.size;
     }
 
-    append({ at, length }, hash) {
+    append({ at, bytes }) {
       this.starts.set(this.size, at);
-      this.starts.set(this.size + 1, at + length + 1);
-      this.leaves.push(hash);
+      this.starts.set(this.size + 1, at + bytes.length + 1);
+      this.leaves.push(helm.merkle.leafHash(bytes));
       this.tree.appended();
     }
 
@@ -65,10 +67,24 @@ helm.log = (() => {
     }
   }
 
+  // V2: all lines of a pack's receipts, and the digest of the file.
+  async function read(source, place, progress) {
+    if (!(await helm.lines.endsWhole(source, place))) malformed("the receipts do not end with a newline");
+    const log = new Log();
+    const sum = new helm.sha.Hash();
+    const linesMax = LINES_LEAST + Math.floor(place.size / LINE_BYTES_LEAST);
+    for await (const lines of helm.lines.lists(source, place, (bytes) => sum.add(bytes))) {
+      if (log.size + lines.length > linesMax) malformed(`more than ${linesMax} lines in ${place.size} bytes are no receipts`);
+      for (const line of lines) log.append(line);
+      await progress("bytes", log.starts.get(log.size) - place.at, place.size);
+    }
+    return { log, digest: "sha256:" + helm.bytes.hex(sum.end()) };
+  }
+
   // The bytes of a digest in the form that receipts have.
   function bytesOf(digest) {
     return helm.bytes.unhex(digest.slice("sha256:".length));
   }
 
-  return { Log, bytesOf };
+  return { read, bytesOf };
 })();

@@ -55,5 +55,5 @@ helm.merkle = (() => {
     }
   }
 
-  return { Tree, leafHash, leafDigest, node, largestPowerBelow, LEAF };
+  return { Tree, leafHash, leafDigest, node, largestPowerBelow };
 })();

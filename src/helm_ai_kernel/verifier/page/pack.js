@@ -77,23 +77,19 @@ helm.pack = (() => {
     return MANIFEST(value, "manifest");
   }
 
-  // V2: exactly the other entries but attachments. Of the digests that of the receipts comes later: they are read once.
-  async function compareFiles(manifest, pack, found) {
+  // V2: exactly the other entries but attachments. `receipts`: the digest of theirs, which were read already.
+  async function compareFiles(manifest, pack, receipts, found) {
     const mismatch = (what) => found(new Fault("MANIFEST_MISMATCH", what));
     for (const name of pack.places.keys()) {
       if (name === "manifest.json") continue;
       const listed = manifest.files.get(name);
       if (listed === undefined) mismatch(`\`${name}\` is not in the manifest`);
-      else if (name !== "receipts.jsonl") compareDigest(name, listed, await pack.digest(name), found);
+      else if (listed !== (name === "receipts.jsonl" ? receipts : await pack.digest(name))) mismatch(`\`${name}\` has another digest than the manifest says`);
     }
     for (const name of manifest.files.keys()) {
       if (name === "manifest.json" || !pack.places.has(name)) mismatch(`the manifest lists \`${name}\`, and it is not here, or not to be listed`);
     }
   }
 
-  function compareDigest(name, listed, digest, found) {
-    if (listed !== undefined && listed !== digest) found(new Fault("MANIFEST_MISMATCH", `\`${name}\` has another digest than the manifest says`));
-  }
-
-  return { open, readManifest, compareFiles, compareDigest, PROOF };
+  return { open, readManifest, compareFiles, PROOF };
 })();

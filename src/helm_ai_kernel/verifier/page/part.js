@@ -46,7 +46,7 @@ helm.part = (() => {
         return helm.merkle.node(left, walk(middle, to));
       };
       const root = walk(0, size);
-      return used === hashes.size ? root : refuse("more hashes than the tree has room for");
+      return used === hashes.size && line === leaves.size ? root : refuse("more hashes or lines than the tree has room for");
     }
   }
 
@@ -54,7 +54,7 @@ helm.part = (() => {
     throw new Fault("INCLUSION_FAIL", "the proof of a part has " + what);
   }
 
-  // V2: its form. `size` is the checkpoint's, or null where nobody can read that; `lines` how many are here.
+  // V2: its form. `size` is the manifest's; `lines` how many are here.
   function read(bytes, size, lines) {
     const { value, text } = helm.json.readBoth(bytes, BYTES_MAX);
     if (value instanceof Map && (value.get("v") !== 1 || value.get("kind") !== "inclusion")) unsupported("a proof of another version or kind");
@@ -65,7 +65,7 @@ helm.part = (() => {
       if (many < 1 || first <= end) malformed("the ranges of a part are not apart and in order");
       [end, sum] = [first + many, sum + many];
     }
-    if (size !== null && end > size) malformed("a part reaches beyond its checkpoint");
+    if (end > size) malformed("a part reaches beyond its size");
     if (sum !== lines) malformed(`a part says that it has ${sum} lines, and ${lines} are here`);
     const rows = new helm.column.Rows(32);
     for (const hash of hashes) rows.push(helm.log.bytesOf(hash));

@@ -10,37 +10,32 @@ helm.partly = (() => {
   class Story {
     constructor(log, force) {
       Object.assign(this, { log, force });
-      this.intents = new Column(Int32Array); // leaf -> its place + 1
+      this.intents = new Column(Float64Array); // leaf -> its place + 1
       this.outcomes = new Column(Uint8Array); // leaf -> what became of it, here
-      this.early = []; // outcomes that stand before their decision: [place, its leaf]
+      this.strange = new Column(Uint8Array); // the same of decisions that are not here
     }
 
     // Null, or [code, detail].
     receive(spot, receipt) {
-      if (receipt.shape === "statement") return this.force.isReused(receipt.statement) ?? (this.note(spot.place, receipt.statement), null);
+      if (receipt.shape === "statement") return this.statement(spot.place, receipt.statement);
       if (helm.receipt.isIntent(receipt)) this.intents.set(spot.id, spot.place + 1);
-      return receipt.shape === "outcome" ? this.outcome(spot, receipt) : null;
+      return receipt.shape === "outcome" ? this.outcome(spot.index, receipt) : null;
     }
 
-    // For who reads the story: nothing is asked of it.
-    note(place, statement) {
+    // What is erased is kept for who reads the story: nothing is asked of it.
+    statement(place, statement) {
       if (statement.kind === "erasure") this.force.erase(place, statement);
+      return this.force.isReused(statement);
     }
 
-    outcome({ index, place }, { decision, status }) {
-      const id = this.log.find(decision);
-      if (id < 0) return null;
-      if (id < index && !this.intents.get(id)) return ["ORPHAN_OUTCOME", "an outcome names what is no intent"];
-      if (id >= index) this.early.push([place, id]);
-      const before = this.outcomes.get(id);
+    outcome(index, { decision, status }) {
+      const id = this.log.idOf(decision);
+      if (id >= 0 && id < index && !this.intents.get(id)) return ["ORPHAN_OUTCOME", "an outcome names what is no intent"];
+      const [outcomes, at] = id >= 0 ? [this.outcomes, id] : [this.strange, -1 - id];
+      const before = outcomes.get(at);
       if (before && !(before === UNKNOWN && status === "LATE")) return ["DOUBLE_OUTCOME", "a call ends twice"];
-      this.outcomes.set(id, before ? LATE_BEHIND : status === "UNKNOWN" ? UNKNOWN : OTHER);
+      outcomes.set(at, before ? LATE_BEHIND : status === "UNKNOWN" ? UNKNOWN : OTHER);
       return null;
-    }
-
-    // When all is read: where the outcomes stand whose decision came later, and was no intent.
-    orphans() {
-      return this.early.filter(([, id]) => !this.intents.get(id)).map(([place]) => place);
     }
 
     // V15, of the intents that are here.

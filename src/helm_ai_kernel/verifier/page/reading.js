@@ -1,19 +1,16 @@
-// The receipts, read twice, piece by piece, and never kept. The first time their leaves: a cause that is missing is told
-// from one that comes later (V9) only by who knows all of them. The second time each receipt, for all that is asked of
-// one (V4 to V7, V9 to V13, V15); signatures are asked about while the next lines are read.
+// The receipts, read a second time, piece by piece, and never kept: all that is asked of one (V4 to V7, V9 to V13, V15).
+// The first time was for their leaves (log.js): a cause that is missing is told from one that comes later (V9) only by who
+// knows all of them. Signatures are asked about while the next lines are read.
 helm.reading = (() => {
   "use strict";
   const { Fault } = helm.findings;
   const ABREAST = 256; // receipts whose signatures are asked about at once
-  const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
-  const LINES_LEAST = 4096;
 
   class Reading {
     constructor(checklist) {
-      const { source, pack, policies, isPart } = checklist;
-      Object.assign(this, { checklist, source, isPart, policies, findings: checklist.findings, attachments: pack.attachments });
+      const { source, pack, log, policies, isPart } = checklist;
+      Object.assign(this, { checklist, source, log, isPart, policies, findings: checklist.findings, attachments: pack.attachments });
       this.place = pack.places.get("receipts.jsonl");
-      this.log = new helm.log.Log(helm.part.WHOLE);
       this.part = null;
       this.whole = true; // every receipt can be read
       this.lastAt = null; // what the last receipt says, if it can be read
@@ -21,7 +18,6 @@ helm.reading = (() => {
     }
 
     async run() {
-      await this.readLeaves();
       if (this.isPart) await this.readPart();
       this.begin();
       await this.readReceipts();
@@ -32,28 +28,12 @@ helm.reading = (() => {
       return this.chain?.sessions ?? 0;
     }
 
-    async readLeaves() {
-      const { log, source, place } = this;
-      const linesMax = LINES_LEAST + Math.floor(place.size / LINE_BYTES_LEAST);
-      const sum = new helm.sha.Hash();
-      for await (const lines of helm.lines.lists(source, place, (bytes) => sum.add(bytes))) {
-        for (const line of lines) {
-          if (log.size === linesMax) this.whole = false;
-          else log.append(line, line.bytes ? helm.merkle.leafHash(line.bytes) : await helm.source.hash(source, { at: line.at, size: line.length }, helm.merkle.LEAF));
-        }
-        await this.checklist.progress("bytes", log.starts.get(log.size) - place.at, place.size);
-      }
-      if (!this.whole) this.checklist.add(4, null, "PACK_MALFORMED", `more than ${linesMax} lines in ${place.size} bytes are no receipts: the others are not read`);
-      const digest = "sha256:" + helm.bytes.hex(sum.end());
-      helm.pack.compareDigest("receipts.jsonl", this.checklist.manifest.files.get("receipts.jsonl"), digest, this.checklist.found(2)); // V2
-    }
-
     // V2
     async readPart() {
-      const { pack, notes } = this.checklist;
+      const { pack, manifest } = this.checklist;
       this.part = await this.findings.attempted(2, "proof", async () => {
         const bytes = await pack.bytes(helm.pack.PROOF, helm.part.BYTES_MAX);
-        return helm.part.read(bytes, notes.checkpoint?.size ?? null, this.log.size);
+        return helm.part.read(bytes, manifest.size, this.log.size);
       });
       if (this.part) this.log.part = this.part;
     }
@@ -73,8 +53,8 @@ helm.reading = (() => {
       let index = 0;
       let asked = Promise.resolve();
       for await (const lines of helm.lines.lists(source, place)) {
-        for (let from = 0; from < lines.length && index < log.size; from += ABREAST) {
-          const some = lines.slice(from, from + Math.min(ABREAST, log.size - index)).map((line, at) => this.readReceipt(index + at, line));
+        for (let from = 0; from < lines.length; from += ABREAST) {
+          const some = lines.slice(from, from + ABREAST).map((line, at) => this.readReceipt(index + at, line));
           index += some.length;
           await asked; // of those before: findings come in the order of the log
           asked = this.tell(some);
@@ -87,7 +67,7 @@ helm.reading = (() => {
     // What its signers are asked, under way: [[place, step, fault], …].
     readReceipt(index, { bytes }) {
       const place = this.log.part.placeOf(index);
-      const receipt = this.findings.attempt(4, "receipt " + place, () => helm.receipt.read(bytes ?? helm.forms.malformed("a line is longer than any record")));
+      const receipt = this.findings.attempt(4, "receipt " + place, () => helm.receipt.read(bytes));
       this.lastAt = receipt?.at ?? null;
       if (!receipt) {
         this.whole = this.told = false;
@@ -159,7 +139,6 @@ helm.reading = (() => {
     }
 
     end() {
-      for (const place of this.told && this.isPart ? this.story.orphans() : []) this.checklist.add(10, place, "ORPHAN_OUTCOME", "an outcome names what is no intent");
       if (!this.whole) return this.findings.axes.leaveOpen("completeness");
       for (const place of this.story.unresolved(this.checklist.requireResolved)) this.checklist.add(15, place, "OPEN_INTENT", "a call has no outcome that is known"); // V15
     }

@@ -39,9 +39,9 @@ helm.source = (() => {
     }
   }
 
-  // The SHA-256 of a place in the source, perhaps behind a few bytes.
-  async function hash(source, place, before = new Uint8Array()) {
-    const sum = new helm.sha.Hash().add(before);
+  // The SHA-256 of a place in the source.
+  async function hash(source, place) {
+    const sum = new helm.sha.Hash();
     for await (const [, bytes] of pieces(source, place)) sum.add(bytes);
     return sum.end();
   }

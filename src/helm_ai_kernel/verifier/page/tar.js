@@ -5,7 +5,7 @@
 helm.tar = (() => {
   "use strict";
   const { malformed } = helm.forms;
-  const BYTES_MAX = 2 ** 31; // 2 GiB
+  const BYTES_MAX = 2 ** 35; // 32 GiB
   const BLOCK = 512;
   const NAME_BYTES = 100;
   const PREFIX_BYTES = 155;
@@ -13,7 +13,7 @@ helm.tar = (() => {
 
   // Tells every entry, in the order of the archive: (name, {at, size}). Contents are passed over.
   async function walk(source, tell) {
-    if (source.size > BYTES_MAX) malformed("a pack is longer than 2 GiB");
+    if (source.size > BYTES_MAX) malformed("a pack is longer than 32 GiB");
     const window = new helm.source.Window(source);
     let last = "";
     let at = 0;
