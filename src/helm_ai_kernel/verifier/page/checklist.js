@@ -18,7 +18,7 @@ helm.checklist = (() => {
       if (maxAgeS !== null && !(Number.isSafeInteger(maxAgeS) && maxAgeS >= 0)) throw new Usage("a maximum age is a whole number of seconds");
       if (knownHeads.length > KNOWN_HEADS_MAX) throw new Usage(`more than ${KNOWN_HEADS_MAX} known heads`);
       this.now = now === null ? Date.now() : Date.parse(now);
-      if (Number.isNaN(this.now)) throw new Usage("`now` is no time");
+      if (Number.isNaN(new Date(this.now - 1000 * (maxAgeS ?? 0)).getTime())) throw new Usage("a maximum age reaches back to no time that there is");
       this.policy = witnesses === null ? null : helm.quorum.read(witnesses);
       Object.assign(this, { genesis, knownHeads, maxAgeS, requireResolved, progress });
       this.findings = new Findings({ witnesses: this.policy ? "unknown" : "not_asked" });
