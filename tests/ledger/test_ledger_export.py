@@ -26,7 +26,7 @@ DENIED = request({"tool": "desk/unknown", "arguments": {"text": "x" * 300}})
 BYTES_MAX = 250  # of memory for each receipt and what is kept beside it; one of these receipts has 1,100 bytes, and 400 beside it
 
 MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 from helm_ai_kernel.ledger import fsck, store
 from helm_ai_kernel.ledger.export import whole
@@ -39,7 +39,8 @@ if sys.argv[2] == "export":
 else:
     size, damage = fsck.fsck(folder)
     assert not damage, damage
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, size)
+status = Path("/proc/self/status").read_text()  # `ru_maxrss` would be at least what our parent has
+print(1024 * int(status.split("VmHWM:")[1].split()[0]), size)
 """
 
 
