@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import secrets
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -36,7 +38,7 @@ from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
@@ -277,6 +279,7 @@ def _evidence(config: Config) -> Iterator[Line]:
         if report.exit:
             raise RuntimeError(f"the benchmark's own log does not verify: {report.to_text()}")
     yield _line("verify_record", "us", samples, f"the whole checklist over {report.receipts} receipts, per receipt, one core")
+    yield from _verified(pack, genesis, report.receipts)
     yield Line(
         "receipt_bytes",
         "bytes",
@@ -285,6 +288,22 @@ def _evidence(config: Config) -> Iterator[Line]:
         len(sizes),
         f"mean {sum(sizes) / len(sizes):.0f}; a call has two",
     )
+
+
+def _verified(pack: bytes, genesis: Digest, receipts: int) -> Iterator[Line]:
+    """As an outsider does it: the verifier as a command, from its start to its verdict, on one core and on two."""
+    with tempfile.NamedTemporaryFile(dir=_disk(), suffix=".tar") as file:
+        file.write(pack)
+        file.flush()
+        for cores in (1, 2):
+            command = [sys.executable, "-m", "helm_ai_kernel.verifier", file.name, "--genesis", genesis, "--cores", str(cores)]
+            rates = []
+            for _ in range(3):
+                began = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                rates.append(receipts / (time.perf_counter() - began))
+            note = f"`python -m helm_ai_kernel.verifier` on a pack of {receipts} receipts; p99 is the slow end"
+            yield Line(f"verify_{cores}_core", "rec/s", round(_at(rates, 0.5)), round(_at(rates, 0.01)), len(rates), note)
 
 
 async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]]) -> T:
