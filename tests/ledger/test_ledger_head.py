@@ -35,7 +35,7 @@ def test_beside_an_idle_kernel_an_export_has_the_last_outcome(tmp_path: Path) ->
         await execute(ECHO, boundary(), LedgerHost(ledger, await ledger.session("agent", "python", None), Desk()))
         while len(set(signed(here))) > 1:  # noqa: ASYNC110  (what is waited for is on the disk, not in this loop)
             await asyncio.sleep(0)
-        with Reader(here.folder) as reader:
+        with Reader(here.folder, vault=here.vault) as reader:
             report = checklist.verify(
                 b"".join(whole(reader)), checklist.Question(genesis=here.registry.genesis, known_heads=[ledger.checkpoint])
             )

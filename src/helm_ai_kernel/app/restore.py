@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helm_ai_kernel import __version__
-from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials import keyfile, subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import ledger, succession, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
@@ -124,8 +124,9 @@ def _stage(partial: Path, paths: Paths, old: Old, new: New, registry: Registry) 
         keyfile.write_machine(partial / succession.KEYS / purpose.value, seed, purpose, new.origin)
     keys = new.keys()
     trustlog.create(partial / TRUST, registry)
-    ledger.create(partial, origin=new.origin, log_key=keys[Purpose.LOG])
-    ink = Ink(keys[Purpose.EXECUTION], registry, __version__)
+    vault = subjects.Subjects(paths.subjects)
+    ledger.create(partial, origin=new.origin, log_key=keys[Purpose.LOG], vault=vault)
+    ink = Ink(keys[Purpose.EXECUTION], registry, __version__, vault)
     asyncio.run(_begin(partial, ink, keys[Purpose.LOG], paths.heads, [head.note for head in old.heads]))
     succession.fold(partial / DATABASE)
     (partial / LOCK).unlink()
@@ -161,6 +162,7 @@ class Restoring:
             new = self.paths
             for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
                 folder.mkdir(parents=True, mode=0o700)
+            subjects.make(new.subjects)  # others than those of the log that ends: a backup has no keys
             backup.unpack(self._source, self._file, self.paths.home)
         except BaseException:
             self.__exit__()
@@ -179,7 +181,7 @@ class Restoring:
                     f"nobody here trusts its genesis `{registry.genesis}`",
                     f"if it is the one that you wrote down: helm-ai-kernel restore {self._file} --genesis {registry.genesis}",
                 )
-            _, damage = fsck(self.paths.store)
+            _, damage = fsck(self.paths.store, None)
             for item in damage:
                 raise self._refused(f"{item.where}: {item.detail}", "take another backup")
             return old(self.paths, self._target.heads)

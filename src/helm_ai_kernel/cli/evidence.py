@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.findings import visible
@@ -44,14 +45,17 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    with Reader(config(args).paths.store) as reader:
+    paths = config(args).paths
+    with Reader(paths.store, vault=Subjects(paths.subjects)) as reader:
         receipt = reader.find(args.receipt)
-        held = {name: reader.attachment(receipt.index, slot) for slot, name in enumerate(KEPT)}
+        held = {KEPT[slot]: content for slot, content in reader.attachments(receipt.index).items()}
     kept = {name: content[32:].decode("utf-8", "backslashreplace") for name, content in held.items() if content is not None}
-    data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": kept}
+    erased = [name for name, content in held.items() if content is None]
+    data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": kept, "erased": erased}
     lines = [f"receipt {receipt.index}  {receipt.leaf}"]
     lines += [f"  {name:<12} {plain(receipt.body[name], SHOWN_CHARS_MAX)}" for name in sorted(receipt.body)]
     lines += [f"kept {name}: {visible(text, SHOWN_CHARS_MAX)}" for name, text in kept.items()]
+    lines += [f"kept {name}: erased" for name in erased]
     emit(args, data, lines)
     return 0
 
@@ -121,7 +125,7 @@ def _words(receipt: Receipt) -> Iterator[str]:
     elif receipt.kind is Kind.STATEMENT:
         statement = Statement.from_record(Record.from_json(body["statement"]))
         yield statement.kind
-        yield statement.tool or ""
+        yield statement.tool or statement.subject or ""
     elif receipt.kind is Kind.RECOVERY:
         yield f"{body['open']} open"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.redact import Redaction
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import export
 from helm_ai_kernel.ledger.parts import Part
@@ -59,7 +60,8 @@ def run_export(args: argparse.Namespace) -> int:
         raise Declined("a session, a time, receipts or --jsonl: one of them at a time", f"{PROGRAM} pack export --help")
     if args.of is None:
         operate.cover_tail(settings)
-    with Reader(settings.paths.store) if args.of is None else Reader.of_ended(settings.paths.store, args.of) as reader:
+    store, vault = settings.paths.store, Subjects(settings.paths.subjects)
+    with Reader(store, vault=vault) if args.of is None else Reader.of_ended(store, args.of, vault) as reader:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0

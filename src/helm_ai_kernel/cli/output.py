@@ -24,6 +24,7 @@ HOMELESS = (
     "pack redact",
     "replay",
     "trust sign",
+    "witness",
 )  # these know no `--home`
 
 

@@ -100,7 +100,7 @@ class _Pack:
         names = self._mentions.attachments
         self._at, self._sizes = (array("Q", bytes(8 * len(names))) for _ in range(2))
         for first, count in (*self._ranges, *((index, 1) for index in sorted(self._claims))):
-            for index, slot, content in self._reader.attachments(first, first + count):
+            for index, slot, content in self._reader.kept(first, first + count):
                 place = names.find(hashes.sha256(content))
                 if place >= 0:
                     self._at[place], self._sizes[place] = 1 + 4 * index + slot, len(content)
@@ -116,7 +116,7 @@ class _Pack:
                 yield names[place], self._sizes[place], self._content(*divmod(self._at[place] - 1, 4))
 
     def _content(self, index: int, slot: int) -> Iterator[bytes]:
-        yield self._reader.attachment(index, slot) or b""
+        yield self._reader.attachments(index)[slot] or b""
 
     def _lines(self) -> Iterator[bytes]:
         for first, count in self._ranges:

@@ -31,7 +31,7 @@ class Part:
         self._in = bytearray(self._head.size)
         self._intents = bytearray(self._head.size)  # those in the part
         self.leaves = Digests()
-        for leaf in reader.leaves(self._head.size):
+        for leaf in reader.leaves(0, self._head.size):
             self.leaves.append(leaf)
 
     def add_session(self, session: str) -> None:

@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import secrets
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,6 +23,7 @@ from helm_ai_kernel.app.config import Config, load
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
@@ -35,7 +38,7 @@ from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
@@ -149,12 +152,14 @@ def verdict_memory() -> Iterator[Line]:
         config = _home(Path(folder))
         registry = trustlog.load(config.paths.store / TRUST)
         execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
+        vault = Subjects(config.paths.subjects)
+        vault.named("local")
     catalog = _catalog(10)
     boundary = Boundary(catalog, _policy(catalog, 10))
     if boundary.policy is None:
         raise RuntimeError("no policy")
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
-    ink, frontier = Ink(execution, registry, "bench"), Frontier()
+    ink, frontier = Ink(execution, registry, "bench", vault), Frontier()
     tx = Transaction(in_memory(), state, ink, now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
     jobs.start_session(tx, session, None)
@@ -255,7 +260,7 @@ def inclusion(size: int) -> Iterator[Line]:
 
 
 def _evidence(config: Config) -> Iterator[Line]:
-    with Reader(config.paths.store) as reader:
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
         sizes = [float(len(receipt.line) + 1) for receipt in reader.receipts()]
         rates = []
         for _ in range(5):
@@ -274,6 +279,7 @@ def _evidence(config: Config) -> Iterator[Line]:
         if report.exit:
             raise RuntimeError(f"the benchmark's own log does not verify: {report.to_text()}")
     yield _line("verify_record", "us", samples, f"the whole checklist over {report.receipts} receipts, per receipt, one core")
+    yield from _verified(pack, genesis, report.receipts)
     yield Line(
         "receipt_bytes",
         "bytes",
@@ -282,6 +288,22 @@ def _evidence(config: Config) -> Iterator[Line]:
         len(sizes),
         f"mean {sum(sizes) / len(sizes):.0f}; a call has two",
     )
+
+
+def _verified(pack: bytes, genesis: Digest, receipts: int) -> Iterator[Line]:
+    """As an outsider does it: the verifier as a command, from its start to its verdict, on one core and on two."""
+    with tempfile.NamedTemporaryFile(dir=_disk(), suffix=".tar") as file:
+        file.write(pack)
+        file.flush()
+        for cores in (1, 2):
+            command = [sys.executable, "-m", "helm_ai_kernel.verifier", file.name, "--genesis", genesis, "--cores", str(cores)]
+            rates = []
+            for _ in range(3):
+                began = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                rates.append(receipts / (time.perf_counter() - began))
+            note = f"`python -m helm_ai_kernel.verifier` on a pack of {receipts} receipts; p99 is the slow end"
+            yield Line(f"verify_{cores}_core", "rec/s", round(_at(rates, 0.5)), round(_at(rates, 0.01)), len(rates), note)
 
 
 async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]]) -> T:

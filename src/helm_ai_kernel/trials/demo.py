@@ -20,6 +20,7 @@ from helm_ai_kernel.app.config import Upstream
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger.export import whole
@@ -197,7 +198,7 @@ def _after_crash(kernel: Kernel, desk: Desk, story: Story) -> None:
 
 
 def _prove(places: Places, story: Story, genesis: Digest) -> dict[str, Any]:
-    with Reader(places.paths.store) as reader:
+    with Reader(places.paths.store, vault=Subjects(places.paths.subjects)) as reader:
         evidence, receipts = b"".join(whole(reader)), list(reader.receipts())
     out = places.paths.packs / "demo.tar"
     out.write_bytes(evidence)
