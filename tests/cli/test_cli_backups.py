@@ -93,7 +93,7 @@ def test_a_log_is_backed_up_goes_on_elsewhere_and_everything_verifies(terminal: 
     assert (place.paths.heads / f"{data['log'].replace('/', '-')}.json").exists()
     with there.program(note) as program:  # pinned and applied again
         assert program["note"]("on") == "on"
-    assert fsck(there.paths.store)[1] == []
+    assert fsck(there.paths.store, there.vault)[1] == []
     where = ("--home", str(there.paths.home))
     terminal.done("pack", "export", "--out", "new.tar", *where)
     assert terminal("pack", "verify", "new.tar").code == 0
@@ -149,7 +149,7 @@ def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Te
     assert not (place.paths.store / succession.NEXT).exists()
     with place.program(note) as program:
         program["note"]("on")
-    assert fsck(place.paths.store)[1] == []
+    assert fsck(place.paths.store, place.vault)[1] == []
     terminal.done("pack", "export", "--out", "new.tar")
     assert terminal("pack", "verify", "new.tar").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "old.tar")
@@ -184,7 +184,8 @@ def test_no_secret_is_in_a_backup(terminal: Terminal) -> None:
     trust.next_machine_key(place.paths, Purpose.EXECUTION, head(place).origin)
     terminal.done("backup", "helm.tar")
     data = Path("helm.tar").read_bytes()
-    secrets = [*place.paths.keys.iterdir(), *(p for p in place.paths.people_keys.iterdir() if p.suffix != ".pub")]
+    secrets = [path for path in place.paths.keys.rglob("*") if path.is_file()]
+    secrets += [path for path in place.paths.people_keys.iterdir() if path.suffix != ".pub"]
     for path in secrets:
         assert path.read_bytes() not in data
     with tarfile.open("helm.tar") as archive:
@@ -200,7 +201,7 @@ def test_a_backup_beside_a_running_kernel_is_whole(terminal: Terminal) -> None:
             program["note"](str(n))
             terminal.done("backup", f"{n}.tar")
     there, _ = restored(terminal, "2.tar")
-    assert fsck(there.paths.store) == (3, [])
+    assert fsck(there.paths.store, there.vault) == (3, [])
 
 
 def test_nothing_is_overwritten_unless_it_is_said(terminal: Terminal) -> None:
@@ -328,11 +329,34 @@ def test_somebody_who_reads_the_store_is_waited_for_before_anything_changes(
 
 def test_the_keys_of_the_log_that_ended_are_gone(terminal: Terminal) -> None:
     place = terminal.place
-    old = {path.name: path.read_bytes() for path in place.paths.keys.iterdir()}
+    old = {path.name: path.read_bytes() for path in place.paths.keys.iterdir() if path.is_file()}
     used(place)
     terminal.done("backup", "helm.tar")
     there, said = restored(terminal)
-    new = {path.name: path.read_bytes() for path in there.paths.keys.iterdir()}
+    new = {path.name: path.read_bytes() for path in there.paths.keys.iterdir() if path.is_file()}
     assert new.keys() == old.keys() == {"execution", "log"} and not {*new.values()} & {*old.values()}
     entries = trust.known(there.paths).in_force(Purpose.EXECUTION)
     assert [entry.log for entry in entries.values()][-1] == said.json["log"]
+
+
+def contents(name: str) -> int:
+    with tarfile.open(name) as archive:
+        return sum(member.name.startswith("attachments/") for member in archive)
+
+
+def test_what_was_kept_is_read_where_the_keys_of_its_subjects_are_and_nowhere_else(terminal: Terminal) -> None:
+    place = terminal.place
+    older = used(place)
+    terminal.done("pack", "export", "--out", "before.tar")
+    terminal.done("backup", "helm.tar")
+    there, _ = restored(terminal)
+    terminal.done("pack", "export", "--of", older.origin, "--out", "elsewhere.tar", "--home", str(there.paths.home))
+    assert (contents("before.tar") > 0, contents("elsewhere.tar")) == (True, 0)  # a backup has no keys
+    assert terminal("pack", "verify", "elsewhere.tar").code == 0
+    shutil.copytree(place.paths.store, "yesterday")
+    used(place)
+    shutil.rmtree(place.paths.store)
+    shutil.copytree("yesterday", place.paths.store)
+    assert terminal.sign("restore", "--here").code == 0
+    terminal.done("pack", "export", "--of", older.origin, "--out", "here.tar")
+    assert contents("here.tar") == contents("before.tar")

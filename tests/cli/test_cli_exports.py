@@ -214,6 +214,12 @@ def test_heads_that_witnesses_saw_are_in_the_pack(terminal: Terminal) -> None:
         f"cosigned/{size}.txt": older + line
     }
     assert terminal("pack", "verify", "seen.tar").code == 0
+    (seen / "0000.txt").write_bytes(newest + line.replace(b"AAAA", b"BBBB"))  # the first of the same size: it says since when
+    terminal.done("pack", "export", "--out", "twice.tar")
+    entries, now = inside("twice.tar"), newest.split(b"\n")[1].decode()
+    assert entries[pack.CHECKPOINT] == newest + line
+    assert entries[f"cosigned/{now}.txt"] == (seen / "0000.txt").read_bytes()
+    assert terminal("pack", "verify", "twice.tar").code == 0
     terminal.done("pack", "export", "--receipt", "3", "--out", "part.tar")
     assert inside("part.tar")[pack.CHECKPOINT] == newest + line and not any("cosigned" in name for name in inside("part.tar"))
     valid(terminal, "part.tar")

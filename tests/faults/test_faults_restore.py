@@ -12,9 +12,11 @@ from faults.inject import KILL, Ended, Place
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.app.runtime import Runtime
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger import succession
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.ledger.vault import NoKeys
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.receipt import Kind
@@ -69,7 +71,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def case(template: Path, name: str, what: str) -> Path:
-    folder = Path(shutil.copytree(template, template.parent / name))
+    folder = Path(shutil.copytree(template, template.parent / name, symlinks=True))
     if what == HERE:
         shutil.rmtree(folder / "home/store")
         shutil.move(folder / "yesterday", folder / "home/store")
@@ -123,7 +125,7 @@ def whole(where: Paths, case: str) -> None:
     """A log that names what was found of the one before it, which is beside it; and both are without damage."""
     kinds = start(where)
     assert kinds[:3] == [Kind.SESSION, Kind.RECOVERY, Kind.SESSION], case
-    assert fsck(where.store) == (len(kinds), []), case
+    assert fsck(where.store, Subjects(where.subjects)) == (len(kinds), []), case
     assert not list(where.store.glob("*next*")), case
     (before,) = (where.store / succession.BEFORE).iterdir()
     assert sorted(path.name for path in before.iterdir()) == ["ledger.db"], case
@@ -131,7 +133,7 @@ def whole(where: Paths, case: str) -> None:
         heads = list(reader.receipts())[1].body["heads"]
     assert isinstance(heads, list) and len(heads) == 2, case
     origin = str(heads[0]).partition("\n")[0]
-    with Reader.of_ended(where.store, origin) as reader:
+    with Reader.of_ended(where.store, origin, NoKeys()) as reader:
         assert len(list(reader.receipts())) == 2, case
 
 

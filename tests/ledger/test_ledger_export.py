@@ -17,8 +17,10 @@ from helm_ai_kernel.ledger.export import part, whole
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.parts import CHUNK, Part, subtree
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.tcb import checklist, pack
+from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.merkle import inclusion_proof, leaf_hash, root, verify_inclusion
 from ledger.home import Home, documents, home, pin
 
@@ -28,16 +30,17 @@ BYTES_MAX = 250  # of memory for each receipt and what is kept beside it; one of
 MEASURED = """
 import sys
 from pathlib import Path
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger import fsck, store
 from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 store.CACHE_KIB = 256  # SQLite's cache has a bound of its own, which a small store does not reach
-folder = Path(sys.argv[1])
+folder, vault = Path(sys.argv[1]), Subjects(Path(sys.argv[3]))
 if sys.argv[2] == "export":
-    with Reader(folder) as reader:
+    with Reader(folder, vault=vault) as reader:
         size = sum(map(len, whole(reader)))
 else:
-    size, damage = fsck.fsck(folder)
+    size, damage = fsck.fsck(folder, vault)
     assert not damage, damage
 status = Path("/proc/self/status").read_text()  # `ru_maxrss` would be at least what our parent has
 print(1024 * int(status.split("VmHWM:")[1].split()[0]), size)
@@ -62,9 +65,14 @@ def grown(folder: Path, *sizes: int) -> list[Home]:
     copies = []
     for size in sizes:
         asyncio.run(until(size))
-        copy = Path(shutil.copytree(here.folder, folder / str(size)))
-        copies.append(Home(copy, here.registry, here.origin))
+        copies.append(copied(here, folder / str(size)))
     return copies
+
+
+def copied(here: Home, folder: Path) -> Home:
+    copy = Home(Path(shutil.copytree(here.folder, folder)), here.registry, here.origin)
+    shutil.copytree(here.keys, copy.keys, symlinks=True)
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +81,9 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Home]:
 
 
 def measured(here: Home, what: str) -> int:
-    done = subprocess.run([sys.executable, "-c", MEASURED, here.folder, what], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, here.folder, what, here.keys], capture_output=True, check=True, text=True
+    )
     peak, _ = map(int, done.stdout.split())
     return peak
 
@@ -85,13 +95,13 @@ def test_memory_grows_by_no_more_than_the_names_of_what_is_there(logs: list[Home
 
 
 def pieces(here: Home, *, attachments: bool = True) -> list[bytes]:
-    with Reader(here.folder) as reader:
+    with Reader(here.folder, vault=here.vault) as reader:
         return list(whole(reader, attachments=attachments))
 
 
 def test_a_pack_in_pieces_is_the_pack_that_is_made_in_memory(logs: list[Home]) -> None:
     here = logs[0]
-    with Reader(here.folder) as reader:
+    with Reader(here.folder, vault=here.vault) as reader:
         note = reader.checkpoint
     assert b"".join(pieces(here)) == here.pack(note, boundary())
     assert checklist.verify(b"".join(pieces(here)), checklist.Question(genesis=here.registry.genesis)).exit == 0
@@ -101,19 +111,31 @@ def test_no_piece_is_larger_than_what_one_receipt_keeps(logs: list[Home]) -> Non
     assert max(map(len, pieces(logs[0]))) < 1 << 15
 
 
-def test_an_attachment_that_is_not_what_its_receipt_names_is_withheld(logs: list[Home], tmp_path: Path) -> None:
-    here = Home(Path(shutil.copytree(logs[0].folder, tmp_path / "copy")), logs[0].registry, logs[0].origin)
-    before = pack.read(b"".join(pieces(here)))
+def test_what_does_not_open_is_no_export_and_the_log_without_it_is(logs: list[Home], tmp_path: Path) -> None:
+    here = copied(logs[0], tmp_path / "copy")
     here.spoil("UPDATE attachments SET content=zeroblob(99) WHERE idx=(SELECT min(idx) FROM attachments)")
-    after = pack.read(b"".join(pieces(here)))
-    assert len(before.attachments) - len(after.attachments) == 1
-    report = checklist.verify(b"".join(pieces(here)), checklist.Question(genesis=here.registry.genesis))
-    assert report.exit == 0 and pack.Manifest.from_bytes(after[pack.MANIFEST]).withheld == 1
+    with pytest.raises(OutsideError) as error:
+        pieces(here)
+    assert error.value.reason is Reason.ERR_STORE_CORRUPT
+    report = checklist.verify(b"".join(pieces(here, attachments=False)), checklist.Question(genesis=here.registry.genesis))
+    assert report.exit == 0
+
+
+def test_what_is_erased_meanwhile_ends_the_export_and_not_with_half_of_it(logs: list[Home], tmp_path: Path) -> None:
+    here = copied(logs[0], tmp_path / "copy")
+    vault = here.vault
+    with Reader(here.folder, vault=vault) as reader:
+        parts = whole(reader)
+        assert next(parts)
+        (subject,) = vault.listed()
+        vault.destroy(subject.id)
+        with pytest.raises(OutsideError):
+            list(parts)
 
 
 def test_progress_is_told_from_none_to_all_and_never_back(logs: list[Home]) -> None:
     told: list[tuple[int, int]] = []
-    with Reader(logs[0].folder) as reader:
+    with Reader(logs[0].folder, vault=logs[0].vault) as reader:
         for _ in whole(reader, progress=lambda done, of: told.append((done, of))):
             pass
     assert told[0][0] == 0 and told[-1] == (2000, 2000) and told == sorted(told)
@@ -130,7 +152,7 @@ def test_the_root_of_any_subtree_is_made_of_chunks(data: st.DataObject) -> None:
 @settings(max_examples=20)
 def test_any_choice_of_receipts_is_a_part_that_verifies(logs: list[Home], chosen: set[int]) -> None:
     here = logs[0]
-    with Reader(here.folder) as reader:
+    with Reader(here.folder, vault=here.vault) as reader:
         choice = Part(reader)
         for place in chosen:
             choice.add_receipt(str(place))
@@ -142,13 +164,13 @@ def test_any_choice_of_receipts_is_a_part_that_verifies(logs: list[Home], chosen
 
 
 def test_the_proof_of_one_receipt_is_its_inclusion_proof_from_left_to_right(logs: list[Home]) -> None:
-    with Reader(logs[0].folder) as reader:
+    with Reader(logs[0].folder, vault=logs[0].vault) as reader:
         choice = Part(reader)
         choice.add_receipt("500")
         (place,) = [first for first, count in choice.ranges() for first in range(first, first + count)]
         proof = choice.inclusion([(place, 1)])
         line = next(reader.lines(place, place + 1))
-        leaves = list(reader.leaves(1000))
+        leaves = list(reader.leaves(0, 1000))
     usual = inclusion_proof(leaves, place)
     assert sorted(usual) == sorted(proof.hashes)
     verify_inclusion(leaf_hash(line), place, 1000, usual, root(leaves))

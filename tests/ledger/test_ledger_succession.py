@@ -12,6 +12,7 @@ from executor.trust import LOG, trust
 from helm_ai_kernel.ledger import ledger, store, succession, trustlog
 from helm_ai_kernel.ledger.ledger import DATABASE, TRUST
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.ledger.vault import NoKeys
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
@@ -37,7 +38,7 @@ def staged(folder: Path) -> str:
     registry, origin = trust()
     for where, name in ((folder / "store", origin), (folder / "store" / succession.NEXT, NEW)):
         where.mkdir(parents=True)
-        ledger.create(where, origin=name, log_key=LOG)
+        ledger.create(where, origin=name, log_key=LOG, vault=NoKeys())
         trustlog.create(where / TRUST, registry)
     (folder / "store" / succession.WITNESSED).mkdir()
     (folder / "store" / succession.WITNESSED / "3.txt").write_bytes(b"a note")
@@ -52,7 +53,7 @@ def changed(folder: Path, origin: str) -> None:
     home = folder / "store"
     with Reader(home) as reader:
         assert reader.origin == NEW
-    with Reader.of_ended(home, origin) as reader:
+    with Reader.of_ended(home, origin, NoKeys()) as reader:
         assert reader.origin == origin and reader.size == 0
     assert {path.name: path.read_bytes() for path in (folder / "keys").iterdir()} == {"execution": b"new", "log": b"new"}
     kept = succession.ended(home, origin)
@@ -115,7 +116,7 @@ def test_another_store_of_the_same_log_is_never_overwritten(tmp_path: Path) -> N
     origin = staged(tmp_path)
     kept = succession.ended(tmp_path / "store", origin)
     kept.mkdir(parents=True)
-    ledger.create(kept, origin=origin, log_key=LOG)
+    ledger.create(kept, origin=origin, log_key=LOG, vault=NoKeys())
     before = (kept / DATABASE).read_bytes()
     with pytest.raises(OutsideError, match="nothing is overwritten"):
         finish(tmp_path)

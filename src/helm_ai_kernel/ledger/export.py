@@ -12,8 +12,9 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import EvidenceError
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.pack import File, Mentions
 from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import Receipt
@@ -116,7 +117,11 @@ class _Pack:
                 yield names[place], self._sizes[place], self._content(*divmod(self._at[place] - 1, 4))
 
     def _content(self, index: int, slot: int) -> Iterator[bytes]:
-        yield self._reader.attachments(index)[slot] or b""
+        content = self._reader.attachments(index)[slot]
+        if content is None:
+            detail = f"what is kept beside receipt {index} was erased while it was exported"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="helm-ai-kernel pack export")
+        yield content
 
     def _lines(self) -> Iterator[bytes]:
         for first, count in self._ranges:
@@ -135,9 +140,9 @@ class _Pack:
 
 
 def _cosigned(folder: Path, head: Checkpoint) -> tuple[bytes, dict[int, bytes]]:
-    """The head as most witnesses signed it, and the newest of those before it, by size."""
+    """The head as most witnesses signed it, the last time they did; and the newest cosigned ones, by size, the first of each."""
     best, others = head, dict[int, Checkpoint]()
-    for path in sorted(folder.glob("*.txt")):
+    for path in sorted(folder.glob("*.txt")):  # those that are named by size, then the newest
         try:
             with path.open("rb") as file:
                 note = Checkpoint.from_bytes(file.read(NOTE_BYTES_MAX + 1))
@@ -145,10 +150,13 @@ def _cosigned(folder: Path, head: Checkpoint) -> tuple[bytes, dict[int, bytes]]:
             continue
         if note.origin != head.origin or note.size > head.size:
             continue
-        if (note.size, note.root) == (head.size, head.root):
-            best = max(best, note, key=lambda found: len(found.sigs))
-        elif note.size < head.size:
-            others[note.size] = max(others.get(note.size, note), note, key=lambda found: len(found.sigs))
-            if len(others) > pack.COSIGNED_MAX:
-                del others[min(others)]
+        if note.size == head.size and note.root != head.root:  # it says another history, which is not exported here
+            continue
+        if note.size == head.size:
+            best = max(note, best, key=lambda found: len(found.sigs))
+        others[note.size] = max(others.get(note.size, note), note, key=lambda found: len(found.sigs))
+        if len(others) > pack.COSIGNED_MAX:
+            del others[min(others)]
+    if head.size in others and others[head.size].note == best.note:
+        del others[head.size]
     return best.note, {size: others[size].note for size in sorted(others)}
