@@ -215,6 +215,16 @@ def test_nothing_is_overwritten_unless_it_is_said(terminal: Terminal) -> None:
     assert (taken.code, "is not empty, and nothing is overwritten" in taken.error) == (2, True)
 
 
+def test_the_policy_of_witnesses_goes_along(terminal: Terminal) -> None:
+    used(terminal.place)
+    terminal.place.configure('[log]\nwitnesses = "who.txt"\n')
+    (terminal.place.paths.home / "who.txt").write_text("quorum none\n")
+    (terminal.place.paths.home / "mine.txt").write_text("nothing of the kernel's\n")
+    terminal.done("backup", "helm.tar")
+    there, _ = restored(terminal)
+    assert [path.read_text() for path in there.paths.home.glob("*.txt")] == ["quorum none\n"]
+
+
 def test_what_is_no_file_of_a_kernel_is_left_out_and_said(terminal: Terminal) -> None:
     used(terminal.place)
     (terminal.place.paths.policy / ".main.cedar.swp").write_bytes(b"")

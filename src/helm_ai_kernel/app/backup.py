@@ -25,7 +25,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.ijson import Json, parse_evidence
 from helm_ai_kernel.tcb.jcs import canonical
 
-from .config import Config, Paths
+from .config import Config
 
 KIND = "backup"
 MANIFEST = "backup.json"  # the first by name, so that a reader knows what may come
@@ -34,7 +34,7 @@ ENTRY_BYTES_MAX = (1 << 33) - 1  # 8 GiB: what the size in a ustar header can sa
 _PIECE = 1 << 20
 _PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _NAME = re.compile(
-    rf"helm\.toml|catalog/{_PART}\.json|policy/(?:overlays/)?{_PART}\.cedar|store/ledger\.db|store/trust\.jsonl"
+    rf"helm\.toml|{_PART}\.txt|catalog/{_PART}\.json|policy/(?:overlays/)?{_PART}\.cedar|store/ledger\.db|store/trust\.jsonl"
     rf"|store/witnessed/{_PART}\.txt|store/before/{_PART}/ledger\.db|store/before/{_PART}/{_PART}\.txt"
 )
 _NEEDED = frozenset({"helm.toml", f"store/{DATABASE}", f"store/{TRUST}"})
@@ -59,7 +59,7 @@ def save(config: Config, out: Path) -> Saved:
         store.snapshot(home.store / DATABASE, copy)
         with Reader(Path(folder), trust=home.store / TRUST) as reader:
             head = Checkpoint.from_bytes(reader.checkpoint)
-        found, left_out = _files(home)  # behind the snapshot: the registry has what the log relies on, or more
+        found, left_out = _files(config)  # behind the snapshot: the registry has what the log relies on, or more
         found |= {f"store/{DATABASE}": copy}
         kept = {name: path.read_bytes() for name, path in found.items() if path.name != DATABASE}  # small, and perhaps edited now
         digests = {name: digest(kept[name]) if name in kept else digest_of(_pieces(path)) for name, path in found.items()}
@@ -76,9 +76,11 @@ def unpack(source: Source, file: Path, home: Path) -> None:
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="take another backup") from None
 
 
-def _files(home: Paths) -> tuple[dict[str, Path], list[str]]:
+def _files(config: Config) -> tuple[dict[str, Path], list[str]]:
     """What goes into the backup but the database, and what of the same folders does not."""
-    there = [home.config, home.store / TRUST, *(home.store / succession.WITNESSED).glob("*")]
+    home = config.paths
+    own = [config.witnesses] if config.witnesses is not None and config.witnesses.parent == home.home else []
+    there = [home.config, *own, home.store / TRUST, *(home.store / succession.WITNESSED).glob("*")]
     there += (home.store / succession.BEFORE).glob("*/*")
     there += [path for folder in (home.policy, home.catalog) for path in folder.rglob("*") if not path.is_dir()]
     names = {path.relative_to(home.home).as_posix(): path for path in there}
