@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from helm_ai_kernel.tcb.checklist import Question
 from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.cosign import WitnessPolicy
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.findings import Exit
 from packs import Log
@@ -17,6 +20,21 @@ class Made:
     genesis: Digest | None
     known_head: bytes | None = None
     require_resolved: bool = False
+    witnesses: bytes | None = None  # a policy
+    max_age: tuple[int, str] | None = None  # seconds, and the time now
+
+    def question(self) -> Question:
+        policy = None if self.witnesses is None else WitnessPolicy.from_bytes(self.witnesses)
+        heads = [] if self.known_head is None else [self.known_head]
+        return Question(self.genesis, heads, policy, oldest(self.max_age), self.require_resolved)
+
+
+def oldest(max_age: tuple[int, str] | None) -> str | None:
+    """The oldest time that is still fresh."""
+    if max_age is None:
+        return None
+    then = datetime.fromisoformat(max_age[1].replace("Z", "+00:00")) - timedelta(seconds=max_age[0])
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,13 @@ def case(exit: Exit, *codes: Finding) -> Callable[[Callable[[], Made]], Callable
     return register
 
 
-def of(log: Log, pack: bytes | None = None, known_head: bytes | None = None, require_resolved: bool = False) -> Made:
+def of(
+    log: Log,
+    pack: bytes | None = None,
+    known_head: bytes | None = None,
+    require_resolved: bool = False,
+    witnesses: bytes | None = None,
+    max_age: tuple[int, str] | None = None,
+) -> Made:
     """The log's pack (or this one), with the log's own genesis pinned."""
-    return Made(log.pack() if pack is None else pack, log.genesis, known_head, require_resolved)
+    return Made(log.pack() if pack is None else pack, log.genesis, known_head, require_resolved, witnesses, max_age)

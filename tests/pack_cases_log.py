@@ -297,7 +297,7 @@ def receipt_removed() -> Made:
     log, agent = begun()
     log.deny(agent)
     log.end(agent)
-    return of(log, relined(log, [*log.lines[:3], *log.lines[4:]], log.checkpoint(), withheld=()))
+    return of(log, relined(log, [*log.lines[:3], *log.lines[4:]], log.checkpoint(), withheld=0))
 
 
 @case(Exit.INVALID, Finding.CHAIN_GAP)
@@ -306,7 +306,7 @@ def receipt_removed_by_an_insider() -> Made:
     log, agent = begun()
     log.deny(agent)
     log.end(agent)
-    return of(log, relined(log, [*log.lines[:3], *log.lines[4:]], withheld=()))
+    return of(log, relined(log, [*log.lines[:3], *log.lines[4:]], withheld=0))
 
 
 @case(Exit.INVALID, Finding.CHAIN_ORDER, Finding.INCLUSION_FAIL)

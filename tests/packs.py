@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from helm_ai_kernel.tcb import checkpoint, container, pack
 from helm_ai_kernel.tcb import registry as trust_registry
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Contract, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
 from helm_ai_kernel.tcb.digest import text as digest_text
@@ -19,8 +21,9 @@ from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.tcb.merkle import leaf_hash, root
+from helm_ai_kernel.tcb.merkle import leaf_hash, root, walk
 from helm_ai_kernel.tcb.pack import Manifest
+from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind
 from helm_ai_kernel.tcb.statement import sign as sign_statement
@@ -259,9 +262,11 @@ class Log:
     def erase(self, subject: str, count: int, **how: object) -> Receipt:
         return self.state(StatementKind.ERASURE, {"subject": subject, "count": count}, **how)  # type: ignore[arg-type]
 
-    def recover(self, open_count: int, *, change: Edit = unchanged) -> Receipt:
+    def recover(self, open_count: int, *, heads: Sequence[str] = (), change: Edit = unchanged) -> Receipt:
         """In the kernel session of the next start."""
         content: Body = {"size": len(self.lines), "root": digest_text(self.root()), "open": open_count}
+        if heads:
+            content["heads"] = [*heads]
         return self.append(self.kernel, Kind.RECOVERY, content, change=change)
 
     # what leaves
@@ -273,14 +278,46 @@ class Log:
         size = len(self.lines) if size is None else size
         return checkpoint.sign(self.deployment.origin, size, self.root(size), self.deployment.log).note
 
-    def pack(self, withhold: bool = True) -> bytes:
-        """`withhold`: no attachments, as in an export for someone who may not see arguments."""
+    def pack(self, withhold: bool = True, note: bytes | None = None, cosigned: Sequence[bytes] = ()) -> bytes:
+        """`withhold`: no attachments, as in an export for someone who may not see arguments. `cosigned` are notes."""
         held = {} if withhold else self.attachments
         trust = self.deployment.registry.lines
-        return pack.build(self.lines, self.checkpoint(), trust, self.policies, self.catalogs, held)
+        others = {f"cosigned/{Checkpoint.from_bytes(one).size}.txt": one for one in cosigned}
+        return pack.build(self.lines, note or self.checkpoint(), trust, self.policies, self.catalogs, held, others)
+
+    def part(self, *places: int, withhold: bool = True, note: bytes | None = None) -> bytes:
+        """The receipts at these places of the log, with the proof of where they stand."""
+        held = {} if withhold else self.attachments
+        trust, lines = self.deployment.registry.lines, [self.lines[place] for place in places]
+        others = {pack.INCLUSION: self.inclusion(*places).to_bytes()}
+        return pack.build(lines, note or self.checkpoint(), trust, self.policies, self.catalogs, held, others)
+
+    def inclusion(self, *places: int) -> Inclusion:
+        ranges: list[tuple[int, int]] = []
+        for place in places:
+            if ranges and sum(ranges[-1]) == place:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
+            else:
+                ranges.append((place, 1))
+        leaves, hashes = [leaf_hash(line) for line in self.lines], []
+        own = iter([leaves[place] for place in places])
+
+        def other(start: int, end: int) -> bytes:
+            hashes.append(root(leaves[start:end]))
+            return hashes[-1]
+
+        walk(len(leaves), ranges, lambda: next(own), other)
+        return Inclusion(tuple(ranges), tuple(hashes))
+
+    def cosigned(self, *witnesses: tuple[str, int], size: int | None = None, log: SecretKey | None = None) -> bytes:
+        """A checkpoint of the log with a cosignature of each: the witness's name, and when, in seconds."""
+        size = len(self.lines) if size is None else size
+        note = checkpoint.sign(self.deployment.origin, size, self.root(size), log or self.deployment.log)
+        lines = [cosign(note, f"{name}.example", key(name, Purpose.WITNESS), time) for name, time in witnesses]
+        return note.note + b"".join(lines)
 
     def files(self, withhold: bool = True) -> dict[str, bytes]:
-        return pack.read(self.pack(withhold))
+        return dict(pack.read(self.pack(withhold)))
 
     @property
     def genesis(self) -> Digest:
@@ -291,7 +328,8 @@ def repack(files: Mapping[str, bytes], *, relist: bool = True, **changes: object
     """A pack of these entries. `relist`: the manifest says the digests of what is there; `changes` are fields of the manifest."""
     manifest = Manifest.from_bytes(files[pack.MANIFEST])
     if relist:
-        listed = {name: digest(data) for name, data in files.items() if name != pack.MANIFEST}
+        others = {name: data for name, data in files.items() if not name.startswith("attachments/")}
+        listed = {name: digest(data) for name, data in others.items() if name != pack.MANIFEST}
         manifest = replace(manifest, files=listed)
     return container.write({**files, pack.MANIFEST: replace(manifest, **changes).to_bytes()})  # type: ignore[arg-type]
 
@@ -347,3 +385,9 @@ def story(log: Log | None = None) -> Log:
     log.recover(1)
     log.settle(log.kernel, crashed.leaf, Status.UNKNOWN)
     return log
+
+
+def policy(quorum: int, *names: str) -> bytes:
+    """A witness policy: so many of these have to agree."""
+    listed = [f"witness {name} {VerifierKey(f'{name}.example', key(name, Purpose.WITNESS).public)}" for name in names]
+    return "\n".join([*listed, f"group all-of-them {quorum} {' '.join(names)}", "quorum all-of-them", ""]).encode()

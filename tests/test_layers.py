@@ -41,8 +41,8 @@ RUNTIME = {"bcrypt", "cedarpy", "cryptography", "jiter", "jsonschema_rs", "nacl"
 
 # The parts of the standard library that neither open, wait, print, read a clock nor draw randomness.
 PURE_STDLIB = {
-    "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib", "enum",
-    "fractions", "functools", "hashlib", "heapq", "ipaddress", "itertools", "math", "operator", "re", "string", "struct",
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
+    "enum", "fractions", "functools", "hashlib", "heapq", "ipaddress", "itertools", "math", "operator", "re", "string", "struct",
     "textwrap", "types", "typing", "unicodedata",
 }  # fmt: skip
 PURE_FROM = {"datetime": {"UTC", "date", "datetime", "timedelta", "timezone"}, "pathlib": {"PurePath", "PurePosixPath"}}

@@ -13,8 +13,10 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import pack_cases_container  # noqa: E402, F401  # registers its cases
 import pack_cases_log  # noqa: E402, F401
+import pack_cases_part  # noqa: E402, F401
 import pack_cases_story  # noqa: E402, F401
 import pack_cases_trust  # noqa: E402, F401
+import pack_cases_witness  # noqa: E402, F401
 from pack_case import CASES, Case  # noqa: E402
 
 
@@ -26,6 +28,10 @@ def files_of(case: Case) -> dict[str, bytes]:
     files = {"pack.tar": case.made.pack, "expected.json": json.dumps(expected, indent=2).encode() + b"\n"}
     if case.made.genesis is not None:
         files["genesis.txt"] = case.made.genesis.encode() + b"\n"
+    if case.made.witnesses is not None:
+        files["witnesses.txt"] = case.made.witnesses
+    if case.made.max_age is not None:
+        files["max_age.txt"] = "{} {}\n".format(*case.made.max_age).encode()
     if case.made.known_head is not None:
         files["known_head.txt"] = case.made.known_head
     return files

@@ -19,12 +19,30 @@ export function load() {
   return runInThisContext(`(() => {${text}\nreturn helm;\n})()`, "verifier");
 }
 
+// The report; of a wrong question what stands for one.
+export async function judge(helm, pack, asked) {
+  try {
+    return await helm.verify(pack, asked);
+  } catch (error) {
+    if (!(error instanceof helm.findings.Usage)) throw error;
+    return { verdict: "USAGE", exit: 64, findings: [], usage: error.message };
+  }
+}
+
 export async function run(helm, folder) {
   const bytes = (name) => (existsSync(join(folder, name)) ? new Uint8Array(readFileSync(join(folder, name))) : null);
   const text = (name) => bytes(name) && new TextDecoder().decode(bytes(name)).trim();
   const expected = JSON.parse(text("expected.json"));
-  const asked = { genesis: text("genesis.txt"), knownHead: bytes("known_head.txt"), requireResolved: expected.require_resolved ?? false };
-  return { expected, report: await helm.verify(bytes("pack.tar"), asked) };
+  const [maxAge, now] = text("max_age.txt")?.split(" ") ?? [null, null];
+  const asked = {
+    genesis: text("genesis.txt"),
+    knownHeads: ["known_head.txt"].map(bytes).filter((head) => head),
+    witnesses: bytes("witnesses.txt"),
+    maxAgeS: maxAge === null ? null : Number(maxAge),
+    now,
+    requireResolved: expected.require_resolved ?? false,
+  };
+  return { expected, report: await judge(helm, bytes("pack.tar"), asked) };
 }
 
 async function main(words) {

@@ -15,6 +15,7 @@ from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.credentials.subjects import Subjects
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -106,9 +107,9 @@ class Place:
     def check(self) -> None:
         """Everything that was recorded verifies, and every session was ended."""
         with Reader(self.paths.store, vault=self.vault) as reader:
-            data = reader.export()
+            data = b"".join(whole(reader))
         genesis = home.trusted(self.paths.trust)[0]
-        report = checklist.verify(data, genesis=genesis, known_head=None)
+        report = checklist.verify(data, checklist.Question(genesis=genesis))
         assert report.exit == 0, report.to_text()
         receipts = self.receipts()
         assert report.receipts == len(receipts) == len(pack.lines(pack.read(data)[pack.RECEIPTS]))

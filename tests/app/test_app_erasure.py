@@ -17,6 +17,7 @@ from app.kernels import Place, Program
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import connect
 from helm_ai_kernel.tcb.codes import Reason
@@ -105,7 +106,7 @@ def remains(place: Place) -> Remains:
             for row in conn.execute(f"SELECT * FROM {table}"):
                 left.hashes |= {value for value in row if isinstance(value, bytes) and len(value) == 32}
     with Reader(place.paths.store, vault=place.vault) as reader:
-        data = reader.export()
+        data = b"".join(whole(reader))
     left.hashes |= {bytes.fromhex(found.decode()) for found in re.findall(rb"sha256:([0-9a-f]{64})", data)}
     left.plain = [content for receipt in place.receipts() for content in attachments(place, receipt.index) if content is not None]
     return left

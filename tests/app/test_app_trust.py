@@ -11,6 +11,7 @@ from helm_ai_kernel.app.runtime import open_ledger
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import TRUST
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import registry
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
@@ -23,10 +24,15 @@ def root(place: Place) -> SecretKey:
     return keyfile.read_person(place.paths.people_keys / "root", Purpose.ROOT, PASSPHRASE)
 
 
+def origin(place: Place) -> str:
+    with Reader(place.paths.store) as reader:
+        return reader.origin
+
+
 def rotation(place: Place, purpose: Purpose) -> trust.Draft:
     """The next key of the machine, signed for by all who must."""
     known = trust.known(place.paths)
-    old = trust.find_key(known, purpose.value)
+    old = trust.find_key(known, purpose.value, origin(place))
     assert old.log is not None
     new, owner = trust.next_machine_key(place.paths, purpose, old.log), root(place)
     body = registry.rotation(known, new.public, old, at=now())

@@ -16,7 +16,7 @@ from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb import receipt as receipts
 from helm_ai_kernel.tcb import statement as statements
 from helm_ai_kernel.tcb.call import Effect
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Status, Verdict
@@ -150,7 +150,7 @@ def test_the_lines_of_the_receipt_page_are_a_log_from_published_seeds() -> None:
 
 def test_the_examples_log_is_whole() -> None:
     log = example()
-    report = verify(log.pack(withhold=False), genesis=log.genesis, known_head=None)
+    report = verify(log.pack(withhold=False), Question(genesis=log.genesis))
     assert report.exit is Exit.VALID, report.to_text()
     assert Checkpoint.from_bytes(log.checkpoint()).size == len(log.lines)
     assert Registry.replay(log.deployment.registry.lines).genesis == log.genesis and log.genesis in page("receipt")

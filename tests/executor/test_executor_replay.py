@@ -21,7 +21,7 @@ from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.call import Call
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import PREFIX, attachment_name, digest
@@ -73,7 +73,7 @@ def story() -> MemoryLog:
 
 
 def files(log: MemoryLog) -> Files:
-    return pack.read(log.pack())
+    return dict(pack.read(log.pack()))
 
 
 def changed(log: MemoryLog, receipt: Receipt, edit: Callable[[dict[str, Any]], object]) -> Files:
@@ -107,7 +107,7 @@ def test_every_decision_of_every_flow_is_reached_again() -> None:
 
 def test_the_same_pack_is_valid_for_the_checklist() -> None:
     log = story()
-    report = verify(log.pack(), genesis=log.registry.genesis, known_head=None)
+    report = verify(log.pack(), Question(genesis=log.registry.genesis))
     assert report.exit is Exit.VALID, report.to_text()
 
 
@@ -281,7 +281,7 @@ def forgetful(*given: Mapping[str, Any], reply: str = '"done"') -> tuple[MemoryL
 def test_a_key_that_is_dispatched_twice_under_two_salts_is_found(again: Mapping[str, Any], reply: str) -> None:
     log, (first, second, third) = forgetful(keyed(), again, again, reply=reply)
     assert first.is_intent and second.is_intent and first.body["key"] != second.body["key"]
-    assert verify(log.pack(), genesis=log.registry.genesis, known_head=None).exit is Exit.VALID, "only the keys' content tells"
+    assert verify(log.pack(), Question(genesis=log.registry.genesis)).exit is Exit.VALID, "only the keys' content tells"
     report = replay(files(log))
     assert report.differs == tuple(Difference(one.index, "key", one.body["key"], first.index) for one in (second, third))
 
@@ -368,7 +368,7 @@ def test_what_is_left_of_a_budget_comes_out_again(per: Per, steps: tuple[str, ..
 @pytest.mark.parametrize("forget", [1, 2, 3])
 def test_a_budget_of_which_more_is_left_than_before_is_found(per: Per, forget: int) -> None:
     log, decisions = spent(per, "a", "a", "a", "a", forget=forget)
-    assert verify(log.pack(), genesis=log.registry.genesis, known_head=None).exit is Exit.VALID
+    assert verify(log.pack(), Question(genesis=log.registry.genesis)).exit is Exit.VALID
     report = replay(files(log))
     assert report.differs == (Difference(decisions[forget].index, "budget", {"three": 3}, {"three": 3 - forget}),)
 
@@ -672,7 +672,7 @@ def test_every_end_that_an_honest_kernel_records_stands(name: str, late: bool) -
     log, outcome = ended(name, late=late)
     _, _, status, contract = REPLIES[name]
     assert (outcome.body["status"], outcome.body.get("contract")) == ("LATE" if late else status, contract)
-    assert verify(log.pack(), genesis=log.registry.genesis, known_head=None).exit is Exit.VALID
+    assert verify(log.pack(), Question(genesis=log.registry.genesis)).exit is Exit.VALID
     report = replay(files(log))
     assert report.exit is Exit.VALID, report.to_json()
     assert report.outcomes == (status in ("OK", "DRIFT"))

@@ -1,6 +1,6 @@
 """Two honest logs, and what the verifier says of a pack that somebody made of one of them."""
 
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.findings import Report
 from packs import Log, short, story
@@ -9,7 +9,7 @@ SHORT, STORY = short(), story()
 
 
 def check(data: bytes, log: Log = SHORT, head: bytes | None = None) -> Report:
-    return verify(data, genesis=log.genesis, known_head=head)
+    return verify(data, Question(genesis=log.genesis, known_heads=[head]))
 
 
 def codes(report: Report, where: str = "") -> set[Finding]:

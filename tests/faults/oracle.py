@@ -14,11 +14,12 @@ from pathlib import Path
 from faults import driver
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.transaction import ARGS
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
@@ -77,8 +78,8 @@ async def again(folder: Path, keys: Sequence[str]) -> None:
 def extends(folder: Path, head: bytes) -> None:
     """An outsider who kept that head accepts the log."""
     with Reader(driver.store(folder), vault=Subjects(driver.keys(folder))) as reader:
-        data = reader.export()
-    report = verify(data, genesis=genesis(folder), known_head=head)
+        data = b"".join(whole(reader))
+    report = verify(data, Question(genesis=genesis(folder), known_heads=[head]))
     fresh = Standing.OK if Checkpoint.from_bytes(head).size else Standing.UNKNOWN  # every log extends the empty one
     assert (report.exit, report.axes[Axis.FRESHNESS]) == (Exit.VALID, fresh), report.to_text()
 

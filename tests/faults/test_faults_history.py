@@ -10,7 +10,7 @@ import pytest
 
 from faults.judged import SHORT, STORY, check, codes
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.findings import Axis, Exit, Standing
 from packs import Body, Deployment, Log, edited, relined, repack, short, story
@@ -150,9 +150,9 @@ def test_two_receipts_that_the_real_key_signed_after_the_same_one_are_a_fork_and
 
 def test_history_that_a_stranger_signs_under_a_registry_of_his_own_is_known_to_nobody() -> None:
     stranger = short_of("stranger")
-    report = verify(stranger.pack(), genesis=SHORT.genesis, known_head=None)
+    report = verify(stranger.pack(), Question(genesis=SHORT.genesis))
     assert report.exit is Exit.INVALID and Finding.KEY_UNKNOWN in codes(report) and report.axes[Axis.SIGNERS] is Standing.FAILED
-    assert verify(stranger.pack(), genesis=None, known_head=None).exit is Exit.UNANCHORED
+    assert verify(stranger.pack(), Question(genesis=None)).exit is Exit.UNANCHORED
 
 
 def test_receipts_that_a_stranger_signs_under_the_real_registry_are_by_an_unknown_key() -> None:

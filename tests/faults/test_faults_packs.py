@@ -13,7 +13,7 @@ import pytest
 from faults.judged import SHORT, STORY, check, codes
 from faults.tamper import edits, flips
 from helm_ai_kernel.tcb import container, pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
@@ -149,5 +149,5 @@ def test_a_pack_from_which_any_entry_is_missing_is_refused_also_without_a_new_ma
 
 def test_no_genesis_but_the_pinned_one_is_accepted() -> None:
     for bit, changed in flips(bytes.fromhex(SHORT.genesis[7:]), stride=1):
-        report = verify(HELD, genesis=Digest(f"sha256:{changed.hex()}"), known_head=None)
+        report = verify(HELD, Question(genesis=Digest(f"sha256:{changed.hex()}")))
         assert report.exit is Exit.INVALID and codes(report) == {Finding.KEY_UNKNOWN}, bit

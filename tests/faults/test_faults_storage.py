@@ -15,8 +15,10 @@ from faults.inject import EIO, FULL, KILL, Ended, Place
 from helm_ai_kernel.cli import main as helm_ai_kernel
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.ledger.writer import EXIT_SEALED
-from helm_ai_kernel.tcb.findings import Exit
-from helm_ai_kernel.verifier.files import check as verified
+from helm_ai_kernel.tcb.checklist import Question, verify
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.findings import Exit, Report
+from helm_ai_kernel.verifier.files import PackFile
 
 DRIVER = Path(driver.__file__)
 MODES = ("calls", "threaded", "recover")
@@ -24,6 +26,11 @@ WRITES = ("pwrite64", "fdatasync")
 STORED = ("home/store/ledger.db", "home/store/ledger.db-wal")  # where a receipt is; the rest can be made again
 CORE = [(syscall, file) for syscall in WRITES for file in STORED]
 PACK = "home/packs/pack.tar"
+
+
+def verified(pack: Path, genesis: Digest) -> Report:
+    with PackFile(pack) as source:
+        return verify(source, Question(genesis=genesis))
 
 
 def prepared(folder: Path, mode: str) -> Path:
@@ -78,12 +85,12 @@ def exported(folder: Path, ended: Ended, fault: str) -> None:
     pack = folder / PACK
     if pack.exists():
         genesis = oracle.genesis(folder)
-        assert verified(pack, genesis=genesis).exit is Exit.INCOMPLETE, "whole, with the intents that are open"
+        assert verified(pack, genesis).exit is Exit.INCOMPLETE, "whole, with the intents that are open"
         pack.unlink()
     elif fault != KILL:
         assert ended.code == 2 and ended.stderr.startswith("error: "), ended.stderr
     assert helm_ai_kernel(["pack", "export", "--home", str(folder / "home"), "--out", str(pack)]) == 0
-    assert verified(pack, genesis=oracle.genesis(folder)).exit is Exit.INCOMPLETE
+    assert verified(pack, oracle.genesis(folder)).exit is Exit.INCOMPLETE
     oracle.check(folder, ended.said)
 
 

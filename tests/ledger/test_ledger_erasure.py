@@ -19,13 +19,14 @@ from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import enact
 from helm_ai_kernel.ledger.transaction import Transaction
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Status, Verdict
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -98,8 +99,8 @@ def in_world(folder: Path, work: Callable[[World], Awaitable[T]], here: Home | N
 def exported(here: Home) -> dict[str, bytes]:
     """The entries of the pack, which verifies and replays, as far as what is there."""
     with Reader(here.folder, vault=here.vault) as reader:
-        data = reader.export()
-    report = verify(data, genesis=here.registry.genesis, known_head=None)
+        data = b"".join(whole(reader))
+    report = verify(data, Question(genesis=here.registry.genesis))
     assert report.exit is Exit.VALID, report.to_text()
     files = pack.read(data)
     assert replay(files).differs == ()
@@ -416,7 +417,7 @@ def test_a_key_that_is_lost_is_damage_and_no_erasure(erased: Home) -> None:
     found = fsck(erased.folder, erased.vault)[1]
     assert "attachments" in {damage.where for damage in found} and any(lost.hex() in damage.detail for damage in found)
     with Reader(erased.folder, vault=erased.vault) as reader, pytest.raises(OutsideError, match="nobody erased it"):
-        reader.export()
+        b"".join(whole(reader))
 
     async def main() -> str:
         ledger = erased.open()
@@ -448,7 +449,7 @@ def test_an_erasure_beside_the_scrub_and_a_reader_is_no_damage(tmp_path: Path) -
         with Reader(world.here.folder, vault=world.here.vault) as reader:
             size = reader.size
             await world.erase(80)
-            assert pack.read(reader.export()) and size == reader.size
+            assert pack.read(b"".join(whole(reader))) and size == reader.size
 
     here = home(tmp_path / "home")
     trustlog.create(here.folder / TRUST, here.registry)

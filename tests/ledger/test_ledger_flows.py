@@ -20,7 +20,7 @@ from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.call import Call
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.findings import Exit
@@ -157,7 +157,7 @@ def test_a_late_answer_is_recorded_holds_a_tool_that_drifted_and_changes_no_answ
     evidence = here.pack(asyncio.run(told()), boundary())
     log.end()
     assert [said(r.body) for r in check_whole(here)] == [said(r.body) for r in log.receipts]
-    report = verify(evidence, genesis=here.registry.genesis, known_head=None)
+    report = verify(evidence, Question(genesis=here.registry.genesis))
     assert report.exit is Exit.VALID, report.to_text()
 
 
@@ -210,7 +210,7 @@ def test_ledger_and_memory_log_agree_on_any_sequence_of_calls(tmp_path: Path, ev
     evidence = here.pack(asyncio.run(both()), boundary())
     log.end()
     assert [said(r.body) for r in check_whole(here)] == [said(r.body) for r in log.receipts]
-    report = verify(evidence, genesis=here.registry.genesis, known_head=None)
+    report = verify(evidence, Question(genesis=here.registry.genesis))
     assert report.exit is Exit.VALID, report.to_text()
     assert replay(pack.read(evidence)).exit is Exit.VALID
 

@@ -8,6 +8,7 @@ import pytest
 from executor.desk import Desk, boundary, request
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist
@@ -35,7 +36,9 @@ def test_beside_an_idle_kernel_an_export_has_the_last_outcome(tmp_path: Path) ->
         while len(set(signed(here))) > 1:  # noqa: ASYNC110  (what is waited for is on the disk, not in this loop)
             await asyncio.sleep(0)
         with Reader(here.folder, vault=here.vault) as reader:
-            report = checklist.verify(reader.export(), genesis=here.registry.genesis, known_head=ledger.checkpoint)
+            report = checklist.verify(
+                b"".join(whole(reader)), checklist.Question(genesis=here.registry.genesis, known_heads=[ledger.checkpoint])
+            )
         await ledger.close()
         return int(report.exit)
 
@@ -116,7 +119,7 @@ def test_a_start_that_is_interrupted_anywhere_leaves_a_log_that_verifies(tmp_pat
         ledger = await started(here, boundary())
         await ledger.session("agent", "python", None)
         await ledger.close()
-        report = checklist.verify(here.pack(ledger.checkpoint, boundary()), genesis=here.registry.genesis, known_head=None)
+        report = checklist.verify(here.pack(ledger.checkpoint, boundary()), checklist.Question(genesis=here.registry.genesis))
         return int(report.exit)
 
     assert asyncio.run(main()) == 0

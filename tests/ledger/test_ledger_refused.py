@@ -11,7 +11,7 @@ from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.ledger.jobs import REFUSED_KEPT_MAX
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.errors import Refused
@@ -41,7 +41,7 @@ def test_large_arguments_are_kept_unless_they_were_denied(
     check_salts(answer, raw)  # the caller holds the salt in any case
     name = str(answer.decision.body["args_hash"]).removeprefix("sha256:")
     assert (f"attachments/{name}" in pack.read(evidence)) == kept
-    assert verify(evidence, genesis=here.registry.genesis, known_head=None).exit is Exit.VALID
+    assert verify(evidence, Question(genesis=here.registry.genesis)).exit is Exit.VALID
 
 
 async def _asked(here: Home, raw: bytes) -> tuple[Answer, bytes]:

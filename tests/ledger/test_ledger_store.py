@@ -14,6 +14,7 @@ from executor.trust import AT, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import DATABASE, TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
@@ -162,7 +163,7 @@ def test_a_reader_says_that_the_store_is_damaged_and_never_more(change: str, tmp
     def look() -> None:
         with Reader(here.folder, vault=here.vault) as reader:
             list(reader.receipts())
-            reader.export()
+            b"".join(whole(reader))
 
     assert reason(look) is Reason.ERR_STORE_CORRUPT
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb import merkle
 from helm_ai_kernel.tcb.chain import Chains
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import Exit
@@ -190,7 +190,7 @@ def test_the_checklist_finds_a_broken_chain_exactly_where_the_model_says_so(what
             "cut": lines[: at + 1],
             "repeat": [*lines[:by], lines[at], *lines[by:]],
         }.get(fault, lines)
-    report = verify(relined(log, lines), genesis=log.genesis, known_head=None)
+    report = verify(relined(log, lines), Question(genesis=log.genesis))
     links = [link(Receipt.from_bytes(line)) for line in lines]
     assert is_whole(links) == all(found.step != "V7" for found in report.findings)
     assert is_whole(links) or report.exit is Exit.INVALID

@@ -10,7 +10,7 @@ from executor.desk import Desk, boundary, budgets, request, vectors
 from executor.memory import MemoryHost, MemoryLog, run
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.flows import Flows
@@ -89,17 +89,17 @@ def test_the_verifier_follows_every_vector_to_every_kill_and_over_the_next_start
 
 def follow(log: MemoryLog, *, open_intents: int) -> None:
     """By the fold of the flows, by that of the processes, by the model of the chain, and by the checklist over the pack."""
-    processes = Processes()
+    processes = Processes({receipt.leaf: receipt.index for receipt in log.receipts})
     for receipt in log.receipts:
         processes.append(receipt)
     assert len(folded(log.receipts).open) == open_intents
     assert is_whole([link(receipt) for receipt in log.receipts])
-    report = verify(log.pack(), genesis=log.registry.genesis, known_head=None)
+    report = verify(log.pack(), Question(genesis=log.registry.genesis))
     assert report.exit is (Exit.INCOMPLETE if open_intents else Exit.VALID), report.to_text()
 
 
 def folded(receipts: Sequence[Receipt]) -> Flows:
-    flows = Flows({})
+    flows = Flows({}, {receipt.leaf: receipt.index for receipt in receipts})
     for receipt in receipts:
         flows.append(receipt)
     return flows

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb import container, pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.findings import Exit
@@ -54,7 +54,7 @@ def attacks(draw: st.DrawFn, original: Any) -> Any:
 
 
 def verdict(data: bytes) -> Exit:
-    return verify(data, genesis=STORY.genesis, known_head=None).exit
+    return verify(data, Question(genesis=STORY.genesis)).exit
 
 
 @settings(max_examples=150, deadline=None)
@@ -94,4 +94,4 @@ def test_the_receipts_of_one_log_are_no_receipts_of_another() -> None:
     for line in other.lines:
         for at in range(0, len(mine.lines), 5):
             lines = [*mine.lines[:at], line, *mine.lines[at:]]
-            assert verify(relined(mine, lines), genesis=mine.genesis, known_head=None).exit is Exit.INVALID
+            assert verify(relined(mine, lines), Question(genesis=mine.genesis)).exit is Exit.INVALID

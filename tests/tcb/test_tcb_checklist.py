@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb import container, pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import payload_type
@@ -20,6 +20,7 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Kind
 from needs import ROOT
+from pack_case import Made
 from packs import Deployment, Log, relined, repack, short, story
 
 sys.path.insert(0, str(ROOT / "vectors"))
@@ -30,16 +31,27 @@ VECTORS = sorted(path for path in (ROOT / "vectors/pack").iterdir() if path.is_d
 BYTES_MAX = 32 * 1024  # a vector is a file that a person can read
 
 
+def asked(folder: Path, expected: dict[str, object]) -> Made:
+    """What the verifier of a vector brings."""
+
+    def there(name: str) -> bytes | None:
+        return (folder / name).read_bytes() if (folder / name).exists() else None
+
+    genesis, age = there("genesis.txt"), there("max_age.txt")
+    return Made(
+        b"",
+        None if genesis is None else Digest(genesis.decode().strip()),
+        there("known_head.txt"),
+        bool(expected.get("require_resolved")),
+        there("witnesses.txt"),
+        None if age is None else (int(age.split()[0]), age.split()[1].decode()),
+    )
+
+
 def judged(folder: Path) -> tuple[Report, dict[str, object]]:
     """The report on a vector, and what it should be."""
     expected = json.loads((folder / "expected.json").read_bytes())
-    genesis, head = folder / "genesis.txt", folder / "known_head.txt"
-    report = verify(
-        (folder / "pack.tar").read_bytes(),
-        genesis=Digest(genesis.read_text().strip()) if genesis.exists() else None,
-        known_head=head.read_bytes() if head.exists() else None,
-        require_resolved=expected.get("require_resolved", False),
-    )
+    report = verify((folder / "pack.tar").read_bytes(), asked(folder, expected).question())
     return report, expected
 
 
@@ -72,12 +84,12 @@ def test_every_finding_has_its_vector() -> None:
 
 def test_every_exit_code_has_its_vector() -> None:
     exits = {json.loads((folder / "expected.json").read_bytes())["exit"] for folder in VECTORS}
-    assert exits == {int(exit) for exit in Exit} - {int(Exit.UNWITNESSED)}  # nobody can ask for witnesses yet
+    assert exits == {int(exit) for exit in Exit}
 
 
 @pytest.mark.parametrize("folder", VECTORS, ids=lambda folder: folder.name)
 def test_without_a_pinned_genesis_nothing_is_better_than_unanchored(folder: Path) -> None:
-    report = verify((folder / "pack.tar").read_bytes(), genesis=None, known_head=None)
+    report = verify((folder / "pack.tar").read_bytes(), Question(genesis=None))
     assert report.exit is not Exit.VALID and report.axes[Axis.SIGNERS] is not Standing.OK
 
 
@@ -87,7 +99,7 @@ SHORT = short()
 
 
 def check(data: bytes, log: Log = STORY) -> Report:
-    return verify(data, genesis=log.genesis, known_head=None)
+    return verify(data, Question(genesis=log.genesis))
 
 
 def codes(report: Report) -> set[Finding]:
@@ -214,7 +226,7 @@ def test_a_missing_tail_is_truncated_unless_a_checkpoint_was_signed_there(missin
     shorter.lines = cut
     earlier = shorter.pack()
     assert check(earlier).exit in (Exit.VALID, Exit.INCOMPLETE)
-    report = verify(earlier, genesis=STORY.genesis, known_head=STORY.checkpoint())
+    report = verify(earlier, Question(genesis=STORY.genesis, known_heads=[STORY.checkpoint()]))
     assert report.exit is Exit.STALE and codes(report) >= {Finding.ROLLBACK}
     assert (report.size, report.receipts) == (size, size)
 
@@ -244,7 +256,7 @@ def test_any_receipt_that_is_repeated_is_a_duplicate() -> None:
 
 def test_every_head_that_the_verifier_may_know_of_the_log_is_extended() -> None:
     for size in range(len(STORY.lines) + 1):
-        report = verify(PACK, genesis=STORY.genesis, known_head=STORY.checkpoint(size))
+        report = verify(PACK, Question(genesis=STORY.genesis, known_heads=[STORY.checkpoint(size)]))
         fresh = Standing.OK if size else Standing.UNKNOWN  # every log has a head of size 0: it proves nothing
         assert (report.exit, report.axes[Axis.FRESHNESS]) == (Exit.VALID, fresh), size
 
@@ -256,7 +268,7 @@ def test_history_that_was_written_again_diverges_from_the_first_head_that_covers
     other.activate()
     other.start("another-agent")
     for size in range(len(other.lines) + 1):
-        report = verify(other.pack(), genesis=other.genesis, known_head=STORY.checkpoint(size))
+        report = verify(other.pack(), Question(genesis=other.genesis, known_heads=[STORY.checkpoint(size)]))
         assert report.exit is (Exit.VALID if size <= 2 else Exit.DIVERGED), size
         if report.exit is Exit.DIVERGED:
             (found,) = report.findings
@@ -282,8 +294,8 @@ def test_a_head_of_the_right_log_by_the_wrong_key_is_not_believed() -> None:
     log.deployment.log = log.deployment.execution  # an execution key signs no checkpoints
     with pytest.raises(ValueError, match="log key"):
         log.checkpoint(3)
-    assert verify(log_pack := SHORT.pack(), genesis=SHORT.genesis, known_head=note).exit is Exit.VALID
-    assert verify(log_pack, genesis=SHORT.genesis, known_head=note.replace(b"3\n", b"4\n")).exit is Exit.INVALID
+    assert verify(log_pack := SHORT.pack(), Question(genesis=SHORT.genesis, known_heads=[note])).exit is Exit.VALID
+    assert verify(log_pack, Question(genesis=SHORT.genesis, known_heads=[note.replace(b"3\n", b"4\n")])).exit is Exit.INVALID
 
 
 def test_a_receipt_that_cannot_be_read_ends_the_story_and_not_the_signatures() -> None:
@@ -310,19 +322,19 @@ def test_behind_the_genesis_of_another_registry_nothing_of_it_is_read() -> None:
     """What a stranger's roots signed, and however much of it, is no work of a verifier that pins its genesis."""
     lines = [SHORT.deployment.registry.lines[0], b"no event"]
     files = repack({**SHORT.files(), pack.TRUST: pack.joined(lines)})
-    report = verify(files, genesis=Log(Deployment("other")).genesis, known_head=SHORT.checkpoint(3))
+    report = verify(files, Question(genesis=Log(Deployment("other")).genesis, known_heads=[SHORT.checkpoint(3)]))
     assert codes(report) == {Finding.KEY_UNKNOWN} and report.exit is Exit.INVALID
     assert report.axes[Axis.SIGNERS] is Standing.FAILED
     assert Standing.OK not in (report.axes[Axis.INTEGRITY], report.axes[Axis.FRESHNESS])
     assert codes(check(files, SHORT)) == {Finding.PACK_MALFORMED}
-    assert codes(verify(files, genesis=None, known_head=None)) == {Finding.PACK_MALFORMED}
+    assert codes(verify(files, Question(genesis=None))) == {Finding.PACK_MALFORMED}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=3000))
 def test_arbitrary_bytes_are_a_report_and_never_an_exception(data: bytes) -> None:
     assert check(data).exit is Exit.INVALID
-    assert verify(SHORT.pack(), genesis=SHORT.genesis, known_head=data).exit is Exit.USAGE
+    assert verify(SHORT.pack(), Question(genesis=SHORT.genesis, known_heads=[data])).exit is Exit.USAGE
     for name in (pack.RECEIPTS, pack.TRUST, pack.CHECKPOINT, pack.MANIFEST):
         files = {**SHORT.files(), name: data}
         changed = container.write(files) if name == pack.MANIFEST else repack(files)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import digest
@@ -21,7 +21,7 @@ from packs import Log, short, story
 
 def told(receipts: list[Receipt]) -> list[int]:
     """The places of the faults."""
-    processes, found = Processes(), []
+    processes, found = Processes({receipt.leaf: receipt.index for receipt in receipts}), []
     for receipt in receipts:
         try:
             processes.append(receipt)
@@ -70,7 +70,7 @@ def test_an_honest_kernel_may_die_anywhere(steps: list[str]) -> None:
             agents, open_calls = [restart(log)], []
     restart(log)
     assert told(log.receipts) == []
-    assert verify(log.pack(), genesis=log.genesis, known_head=None).exit is Exit.VALID
+    assert verify(log.pack(), Question(genesis=log.genesis)).exit is Exit.VALID
 
 
 @cache
@@ -134,11 +134,10 @@ def test_a_start_costs_no_more_however_much_is_open() -> None:
     intent = log.allow(agent)
     log.start_kernel()
     *before, start = log.receipts
-    processes = Processes()
-    for receipt in before:
+    more = [replace(intent, leaf=digest(b"%d" % number), index=start.index + number) for number in range(5000)]
+    processes = Processes({receipt.leaf: receipt.index for receipt in (*before, *more)})
+    for receipt in (*before, *more):
         processes.append(receipt)
-    for number in range(5000):
-        processes.append(replace(intent, leaf=digest(b"%d" % number)))
     tracemalloc.start()
     try:
         processes.append(start)

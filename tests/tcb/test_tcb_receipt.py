@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest, leaf
@@ -112,6 +113,7 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "erasure": ("statement", statement(StatementKind.ERASURE, subject="5b" * 16, count=3)),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
     "recovery": ("recovery", body(Kind.RECOVERY, size=3, root=name("root"), open=1)),
+    "recovery elsewhere": ("recovery", body(Kind.RECOVERY, size=1, root=name("root"), open=0, heads=["one", "other"])),
 }  # fmt: skip
 BODIES = {sample: content for sample, (_, content) in SAMPLES.items()}
 
@@ -215,6 +217,8 @@ CHANGED = {f"null statement/body/{name}/from" for name in ("policy", "catalog")}
 
 # sample -> the changes after which it is another receipt of its kind; every other change of any sample is refused
 ANOTHER_RECEIPT: dict[str, set[str]] = {
+    # whether it is a head is asked where the registry is (V8)
+    "recovery elsewhere": {"remove heads", "remove heads/0", "remove heads/1", "empty heads/0", "empty heads/1"},
     "start": {"null client", "null catalog"} | NO_POLICY,
     "raw": {"remove sub"} | NO_POLICY,
     "intent": NAMED | NO_POLICY | NO_TOOL | {"remove key", "remove subject"}
@@ -414,6 +418,11 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("a hold for something unknown", "hold", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("a negative tree", "recovery", {"size": -1}, MALFORMED),
         ("negative work", "recovery", {"open": -1}, MALFORMED),
+        ("no head", "recovery", {"heads": []}, MALFORMED),
+        ("a head twice", "recovery", {"heads": ["one", "one"]}, MALFORMED),
+        ("three heads", "recovery", {"heads": ["one", "other", "third"]}, MALFORMED),
+        ("a head that is none", "recovery", {"heads": [1]}, MALFORMED),
+        ("a head beyond what a note has", "recovery", {"heads": ["a" * (NOTE_BYTES_MAX + 1)]}, MALFORMED),
         ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "grant"}}}, MALFORMED),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.findings import Exit
@@ -49,7 +49,7 @@ def as_of(here: Deployment, size: int) -> Deployment:
 def found(log: Log, here: Deployment) -> set[Finding]:
     """What a verifier says who has the registry of `here` whole."""
     data = repack({**log.files(), pack.TRUST: pack.joined(here.registry.lines)})
-    report = verify(data, genesis=here.registry.genesis, known_head=None)
+    report = verify(data, Question(genesis=here.registry.genesis))
     assert report.exit in (Exit.VALID, Exit.INVALID)
     return {finding.code for finding in report.findings}
 
@@ -135,5 +135,5 @@ def test_a_forged_event_changes_nothing_of_what_a_verifier_believes() -> None:  
     here.enrol(SECOND[Purpose.APPROVAL], "olga")
     fork: Sequence[bytes] = [*here.registry.lines, other.registry.lines[-1]]
     data = repack({**log.files(), pack.TRUST: pack.joined(fork)})
-    report = verify(data, genesis=here.registry.genesis, known_head=None)
+    report = verify(data, Question(genesis=here.registry.genesis))
     assert [finding.code for finding in report.findings] == [Finding.CHAIN_FORK] and report.exit is Exit.INVALID

@@ -69,8 +69,9 @@ def test_its_policy_names_its_one_script_and_its_one_style_and_nothing_else(elem
 
 def test_its_policy_allows_no_request_of_any_kind() -> None:
     names = [directive.split()[0] for directive in policy().split("; ")]
-    assert names == ["default-src", "script-src", "style-src", "base-uri", "form-action"]
+    assert names == ["default-src", "script-src", "style-src", "worker-src", "base-uri", "form-action"]
     assert policy().startswith("default-src 'none'; ") and policy().endswith("; base-uri 'none'; form-action 'none'")
+    assert "; worker-src blob:; " in policy() and policy().count("blob:") == 1  # a thread, of what the page itself hands over
     assert "unsafe" not in policy() and policy().count("sha256-") == 2
 
 

@@ -23,11 +23,15 @@ from helm_ai_kernel.verifier.__main__ import main
 results = {}
 for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     expected = json.loads((folder / "expected.json").read_bytes())
+    if (folder / "max_age.txt").exists():  # of a now that is not ours
+        continue
     args = [str(folder / "pack.tar"), "--format", "json"]
     if (folder / "genesis.txt").exists():
         args += ["--genesis", (folder / "genesis.txt").read_text().strip()]
     if (folder / "known_head.txt").exists():
         args += ["--known-head", str(folder / "known_head.txt")]
+    if (folder / "witnesses.txt").exists():
+        args += ["--witnesses", str(folder / "witnesses.txt")]
     if expected.get("require_resolved"):
         args.append("--require-resolved")
     out = io.StringIO()
@@ -71,7 +75,8 @@ def test_two_rooms_alone_judge_every_vector(alone: Path) -> None:
     done = run(alone, "-c", DRIVER, str(VECTORS))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    expected = {folder.name: json.loads((folder / "expected.json").read_bytes()) for folder in VECTORS.iterdir()}
+    folders = [folder for folder in VECTORS.iterdir() if not (folder / "max_age.txt").exists()]
+    expected = {folder.name: json.loads((folder / "expected.json").read_bytes()) for folder in folders}
     assert said["results"] == {name: [want["exit"], want["verdict"], want["codes"]] for name, want in expected.items()}
     foreign = [place for place in said["places"] if "helm_ai_kernel" in place and not place.startswith(str(alone))]
     assert foreign == [], "a room of the kernel itself was loaded"

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.checklist import Question, verify
 from needs import ROOT, needs
 from verifier.mutants import Mutant, mutants
 
 JUDGE = ROOT / "tests/verifier/judge.mjs"
-SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "not_proven")
+SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "part", "witnessed", "not_proven")
 AT_ONCE = 1000  # packs that one process is given
 
 
@@ -68,14 +68,18 @@ def differences(tried: Iterable[Mutant]) -> Iterable[str]:
 
 
 def judged(mutant: Mutant) -> dict[str, Any]:
-    known = {"genesis": mutant.genesis, "known_head": mutant.known_head}
-    return verify(mutant.pack, **known, require_resolved=mutant.require_resolved).to_json()  # type: ignore[arg-type]
+    question = Question(mutant.genesis, known_heads(mutant), None, None, mutant.require_resolved)
+    return verify(mutant.pack, question).to_json()
 
 
 def frame(mutant: Mutant) -> bytes:
-    head = None if mutant.known_head is None else base64.b64encode(mutant.known_head).decode()
-    asked = {"genesis": mutant.genesis, "known_head": head, "require_resolved": mutant.require_resolved}
+    heads = [base64.b64encode(head).decode() for head in known_heads(mutant)]
+    asked = {"genesis": mutant.genesis, "known_heads": heads, "require_resolved": mutant.require_resolved}
     return json.dumps({**asked, "bytes": len(mutant.pack)}).encode() + b"\n" + mutant.pack
+
+
+def known_heads(mutant: Mutant) -> list[bytes]:
+    return [] if mutant.known_head is None else [mutant.known_head]
 
 
 def codes(report: dict[str, Any]) -> set[tuple[str, str]]:

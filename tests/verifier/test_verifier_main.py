@@ -32,7 +32,8 @@ def test_json_is_one_document_that_says_the_same(pack: Path, capsys: pytest.Capt
     assert main([str(pack), "--format", "json"]) == 20
     report = json.loads(capsys.readouterr().out)
     assert list(report) == [
-        "verdict", "exit", "axes", "receipts", "sessions", "findings", "omitted", "log", "size", "root", "not_proven",
+        "verdict", "exit", "axes", "receipts", "sessions", "findings", "omitted", "log", "size", "root", "part",
+        "witnessed", "not_proven",
     ]  # fmt: skip
     assert list(report["axes"]) == ["integrity", "signers", "completeness", "freshness", "witnesses"]
     assert [found["code"] for found in report["findings"]] == ["UNANCHORED"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.disk import durable
-from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger import succession, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.tcb import events, fields
@@ -87,6 +87,7 @@ def apply(paths: Paths, draft: Draft) -> Registry:
     """The event in the registry, durable; the next start of the kernel relies on it. Raises `OutsideError`, `EvidenceError`."""
     lock = Lock(paths.store / LOCK)
     try:
+        succession.finish(paths.store, paths.keys)
         registry = trustlog.append(paths.store / TRUST, draft.line)
         for purpose in events.MACHINE:
             _take_over(paths, registry, purpose)
@@ -109,10 +110,13 @@ def next_machine_key(paths: Paths, purpose: Purpose, log: str) -> SecretKey:
     return keyfile.read_machine(path, purpose, log)
 
 
-def find_key(registry: Registry, name: str) -> events.KeyEntry:
-    """The key of that id, or of the first digits of it, or the one in force for a purpose; raises `OutsideError`."""
+def find_key(registry: Registry, name: str, log: str) -> events.KeyEntry:
+    """The key of that id, or of the first digits of it, or the one in force for a purpose, a machine's of this log.
+
+    Raises `OutsideError`.
+    """
     if name in tuple(Purpose):
-        found = list(registry.in_force(Purpose(name)).values())
+        found = [entry for entry in registry.in_force(Purpose(name)).values() if entry.log in (None, log)]
     else:
         digits = name.lower().partition(":")[2] or name.lower()
         found = [entry for id, entry in registry.keys.items() if id.partition(":")[2].startswith(digits)]

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     receipts = group(commands, "receipts", "what happened, in the order of the log")
     listed = command(receipts, "list", "the newest receipts, one line each", "helm-ai-kernel receipts list --newest 20")
     listed.add_argument("--newest", type=number, default=50, metavar="N", help="how many (default 50; 0 for all)")
-    listed.add_argument("--session", type=_session, help="only this session (32 hex digits)")
+    listed.add_argument("--session", type=session, help="only this session (32 hex digits)")
     listed.set_defaults(run=run_list)
     show = command(receipts, "show", "one receipt whole, with what was kept beside it", "helm-ai-kernel receipts show 7")
     show.add_argument("receipt", help="its index, or its leaf hash or the first digits of it")
@@ -130,7 +130,7 @@ def _words(receipt: Receipt) -> Iterator[str]:
         yield f"{body['open']} open"
 
 
-def _session(text: str) -> str:
+def session(text: str) -> str:
     if len(text) != 32 or not set(text) <= set("0123456789abcdef"):
         raise argparse.ArgumentTypeError(f"`{text}` is not 32 hex digits: helm-ai-kernel sessions")
     return text

@@ -4,7 +4,9 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, NoReturn
 
 from helm_ai_kernel.app.config import Config, Paths, load, paths
@@ -12,7 +14,18 @@ from helm_ai_kernel.tcb.findings import Exit, visible
 
 Commands = Any  # argparse's subparsers action has no public type
 PROGRAM = "helm-ai-kernel"
-HOMELESS = ("explain", "demo", "bench", "pack verify", "pack show", "replay", "trust sign")  # these know no `--home`
+TELL_S = 0.5  # between two words to a terminal
+HOMELESS = (
+    "explain",
+    "demo",
+    "bench",
+    "pack verify",
+    "pack show",
+    "pack redact",
+    "replay",
+    "trust sign",
+    "witness",
+)  # these know no `--home`
 
 
 class Declined(Exception):
@@ -67,6 +80,16 @@ def number(text: str) -> int:
     return int(text)
 
 
+def time(text: str) -> str:
+    """A moment as records have it; the type of an option."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` is no time such as 2026-01-31T18:00:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def emit(args: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:
     """`data` as JSON, or `lines` as text."""
     if args.format == "json":
@@ -74,6 +97,18 @@ def emit(args: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:
     else:
         for line in lines:
             print(line)
+
+
+def stream(**parts: Iterable[Any]) -> None:
+    """One JSON document, an object of lists, whose items are printed as they come."""
+    opening = "{"
+    for name, items in parts.items():
+        print(f"{opening}\n {json.dumps(name)}: [", end="")
+        for number, item in enumerate(items):
+            print("," if number else "", json.dumps(item), sep="\n  ", end="")
+        print("\n ]", end="")
+        opening = ","
+    print("\n}")
 
 
 def tell(args: argparse.Namespace, lines: Iterable[str]) -> None:
@@ -86,6 +121,25 @@ def plain(value: Any, chars_max: int) -> str:
     """JSON in ASCII, which holds no character that a terminal could obey; nothing is escaped twice."""
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= chars_max else text[:chars_max] + "..."
+
+
+def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None]:
+    """Tells a person at a terminal how far long work is; says nothing in a pipe, and nothing of what is short."""
+    if not sys.stderr.isatty():
+        return lambda done, of: None
+    begun = told = monotonic()
+
+    def show(done: int, of: int) -> None:
+        nonlocal told
+        now = monotonic()
+        if now - told >= TELL_S:
+            told = now
+            share = f" of {of}" if of else ""
+            print(f"\r{args.what}: {done}{share} {what}, {now - begun:.0f} s", end="\x1b[K", file=sys.stderr, flush=True)
+        if of and done >= of and told > begun:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    return show
 
 
 def complain(what: str, cause: str, code: str = "", *, hint: str = "", exit_code: int) -> int:

@@ -7,37 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import home, operate
+from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import paths
-from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
-from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.container import Held, Source
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import PRECEDENCE, Exit, Report, visible
+from helm_ai_kernel.tcb.pack import Entries
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.registry import Registry
-from helm_ai_kernel.verifier import files
+from helm_ai_kernel.verifier import asked, files
 from helm_ai_kernel.verifier.document import document
+from helm_ai_kernel.verifier.files import PackFile
 
+from . import exports
 from .evidence import brief, line
-from .output import Commands, command, complain, config, emit, group
+from .output import Commands, command, complain, emit, group, progress, stream
+from .seen import SeenHeads
 
+REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
 HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
 
 
 def add(commands: Commands) -> None:
     packs = group(commands, "pack", "evidence packs: make, verify, look inside")
-    export = command(packs, "export", "write the log's evidence pack", "helm-ai-kernel pack export --out evidence.tar")
-    export.add_argument("--out", type=Path, help="where to (default: packs/ in the home, named by log and size)")
-    export.add_argument(
-        "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
-    )
-    export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
-    export.set_defaults(run=run_export)
+    exports.add(packs)
     verify = command(
         packs,
         "verify",
@@ -47,9 +44,7 @@ def add(commands: Commands) -> None:
         verifies=True,
     )
     verify.add_argument("pack", type=Path)
-    _genesis(verify)
-    verify.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint that you kept: the pack must extend it")
-    verify.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
+    asked.add(verify)
     verify.add_argument("--html", type=Path, metavar="OUT", help="also write the page that verifies packs in a browser, offline")
     verify.set_defaults(run=run_verify)
     inside = command(packs, "show", "what a pack holds; verifies nothing", "helm-ai-kernel pack show evidence.tar", home=False)
@@ -67,35 +62,17 @@ def add(commands: Commands) -> None:
     again.add_argument(
         "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
     )
-    _genesis(again)
+    asked.add_genesis(again)
     again.set_defaults(run=run_replay)
 
 
-def _genesis(parser: argparse.ArgumentParser) -> None:
-    text = "the registry's genesis digest, from outside (default: the local trust file)"
-    parser.add_argument("--genesis", type=_pinned, metavar="sha256:HEX", help=text)
-
-
-def run_export(args: argparse.Namespace) -> int:
-    settings = config(args)
-    operate.cover_tail(settings)
-    with Reader(settings.paths.store, vault=Subjects(settings.paths.subjects)) as reader:
-        if args.jsonl and args.out is None:
-            sys.stdout.buffer.writelines(reader.jsonl())
-            return 0
-        name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
-        out: Path = args.out or settings.paths.packs / name
-        count = durable.write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
-    emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
-    return 0
-
-
 def run_verify(args: argparse.Namespace) -> int:
-    data = _read(args.pack)
-    head = None if args.known_head is None else _read(args.known_head, NOTE_BYTES_MAX)
-    report = checklist.verify(
-        data, genesis=args.genesis or _trusted(data), known_head=head, require_resolved=args.require_resolved
-    )
+    with PackFile(args.pack) as source:
+        genesis = args.genesis or _trusted(source)
+        seen = SeenHeads(paths().seen)
+        question = asked.question(args, genesis=genesis, known=seen.of(source))
+        report = asked.judge(source, question, args.cores, progress(args, "receipts"))
+        seen.keep(source, report, genesis)
     said, lines = report.to_json(), report.to_text().splitlines()
     if args.html is not None:
         page = _page(args)
@@ -108,38 +85,42 @@ def run_verify(args: argparse.Namespace) -> int:
 def _page(args: argparse.Namespace) -> Mapping[str, str]:
     """Where the page was written, and its digest. Nothing of the pack is in it."""
     out: Path = args.html
-    if out.exists() and any(out.samefile(path) for path in (args.pack, args.known_head) if path is not None):
+    if out.exists() and any(out.samefile(path) for path in (args.pack, *args.known_head)):
         raise OSError(0, "this is what is verified: write the page elsewhere", str(out))
     page = document()
     durable.write(out, [page])
     return {"path": str(out), "digest": digest(page)}
 
 
-def _trusted(data: bytes) -> Digest | None:
+def _trusted(source: Source) -> Digest | None:
     """The pack's genesis digest, if this machine's trust file lists it: what the pack says only selects, it never adds."""
     known = home.trusted(paths().trust)
     try:
-        own = Registry.replay(pack.lines(pack.read(data)[pack.TRUST])[:1]).genesis
-    except (EvidenceError, KeyError):
+        first = next(Entries(source).lines(pack.TRUST), b"")
+        own = Registry.replay([first]).genesis
+    except EvidenceError:
         return None  # the verification says what is wrong
     return own if own in known else None
 
 
 def run_inside(args: argparse.Namespace) -> int:
-    entries = pack.read(_read(args.pack))
-    rows = [{"name": name, "bytes": len(content)} for name, content in entries.items()]
-    receipts = [Receipt.from_bytes(row, index) for index, row in enumerate(pack.lines(entries.get(pack.RECEIPTS, b"")))]
-    data = {"files": rows, "receipts": [brief(receipt) for receipt in receipts]}
-    lines = [f"{row['bytes']:>10}  {row['name']}" for row in rows] + [line(receipt) for receipt in receipts]
-    verify = f"helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"
-    emit(args, data, [*lines, f"nothing here was verified; next: {verify}"])
+    with PackFile(args.pack) as source:
+        entries = Entries(source)
+        receipts = (Receipt.from_bytes(row, at) for at, row in enumerate(entries.lines(pack.RECEIPTS)))
+        files = ((name, entries.size(name)) for name in entries)
+        if args.format == "json":
+            stream(files=({"name": name, "bytes": size} for name, size in files), receipts=map(brief, receipts))
+            return 0
+        emit(args, None, (f"{size:>10}  {name}" for name, size in files))
+        emit(args, None, map(line, receipts))
+    emit(args, None, [f"nothing here was verified; next: helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"])
     return 0
 
 
 def run_replay(args: argparse.Namespace) -> int:
     data, report = _read(args.pack), None
     if args.verify:
-        report = checklist.verify(data, genesis=args.genesis or _trusted(data), known_head=None)
+        report = checklist.verify(data, checklist.Question(args.genesis or _trusted(Held(data))))
         if report.exit not in HOLDS:
             sys.stderr.write(report.to_text())
             cause = "the pack does not verify, so nothing is decided again from it"
@@ -161,17 +142,6 @@ def _replayed(again: ReplayReport, report: Report | None) -> list[str]:
     return [*first, *(visible(text, 300) for text in lines), f"{again.exit.name}: {counts}"]
 
 
-def _read(path: Path, bytes_max: int = pack.PACK_BYTES_MAX) -> bytes:
-    """Bounded, whatever the path leads to."""
-    with path.open("rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise OSError(0, f"larger than {bytes_max} bytes", str(path))
-    return data
-
-
-def _pinned(text: str) -> Digest:
-    try:
-        return files.pinned(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _read(path: Path) -> bytes:
+    """What is verified and then decided again from is the same bytes, so they are held. Bounded, whatever the path leads to."""
+    return files.read(path, REPLAY_BYTES_MAX)

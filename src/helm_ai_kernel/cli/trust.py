@@ -6,7 +6,6 @@ One owner does it in one command. Where others must sign too it becomes a file, 
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from helm_ai_kernel.app import operate, trust
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.app.home import now
 from helm_ai_kernel.disk import durable
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import events, registry
 from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -22,7 +22,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.registry import Registry
 
-from .output import PROGRAM, Commands, Declined, command, config, emit, group, number, plain, tell, where
+from .output import PROGRAM, Commands, Declined, command, config, emit, group, number, plain, tell, time, where
 from .ownkeys import PEOPLE, New, held, new_key, signed_here
 from .signing import agreed, signing_options
 
@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
     revoke = _change(trusts, "revoke", "end a key", "3f9a --reason compromise --since 2026-01-31T18:00:00Z", run_revoke)
     revoke.add_argument("key", help="its id or the first digits of it; or a purpose, where one key is in force for it")
     revoke.add_argument("--reason", required=True, choices=[end.value for end in events.End])
-    revoke.add_argument("--since", type=_time, metavar="TIME", help="of a compromise: from when on it may have been misused")
+    revoke.add_argument("--since", type=time, metavar="TIME", help="of a compromise: from when on it may have been misused")
     example = "2 --signer ada --signer bob"
     threshold = _change(trusts, "threshold", "change how many people must sign an event", example, run_threshold)
     threshold.add_argument("count", type=number, help="distinct principals with a root key")
@@ -108,7 +108,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 def run_rotate(args: argparse.Namespace) -> int:
     settings, known = config(args), trust.known(where(args))
-    old = trust.find_key(known, args.key)
+    old = trust.find_key(known, args.key, _origin(settings))
     purpose, default = old.key.purpose, settings.paths.people_keys / f"{old.key.purpose.value}-{known.size}"
     if old.log is None:
         new = new_key(args, purpose, args.key_file or default)
@@ -122,7 +122,7 @@ def run_rotate(args: argparse.Namespace) -> int:
 
 def run_revoke(args: argparse.Namespace) -> int:
     settings, known = config(args), trust.known(where(args))
-    reason, old = events.End(args.reason), trust.find_key(known, args.key)
+    reason, old = events.End(args.reason), trust.find_key(known, args.key, _origin(settings))
     if (args.since is None) == (reason is events.End.COMPROMISE):
         raise Declined("a compromise says since when, and nothing else does", f"{PROGRAM} trust revoke --help")
     body = registry.revocation(known, old.key.id, reason, at=now(), since=args.since)
@@ -217,6 +217,11 @@ def _signed_by(known: Registry, body: trust.Body) -> str:
     return ", ".join(f"{known.keys[id].principal} ({_short(id)})" for id in ids if id in known.keys)
 
 
+def _origin(settings: Config) -> str:
+    with Reader(settings.paths.store) as reader:
+        return reader.origin
+
+
 def _short(id: str) -> str:
     return visible(id.rpartition(":")[2][:12])
 
@@ -229,12 +234,3 @@ def _body(line: bytes) -> Any:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(LINE_BYTES_MAX + 1)
-
-
-def _time(text: str) -> str:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"`{text}` is no time such as 2026-01-31T18:00:00Z") from None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

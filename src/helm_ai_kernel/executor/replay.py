@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from helm_ai_kernel.guardian.budget import DAY_MS
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.contents import ARGS_BYTES_MAX
 from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
@@ -20,7 +21,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.tcb.pack import ARGS_BYTES_MAX, RECEIPTS, lines
+from helm_ai_kernel.tcb.pack import INCLUSION, RECEIPTS, lines
 from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
@@ -69,6 +70,8 @@ class ReplayReport:
 
 def replay(files: Mapping[str, bytes]) -> ReplayReport:
     """`files` are the entries of a pack; raises `EvidenceError` where its receipts are none. Checks no signature and no chain."""
+    if INCLUSION in files:
+        raise EvidenceError(Finding.NOT_REPLAYABLE, "what was in force is told by the whole log, and this is a part of it")
     receipts = [Receipt.from_bytes(line, index) for index, line in enumerate(lines(files[RECEIPTS]))]
     log = _Log(Evidence(files))
     for receipt in receipts:

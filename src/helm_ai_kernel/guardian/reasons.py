@@ -266,11 +266,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_STORE_ROLLBACK: Page(
         "The store is older than the head that is kept outside it, or has another history: it was put back, or a copy of it"
-        " runs somewhere else under the same keys. It has forgotten calls that were made.",
+        " runs somewhere else under the same keys. It has forgotten calls that were made. With `SPLIT_VIEW`: a witness has"
+        " cosigned what this store does not have.",
         Retry.SAME_ANSWER,
         "tell its user",
-        "put the newer store back, and keep both: the two heads in the message are evidence. A store that is older on purpose"
-        " goes on when the head file is moved away; whoever kept a later head will notice",
+        "put the newer store back, and keep both: the two heads in the message are evidence. Where the newer one is lost, go on"
+        " in a new log that names both heads: `helm-ai-kernel restore --here`",
     ),
     Reason.ERR_STORE_LOCKED: Page(
         "Another process holds the store; a log has one writer.",

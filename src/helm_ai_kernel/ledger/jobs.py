@@ -134,9 +134,13 @@ def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt |
     return receipt
 
 
-def recovered(tx: Transaction, session: Session, open_count: int) -> Receipt:
+def recovered(tx: Transaction, session: Session, open_count: int, heads: Sequence[bytes] = ()) -> Receipt:
+    """`heads`: the checkpoints that were found of the log in whose place this one goes on."""
     root = hashes.text(tx.start.frontier.root())
-    return tx.append(session, Kind.RECOVERY, {"size": tx.start.frontier.size, "root": root, "open": open_count})
+    content: dict[str, Json] = {"size": tx.start.frontier.size, "root": root, "open": open_count}
+    if heads:
+        content["heads"] = [note.decode() for note in heads]
+    return tx.append(session, Kind.RECOVERY, content)
 
 
 class Read(NamedTuple):

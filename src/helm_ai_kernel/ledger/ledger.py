@@ -180,9 +180,9 @@ class Ledger:
     def open_intents(self) -> Iterable[Digest]:
         return [intent.leaf for intent in self.writer.state.open.values()]
 
-    async def recovered(self, open_count: int) -> None:
+    async def recovered(self, open_count: int, heads: Sequence[bytes] = ()) -> None:
         kernel = self._kernel()
-        await self.writer.submit(lambda tx: jobs.recovered(tx, kernel, open_count))
+        await self.writer.submit(lambda tx: jobs.recovered(tx, kernel, open_count, heads))
 
     async def conclude(self, decision: Digest, outcome: Outcome) -> None:
         kernel = self._kernel()

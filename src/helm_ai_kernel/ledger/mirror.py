@@ -97,5 +97,5 @@ def rolled_back(kept: Head, found: Frontier, path: Path) -> OutsideError:
         f"the store does not go on from the head that was signed last: kept in `{path}`: {kept};"
         f" found in the store: size {found.size}, root {found.root().hex()}"
     )
-    hint = "put the newer store back; until then `helm-ai-kernel pack export` keeps this one as evidence"
+    hint = "put the newer store back; where it is lost, go on in a new log that names both heads: helm-ai-kernel restore --here"
     return OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)

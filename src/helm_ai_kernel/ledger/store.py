@@ -152,6 +152,21 @@ def connect_unwritten(path: Path) -> sqlite3.Connection:
     return conn
 
 
+def open_alone(path: Path) -> sqlite3.Connection:
+    """For whoever holds the lock and lets nobody read meanwhile: in this mode nothing is shared, nor left beside the file."""
+    _check_regular(path)
+    conn = _open(path, "mode=rw")
+    conn.execute("PRAGMA locking_mode=EXCLUSIVE")
+    return conn
+
+
+def snapshot(path: Path, copy: Path) -> None:
+    """The store as of one moment, beside a running kernel or without one, in a new file. Raises `OutsideError`."""
+    os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with closing(connect(path, read_only=True)) as conn, outside(), closing(sqlite3.connect(copy)) as into:
+        conn.backup(into)  # in one step: every page is of the moment at which it began
+
+
 def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes, mark: bytes) -> None:
     """Write a new, empty store; refuses to overwrite one. `mark` tells whose keys it is kept under."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

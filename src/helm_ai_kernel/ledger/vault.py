@@ -46,6 +46,22 @@ class Vault(Protocol):
         ...
 
 
+class NoKeys:
+    """The vault of whoever has none of the keys, as of a backup: what is kept is there, and nobody opens it."""
+
+    def named(self, name: str) -> Subject:
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "nothing is kept where the keys of subjects are not")
+
+    def of(self, id: bytes) -> Subject | None:
+        return None
+
+    def mark(self, text: str) -> bytes:
+        return b""
+
+    def destroy(self, id: bytes) -> None:
+        """There is nothing to destroy."""
+
+
 def place(origin: str, index: int, slot: int) -> bytes:
     """Of one attachment, in all logs: what was moved to another place does not open there."""
     return f"{origin} {index} {slot}".encode()

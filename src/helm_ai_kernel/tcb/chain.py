@@ -4,8 +4,9 @@ A session is a chain: it begins with its start, counts up by one, and each recei
 covers that one's signature. So a session cannot lose, gain, swap or repeat a receipt unseen (`docs/spec/verification.md`, V7).
 """
 
-from collections.abc import Mapping
+from array import array
 from dataclasses import dataclass
+from typing import Protocol
 
 from .codes import Finding
 from .digest import Digest
@@ -71,20 +72,31 @@ class Chain:
         return True
 
 
+class Index(Protocol):
+    """Where each leaf stands first; a `dict` is one."""
+
+    def get(self, leaf: Digest, /) -> int | None: ...
+
+
 class Chains:
     """All sessions of one log, in log order. It names a fault by the whole log, and goes on behind it.
 
-    `index_of` is the place of each leaf in the log.
+    `index_of` is the place of each leaf; in a `part` of a log receipts are missing on purpose, and nothing is said of gaps.
     """
 
-    def __init__(self, index_of: Mapping[Digest, int]) -> None:
+    def __init__(self, index_of: Index, *, part: bool = False) -> None:
         self.heads: dict[str, Chain] = {}
         self._index_of = index_of
-        self._followers: dict[Digest, Digest] = {}  # leaf -> the receipt of the same session that follows it
+        self._part = part
+        self._followers = array("q")  # by place of a leaf: 1 + the place of the receipt of its session that follows it, or 0
+        self._strays: dict[Digest, int] = {}  # the same for what follows a leaf that is not here
 
     def append(self, receipt: Receipt) -> None:
         """Raises `EvidenceError`; what comes after is then judged as if the receipt were where it should be."""
         head = self.heads.get(receipt.session)
+        if self._part and self._is_apart(head, receipt):
+            self._take(receipt, Chain(receipt.session, receipt.seq, receipt.prev, receipt.leaf))
+            return
         try:
             chain = Chain.begin(receipt) if head is None else head.next(receipt)
         except EvidenceError as error:
@@ -94,21 +106,43 @@ class Chains:
             raise sharper from None
         self._take(receipt, chain)
 
+    def _is_apart(self, head: Chain | None, receipt: Receipt) -> bool:
+        """What is between the one before it and this is not in the part."""
+        if head is None:
+            return receipt.seq > 0
+        return not head.ended and receipt.seq > head.seq + 1 and receipt.prev != head.leaf
+
     def _take(self, receipt: Receipt, chain: Chain) -> None:
         self.heads[receipt.session] = chain
-        if receipt.seq:
-            self._followers.setdefault(receipt.prev, receipt.leaf)
+        if not receipt.seq or self._follower(receipt.prev) is not None:
+            return
+        place = self._index_of.get(receipt.prev)
+        if place is None:
+            self._strays[receipt.prev] = receipt.index
+            return
+        if place >= len(self._followers):
+            self._followers.extend([0] * (max(place, receipt.index) + 1 - len(self._followers)))
+        self._followers[place] = receipt.index + 1
+
+    def _follower(self, leaf: Digest) -> int | None:
+        """The place of the receipt that follows it."""
+        place = self._index_of.get(leaf)
+        if place is None:
+            return self._strays.get(leaf)
+        follower = self._followers[place] if place < len(self._followers) else 0
+        return follower - 1 if follower else None
 
     def _sharper(self, receipt: Receipt, error: EvidenceError) -> EvidenceError:
         """The same fault, named with what the rest of the log says about it."""
-        if self._index_of.get(receipt.leaf, receipt.index) != receipt.index:
+        first, prev = self._index_of.get(receipt.leaf), self._index_of.get(receipt.prev)
+        if first is not None and first != receipt.index:
             return _fault(Finding.DUPLICATE, receipt, "occurs twice")
         if error.finding not in (Finding.CHAIN_GAP, Finding.CHAIN_ORDER) or receipt.seq == 0:
             return error
-        other = self._followers.get(receipt.prev)
+        other = self._follower(receipt.prev)
         if other is not None:
-            return _fault(Finding.CHAIN_FORK, receipt, f"and `{other}` both follow `{receipt.prev}`")
-        if self._index_of.get(receipt.prev, -1) > receipt.index:
+            return _fault(Finding.CHAIN_FORK, receipt, f"and receipt {other} of what is here both follow `{receipt.prev}`")
+        if prev is not None and prev > receipt.index:
             return _fault(Finding.CHAIN_ORDER, receipt, "comes before the one that it follows")
         return error
 

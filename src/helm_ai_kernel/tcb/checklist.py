@@ -1,98 +1,120 @@
 """The numbered checklist: everything that a pack must pass, each step cited where it is done (`docs/spec/verification.md`).
 
-One pass over the receipts, in log order; nothing is taken on trust from the pack. Keys come from the registry that the pinned
-genesis begins, heads from the verifier's own memory. A step that cannot be done leaves its axis open; none is skipped silently.
+Two passes over the receipts, in log order, none of which holds them; nothing is taken on trust from the pack. Keys come from the
+registry that the pinned genesis begins, heads and witnesses from the verifier. A step that cannot be done leaves its axis open;
+none is skipped silently.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import TypeVarTuple
 
+from . import digest as hashes
 from . import fields, pack
 from .chain import Chains
 from .checkpoint import Checkpoint
 from .codes import Finding
+from .container import Held, Source
+from .contents import Contents
+from .cosign import WitnessPolicy
 from .digest import Digest, text
-from .envelope import Record
+from .digests import Digests
 from .errors import EvidenceError
-from .findings import Axis, Exit, Findings, Report
-from .flows import Flows, statement_of
+from .findings import CHECKPOINT, Axis, Exit, Findings, Report
+from .flows import Flows
 from .graph import check_causes
-from .keys import Purpose
+from .heads import KNOWN, Heads, check_left
 from .merkle import Frontier, leaf_hash
-from .pack import Contents, Manifest, Mentions
+from .pack import Entries, Manifest, Mentions
+from .part import INCLUSION_BYTES_MAX, Inclusion, Outcomes, Places
 from .process import Processes
 from .receipt import Kind, Receipt
 from .registry import Registry
-from .statement import Statement, authorise
+from .vetting import Vet, Vetted, Vetter, vet_here
 
 _Args = TypeVarTuple("_Args")
+Progress = Callable[[int, int], None]  # lines that were read, of so many times two
 
 
-def verify(pack_bytes: bytes, *, genesis: Digest | None, known_head: bytes | None, require_resolved: bool = False) -> Report:
-    """Judge a pack. `genesis` pins its registry, `known_head` is a signed note that the verifier kept; both come from outside.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a verifier brings from outside the pack."""
 
-    Raises nothing, whatever the pack: what is wrong with it is in the report.
-    """
-    found = Findings()
+    genesis: Digest | None = None  # pins the registry
+    known_heads: Sequence[bytes] = ()  # signed notes that it kept
+    witnesses: WitnessPolicy | None = None
+    oldest: str | None = None  # RFC 3339: the pack must not be older
+    require_resolved: bool = False
+
+
+def verify(
+    evidence: bytes | Source, question: Question, *, vet: Vet = vet_here, progress: Progress = lambda done, of: None
+) -> Report:
+    """Judge a pack. Raises nothing of its own, whatever the pack: what is wrong with it is in the report."""
+    found, at = Findings(), 1
     try:
-        files = pack.read(pack_bytes)  # V1
+        entries = Entries(Held(evidence) if isinstance(evidence, bytes) else evidence)  # V1
+        at = 2
+        manifest = Manifest.from_bytes(entries.small(pack.MANIFEST, pack.MANIFEST_BYTES_MAX))  # V2
+        leaves = Digests()
+        for line in entries.lines(pack.RECEIPTS):  # V2
+            leaves.append(leaf_hash(line))
+            progress(len(leaves), 0)
     except EvidenceError as error:
-        found.error(1, error)
+        found.error(at, error)
         found.leave_open(Axis.SIGNERS, Axis.COMPLETENESS)
         return found.report()
-    try:
-        manifest = Manifest.from_bytes(files[pack.MANIFEST])  # V2
-        lines = pack.lines(files[pack.RECEIPTS])
-    except EvidenceError as error:
-        found.error(2, error)
-        found.leave_open(Axis.SIGNERS, Axis.COMPLETENESS)
-        return found.report()
-    return _Checklist(files, manifest, lines, found).run(genesis, known_head, require_resolved)
+    return _Checklist(entries, manifest, leaves, found).run(question, vet, progress)
 
 
 class _Checklist:
     """What is known so far of one pack."""
 
-    def __init__(self, files: Mapping[str, bytes], manifest: Manifest, lines: Sequence[bytes], found: Findings) -> None:
-        self.files = files
+    def __init__(self, entries: Entries, manifest: Manifest, leaves: Digests, found: Findings) -> None:
+        self.entries = entries
         self.manifest = manifest
-        self.lines = lines
+        self.leaves = leaves
         self.found = found
-        self.leaves = [leaf_hash(line) for line in lines]
-        self.index_of: dict[Digest, int] = {}
-        for index, leaf in enumerate(self.leaves):
-            self.index_of.setdefault(text(leaf), index)
+        self.is_part = pack.INCLUSION in entries.files
+        self.inclusion: Inclusion | None = None  # of a part, if it has its form
+        self.places: Places | None = None
         self.registry: Registry | None = None
         self.readable = True  # so far: behind a line that cannot be read there is no story to judge
-        self.trusted = [0]  # by number of receipts: the largest registry size that one of them relies on
-        self.recoveries: list[tuple[int, int, Digest]] = []  # index, and the size and root that it states
+        self.trusted = array("Q", [0])  # by number of receipts: the largest registry size that one of them relies on
+        self.recoveries: list[tuple[int, int, Digest]] = []  # place, and the size and root that it states
+        self.last_at: str | None = None  # of the last receipt, if it can be read
         self.mentions = Mentions()
-        self.contents = Contents(files)
-        self.chains = Chains(self.index_of)
-        self.processes = Processes()
-        self.flows = Flows(self.contents.bound)
+        self.contents = Contents(entries)
+        self.chains = Chains(leaves, part=self.is_part)
+        self.processes = Processes(leaves)
+        self.flows: Flows | Outcomes = Outcomes() if self.is_part else Flows(self.contents.bound, leaves)
 
-    def run(self, genesis: Digest | None, known_head: bytes | None, require_resolved: bool) -> Report:
-        self._step(2, "manifest", self.manifest.check, self.files)  # V2
+    def run(self, question: Question, vet: Vet, progress: Progress) -> Report:
+        self._step(2, "manifest", self.manifest.check, self.entries)  # V2
+        if self.is_part:
+            self._step(2, pack.INCLUSION, self._place)
         for error in self.contents.own_faults():
-            self._content(error)
-        self._step(3, "registry", self._replay, genesis)  # V3
+            self.found.error(2, error)
+        self._step(3, "registry", self._replay, question.genesis)  # V3
         if self.registry is None:
             self.found.leave_open(Axis.SIGNERS, Axis.INTEGRITY)  # no signature can be checked
-        for index, line in enumerate(self.lines):
-            self.trusted.append(self.trusted[-1])
-            self._receipt(index, line)
-        checkpoint = self._read_note(8, "checkpoint", self.files[pack.CHECKPOINT], Exit.INVALID)
-        head = None if known_head is None else self._read_note(14, "known head", known_head, Exit.USAGE)
-        self._tree(checkpoint, head)
-        self._whole(require_resolved)
+        heads = Heads(self.entries, question.known_heads, self.manifest.log, question.witnesses, self.found)
+        vetter = Vetter(self.manifest.log, self.registry, heads.seen(part=self.is_part))
+        self._step(2, pack.RECEIPTS, self._receipts, vet(vetter, self.entries.lines(pack.RECEIPTS)), progress)
+        heads.judge(self.registry, self._relied)
+        self._tree(heads)
+        self._whole(question.require_resolved)
+        self._seen(heads, question)
         return self.found.report(
             log=self.manifest.log,
             size=self.manifest.size,
             root=self.manifest.root,
-            receipts=len(self.lines),
+            receipts=len(self.leaves),
             sessions=len(self.chains.heads),
+            part=self.is_part,
+            witnessed=heads.checkpoint.since,
         )
 
     def _step(self, step: int, where: str, check: Callable[[*_Args], None], *args: *_Args) -> None:
@@ -101,66 +123,70 @@ class _Checklist:
         except EvidenceError as error:
             self.found.error(step, error, where)
 
-    def _receipt(self, index: int, line: bytes) -> None:
-        where = f"receipt {index}"
-        try:
-            record = Record.from_bytes(line)  # V4: canonical bytes of a known version
-            receipt = Receipt.from_record(record, index)  # V4: the exact fields of a known kind
-            statement = statement_of(receipt)
-        except EvidenceError as error:
-            self.found.error(4, error, where)
+    def _receipts(self, vetted: Iterator[Vetted], progress: Progress) -> None:
+        """The second pass: it must find what the first one hashed, or somebody changes the file while it is read."""
+        place = 0
+        for place, one in enumerate(vetted, 1):
+            if place > len(self.leaves) or (one.receipt and hashes.raw(one.receipt.leaf) != self.leaves[place - 1]):
+                place -= 1
+                break
+            self.trusted.append(self.trusted[-1])
+            self._receipt(place - 1, one)
+            progress(place, len(self.leaves))
+        if place != len(self.leaves):
+            self.readable = False
+            raise fields.wrong("it is not what it was a moment ago")
+
+    def _receipt(self, place: int, vetted: Vetted) -> None:
+        where, receipt = self._where(place), vetted.receipt
+        for fault in vetted.faults:  # V4, V5, V6, V11
+            self.found.add(fault.step, fault.code, fault.detail, where)
+        self.last_at = None if receipt is None else str(receipt.body["at"])
+        if receipt is None:
             self.readable = False
             return
-        self._step(5, where, self._signed, record, receipt)  # V5
-        if receipt.log != self.manifest.log:  # V6
-            self.found.add(6, Finding.DOMAIN_MISMATCH, f"is of log `{receipt.log}`", where)
         if self.readable:
             self._step(7, where, self.chains.append, receipt)  # V7
-            self._step(9, where, check_causes, receipt, self.index_of)  # V9
-            self._step(10, where, self.processes.append, receipt)  # V10
-            self._step(10 if statement is None else 11, where, self.flows.append, receipt)  # V10, V11
+            self._step(9, where, self._causes, receipt)  # V9
+            if not self.is_part:
+                self._step(10, where, self.processes.append, receipt)  # V10
+            self._step(11 if receipt.kind is Kind.STATEMENT else 10, where, self.flows.append, receipt)  # V10, V11
             self.mentions.add(receipt)
-        if statement is not None:
-            self._step(11, where, self._stated, statement, receipt)  # V11
         if receipt.kind is Kind.RECOVERY:
-            self.recoveries.append((index, fields.count(receipt.body, "size"), fields.digest(receipt.body, "root")))
+            self._recovery(place, receipt, where)
         self._step(13, where, self._relies, receipt)  # V13
+
+    def _causes(self, receipt: Receipt) -> None:
+        check_causes(receipt, self.leaves, part=self.is_part)
+
+    def _recovery(self, place: int, receipt: Receipt, where: str) -> None:
+        body = receipt.body
+        self.recoveries.append((place, fields.count(body, "size"), fields.digest(body, "root")))
+        if "heads" in body and self.registry is not None:
+            self._step(8, where, check_left, fields.strings(body, "heads"), receipt.log, self.registry)  # V8
+
+    def _place(self) -> None:
+        """V2: where the receipts of a part stand."""
+        found = Inclusion.from_bytes(self.entries.small(pack.INCLUSION, INCLUSION_BYTES_MAX))
+        found.check(len(self.leaves), self.manifest.size)
+        self.inclusion, self.places = found, Places(found.ranges)
 
     def _replay(self, genesis: Digest | None) -> None:
         """V3: the registry, replayed from its genesis, which is the pinned one: another is not worth the work of its events."""
-        lines = pack.lines(self.files[pack.TRUST])
-        first = Registry.replay(lines[:1])
+        lines = self.entries.lines(pack.TRUST)
+        first = Registry.replay([line for line in (next(lines, None),) if line is not None])
         if genesis is not None and first.genesis != genesis:
             raise EvidenceError(Finding.KEY_UNKNOWN, f"its genesis is {first.genesis}, and {genesis} is pinned")
-        self.registry = reduce(Registry.fold, lines[1:], first)
+        self.registry = reduce(Registry.fold, lines, first)
         if genesis is None:
             raise EvidenceError(Finding.UNANCHORED, f"nothing pins this registry, whose genesis is {first.genesis}")
-
-    def _signed(self, record: Record, receipt: Receipt) -> None:
-        """V5: by one key, which the registry gives for receipts of this log at the size that the receipt relies on."""
-        if self.registry is None:
-            return
-        if len(record.sigs) != 1:
-            raise EvidenceError(Finding.SIG_INVALID, "is signed by more than one key")
-        entry = self.registry.key(record.sigs[0][0], at_size=receipt.trust.size)
-        record.verify(lambda _: entry.key)
-        if entry.key.purpose is not Purpose.EXECUTION:
-            raise EvidenceError(Finding.KEY_ROLE, f"is signed by a key for `{entry.key.purpose.value}`")
-        if entry.log != receipt.log:
-            raise EvidenceError(Finding.DOMAIN_MISMATCH, f"is signed by a key of log `{entry.log}`")
-
-    def _stated(self, statement: Statement, receipt: Receipt) -> None:
-        """V11: a person signed this statement, for this log, with a key that the registry gives for it."""
-        if statement.log != receipt.log:
-            raise EvidenceError(Finding.DOMAIN_MISMATCH, f"holds a statement for log `{statement.log}`")
-        if self.registry is not None:
-            authorise(statement, self.registry, receipt.trust.size)
 
     def _relies(self, receipt: Receipt) -> None:
         """V13: on a prefix of the registry in the pack, and never on less than a receipt before it."""
         trust, registry = receipt.trust, self.registry
         before = self.trusted[-1]
-        self.trusted[-1] = max(before, trust.size)
+        if trust.size > before:
+            self.trusted[-1] = trust.size
         if trust.size < before:
             raise EvidenceError(Finding.ROLLBACK, f"relies on registry size {trust.size}, after one that relies on {before}")
         if registry is None:
@@ -170,55 +196,57 @@ class _Checklist:
         if registry.head_at(trust.size) != trust.head:
             raise EvidenceError(Finding.REGISTRY_INVALID, "relies on another registry than the pack's")
 
-    def _read_note(self, step: int, where: str, note: bytes, exit: Exit) -> Checkpoint | None:
-        """A checkpoint of this log, signed by its key (V8; V14 for the known head, where a wrong file is a wrong question)."""
-        try:
-            checkpoint = Checkpoint.from_bytes(note)
-        except EvidenceError as error:
-            self.found.add(step, error.finding, error.detail, where, exit)
-            return None
-        if checkpoint.origin != self.manifest.log:  # V6
-            detail = f"is of log `{checkpoint.origin}`, and the pack says `{self.manifest.log}`"
-            self.found.add(6 if step == 8 else step, Finding.DOMAIN_MISMATCH, detail, where, exit)
-            return None
-        if self.registry is None:
-            return checkpoint if step == 8 else None
-        if step == 8 and not checkpoint.origin.startswith(self.registry.deployment + "/"):  # V6
-            detail = f"log `{checkpoint.origin}` is not of deployment `{self.registry.deployment}`"
-            self.found.add(6, Finding.DOMAIN_MISMATCH, detail, where)
-        try:
-            self._signed_by_log(checkpoint, self.registry)
-        except EvidenceError as error:
-            self.found.error(step, error, where)
-            return None
-        return checkpoint
+    def _relied(self, size: int) -> int:
+        """The largest registry size that a receipt of the log up to that size relies on."""
+        count = size if self.places is None else self.places.below(size)
+        return self.trusted[min(count, len(self.trusted) - 1)]
 
-    def _signed_by_log(self, checkpoint: Checkpoint, registry: Registry) -> None:
-        """By a key that the registry names for this log, and that was in force still at the size that the last receipt relies on.
+    def _where(self, place: int) -> str:
+        return f"receipt {place if self.places is None else self.places[place]}"
 
-        Who takes over a log signs for all of it: a key may be younger than the receipts, and than those behind the pack's end.
-        """
-        signer = checkpoint.signer(registry.log_keys(checkpoint.origin))
-        relied = self.trusted[min(checkpoint.size, len(self.lines))]
-        registry.key(signer.id, at_size=max(relied, registry.keys[signer.id].since))
-
-    def _tree(self, checkpoint: Checkpoint | None, head: Checkpoint | None) -> None:
+    def _tree(self, heads: Heads) -> None:
         """V8: the receipts are the leaves that the checkpoint signs, and recoveries state roots that the log had."""
-        count = len(self.leaves)
-        roots = self._roots_at({count, 0 if head is None else head.size, *(size for _, size, _ in self.recoveries)})
-        for index, size, stated in self.recoveries:
-            if size > index or text(roots[size]) != stated:
-                detail = f"states a root of size {size} that the log before it does not have"
-                self.found.add(8, Finding.INCLUSION_FAIL, detail, f"receipt {index}")
-        if checkpoint is not None:
-            self._covers(checkpoint, roots[count])
-        if head is not None:
-            self._step(14, "known head", self._extends, head, roots)
+        notes = [head.note for head in (*heads.cosigned, *heads.known) if head.note is not None]
+        if self.is_part:
+            self._part(heads.checkpoint.note)
+        else:
+            roots = self._roots_at({len(self.leaves), *(note.size for note in notes), *(size for _, size, _ in self.recoveries)})
+            for place, size, stated in self.recoveries:
+                if size > place or text(roots[size]) != stated:
+                    detail = f"states a root of size {size} that the log before it does not have"
+                    self.found.add(8, Finding.INCLUSION_FAIL, detail, f"receipt {place}")
+            if heads.checkpoint.note is not None:
+                self._covers(heads.checkpoint.note, roots[len(self.leaves)])
+            for head in heads.cosigned:
+                if head.note is not None and roots.get(head.note.size) != head.note.root:
+                    detail = f"the log does not have root {text(head.note.root)} at size {head.note.size}"
+                    self.found.add(8, Finding.INCLUSION_FAIL, detail, head.where)
+        for head in heads.known:
+            if head.note is not None:
+                self._step(14, KNOWN, self._extends, head.note, {} if self.is_part else roots)
+
+    def _part(self, checkpoint: Checkpoint | None) -> None:
+        """V8 in a part: the proof leads from its receipts to the checkpoint."""
+        if checkpoint is None:
+            return
+        self._same(checkpoint)
+        if self.inclusion is not None:
+            try:
+                root = self.inclusion.root(checkpoint.size, self.leaves)
+                if root != checkpoint.root:
+                    raise EvidenceError(
+                        Finding.INCLUSION_FAIL, f"the proof leads to {text(root)}, not to the root that is signed"
+                    )
+            except EvidenceError as error:
+                self.found.error(8, error)
+
+    def _same(self, checkpoint: Checkpoint) -> None:
+        if (checkpoint.size, text(checkpoint.root)) != (self.manifest.size, self.manifest.root):  # V2
+            self.found.add(2, Finding.MANIFEST_MISMATCH, "size and root are not those of the checkpoint", "manifest")
 
     def _covers(self, checkpoint: Checkpoint, root: bytes) -> None:
         count = len(self.leaves)
-        if (checkpoint.size, text(checkpoint.root)) != (self.manifest.size, self.manifest.root):  # V2
-            self.found.add(2, Finding.MANIFEST_MISMATCH, "size and root are not those of the checkpoint", "manifest")
+        self._same(checkpoint)
         if checkpoint.size > count:
             self.found.add(8, Finding.TRUNCATED, f"the checkpoint signs {checkpoint.size} receipts, and {count} are here")
         if (checkpoint.size, checkpoint.root) != (count, root):
@@ -227,15 +255,15 @@ class _Checklist:
 
     def _extends(self, head: Checkpoint, roots: Mapping[int, bytes]) -> None:
         """V14: the pack is an extension of the head that the verifier knows; where it is not, both are printed."""
-        count = len(self.leaves)
-        if head.size > count:
-            detail = f"you know size {head.size}, root {text(head.root)}, and the pack ends at size {count}: ask for a newer one"
-            self.found.add(14, Finding.ROLLBACK, detail, "known head", Exit.STALE)
-        elif roots[head.size] != head.root:
-            here = text(roots[head.size])
-            detail = f"you know size {head.size}, root {text(head.root)}; at that size the pack has root {here}"
+        size = self.manifest.size if self.is_part else len(self.leaves)
+        here = hashes.raw(self.manifest.root) if self.is_part and head.size == size else roots.get(head.size)
+        if head.size > size:
+            detail = f"you know size {head.size}, root {text(head.root)}, and the pack ends at size {size}: ask for a newer one"
+            self.found.add(14, Finding.ROLLBACK, detail, KNOWN, Exit.STALE)
+        elif here is not None and here != head.root:
+            detail = f"you know size {head.size}, root {text(head.root)}; at that size the pack has root {text(here)}"
             raise EvidenceError(Finding.SPLIT_VIEW, detail)
-        elif head.size:  # every log has a head of size 0: it proves nothing
+        elif here is not None and head.size:  # every log has a head of size 0: it proves nothing
             self.found.close(Axis.FRESHNESS)
 
     def _roots_at(self, sizes: set[int]) -> dict[int, bytes]:
@@ -249,16 +277,34 @@ class _Checklist:
         return roots
 
     def _whole(self, require_resolved: bool) -> None:
-        """V12 and V15, which need the story to its end."""
-        if not self.readable:
+        """V2, V12 and V15, which need the story to its end."""
+        for error in self._held():
+            self.found.error(12 if error.finding is Finding.REDACTION_MISMATCH else 2, error)
+        if self.is_part or not self.readable:
             self.found.leave_open(Axis.COMPLETENESS)
+        if not self.readable:
             return
-        for error in self.contents.faults(self.mentions, self.manifest.withheld):
-            self._content(error)  # V12
-        for leaf, index in self.flows.open.items():  # V15
-            self.found.add(15, Finding.OPEN_INTENT, f"intent `{leaf}` has no outcome", f"receipt {index}")
-        for leaf, index in self.flows.unknown.items() if require_resolved else ():
-            self.found.add(15, Finding.OPEN_INTENT, f"the outcome of intent `{leaf}` is UNKNOWN", f"receipt {index}")
+        for leaf, intent in self.flows.open.items():  # V15
+            self.found.add(15, Finding.OPEN_INTENT, f"intent `{leaf}` has no outcome", self._where(intent.place))
+        for leaf, intent in self.flows.unknown.items() if require_resolved else ():
+            self.found.add(15, Finding.OPEN_INTENT, f"the outcome of intent `{leaf}` is UNKNOWN", self._where(intent.place))
 
-    def _content(self, error: EvidenceError) -> None:
-        self.found.error(12 if error.finding is Finding.REDACTION_MISMATCH else 2, error)
+    def _held(self) -> Iterator[EvidenceError]:
+        if self.readable:
+            yield from self.contents.faults(self.mentions)
+        yield from self.contents.attachment_faults(self.mentions if self.readable else None, self.manifest.withheld)
+
+    def _seen(self, heads: Heads, question: Question) -> None:
+        """V16 and V17: by those whom the verifier believes, and lately."""
+        if question.witnesses is not None:
+            self.found.ask(Axis.WITNESSES)
+            self._step(16, CHECKPOINT, heads.quorum)
+        if question.oldest is None:
+            return
+        said = None if self.is_part else self.last_at
+        time = said if question.witnesses is None else heads.latest()
+        if time is None or time < question.oldest:
+            told = "nothing tells how old it is" if time is None else f"it is of {time}"
+            self.found.add(17, Finding.STALE, f"{told}, and older than {question.oldest} is too old")
+        else:
+            self.found.close(Axis.FRESHNESS)

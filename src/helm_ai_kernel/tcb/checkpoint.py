@@ -21,14 +21,24 @@ SIGS_MAX = 64  # as many as a record may have
 ORIGIN_CHARS_MAX = 256
 SIZE_MAX = (1 << 53) - 1  # sizes also stand in JSON
 
-_KEY_HASH_BYTES = 4
-_ED25519 = b"\x01"  # the type of signature, C2SP signed-note
+KEY_HASH_BYTES = 4
+TYPES = {Purpose.LOG: b"\x01", Purpose.WITNESS: b"\x04"}  # of signatures in notes, C2SP signed-note: a note's own, a cosignature
 _DASH = "\N{EM DASH} "
 _ORIGIN = re.compile(r"[!-*,-~]{1,256}\Z")  # visible ASCII without the plus: no two origins look alike
 _SIZE = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f]")
 # Unicode's White_Space, written out: `\s` and `str.isspace` differ from it and between languages
-_NAME = re.compile("[^+ \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,256}\\Z")
+NAME = re.compile("[^+ \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,256}\\Z")
+
+
+def key_hash(name: str, key: PublicKey) -> bytes:
+    """How a signature line names its key, which is a log's or a witness's (C2SP signed-note)."""
+    return sha256(name.encode() + b"\n" + TYPES[key.purpose] + key.raw)[:KEY_HASH_BYTES]
+
+
+def signature_line(name: str, sig: bytes) -> str:
+    """`sig` with the key's hash before it."""
+    return f"{_DASH}{name} {base64.b64encode(sig).decode()}\n"
 
 
 def is_origin(value: str) -> bool:
@@ -69,6 +79,27 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         return self.note
 
+    @property
+    def text(self) -> bytes:
+        """What is signed."""
+        return _text(self.origin, self.size, self.root)
+
+    def with_lines(self, lines: bytes) -> "Checkpoint":
+        """The same note with these signature lines behind its own; raises as `from_bytes`, and checks no signature."""
+        added = Checkpoint.from_bytes(self.note + lines)
+        if added.text != self.text:
+            raise _wrong("what was to be added is not signature lines")
+        return added
+
+    def lines_of(self, name: str, hash: bytes) -> list[bytes]:
+        """The signature lines (key hash and signature) in that name, by the key of that hash."""
+        return [sig for line, sig in self.sigs if line == name and sig[:KEY_HASH_BYTES] == hash]
+
+    def only(self, name: str, hash: bytes) -> "Checkpoint":
+        """The same note with just these lines, of which there is one."""
+        kept = tuple((name, sig) for sig in self.lines_of(name, hash))
+        return Checkpoint(self.origin, self.size, self.root, kept, self.text + _signatures(kept))
+
     def verify(self, origin: str, key: PublicKey) -> None:
         """The log `origin`, whose key is `key`, signed this once; raises `EvidenceError(CHECKPOINT_SIG)`.
 
@@ -78,12 +109,11 @@ class Checkpoint:
             raise _wrong(f"a key for `{key.purpose}` does not sign checkpoints")
         if self.origin != origin:
             raise _wrong(f"the checkpoint is of log `{self.origin}`, not of `{origin}`")
-        prefix = _key_hash(origin, key)
-        mine = [sig for name, sig in self.sigs if name == origin and sig[:_KEY_HASH_BYTES] == prefix]
+        mine = self.lines_of(origin, key_hash(origin, key))
         if len(mine) != 1:
             raise _wrong(f"the log's key signed {len(mine)} times, not once")
         try:
-            key.verify(_text(self.origin, self.size, self.root), mine[0][_KEY_HASH_BYTES:])
+            key.verify(self.text, mine[0][KEY_HASH_BYTES:])
         except EvidenceError as error:
             raise _wrong(error.detail) from None
 
@@ -109,7 +139,7 @@ def sign(origin: str, size: int, root: bytes, signer: Signer) -> Checkpoint:
     sig = signer.sign(text)
     if len(sig) != SIG_BYTES:
         raise ValueError("an Ed25519 signature has 64 bytes")
-    sigs = ((origin, _key_hash(origin, signer.public) + sig),)
+    sigs = ((origin, key_hash(origin, signer.public) + sig),)
     return Checkpoint(origin, size, root, sigs, text + _signatures(sigs))
 
 
@@ -132,26 +162,20 @@ def _split(note: bytes) -> tuple[str, list[str]]:
 
 def _parse_sig(line: str) -> tuple[str, bytes]:
     name, space, encoded = line.removeprefix(_DASH).partition(" ")
-    if not line.startswith(_DASH) or not space or not _NAME.match(name):
+    if not line.startswith(_DASH) or not space or not NAME.match(name):
         raise _wrong("a signature line is not a dash, a name and a signature")
     sig = _base64(encoded)
-    if len(sig) <= _KEY_HASH_BYTES:
+    if len(sig) <= KEY_HASH_BYTES:
         raise _wrong("a signature line has no signature")
     return name, sig
 
 
 def _text(origin: str, size: int, root: bytes) -> bytes:
-    """What is signed."""
     return b"%s\n%d\n%s\n" % (origin.encode(), size, base64.b64encode(root))
 
 
 def _signatures(sigs: tuple[tuple[str, bytes], ...]) -> bytes:
-    lines = (f"{_DASH}{name} {base64.b64encode(sig).decode()}\n" for name, sig in sigs)
-    return ("\n" + "".join(lines)).encode()
-
-
-def _key_hash(name: str, key: PublicKey) -> bytes:
-    return sha256(name.encode() + b"\n" + _ED25519 + key.raw)[:_KEY_HASH_BYTES]
+    return ("\n" + "".join(signature_line(name, sig) for name, sig in sigs)).encode()
 
 
 def _base64(text: str) -> bytes:

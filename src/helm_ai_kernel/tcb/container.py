@@ -1,11 +1,13 @@
 """Strict ustar: an archive whose every byte follows from the names and contents of its entries.
 
 Reading never extracts: each header is built again from what was read and compared, so that links, paths that climb, devices,
-extensions, times, trailing data and second versions of an entry have no form here (`docs/spec/pack.md`).
+extensions, times, trailing data and second versions of an entry have no form here. Nothing is read whole but what is asked for
+(`docs/spec/pack.md`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from . import fields
 
@@ -17,34 +19,79 @@ _NAME_BYTES, _PREFIX_BYTES = 100, 155  # ustar: a longer name is split at a `/` 
 _SIZE = re.compile(rb"[0-7]{11}\x00\Z")
 
 
+class Source(Protocol):
+    """Where an archive is: a file, or bytes at hand."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, at: int, count: int) -> bytes:
+        """So many bytes from there; fewer only at the end."""
+
+
+class Held:
+    """An archive that is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read(self, at: int, count: int) -> bytes:
+        return self._data[at : at + count]
+
+
+class Entry(NamedTuple):
+    """Where the content of an entry is."""
+
+    name: str
+    at: int
+    size: int
+
+
 def write(files: Mapping[str, bytes]) -> bytes:
     """The archive; raises `ValueError` for a name that none has (ours to get right)."""
-    parts: list[bytes] = []
-    for name in sorted(files):
-        if not _PATH.match(name) or len(_split(name)[1]) > _PREFIX_BYTES:
-            raise ValueError(f"no archive has an entry `{name}`")
-        parts += (header(name, len(files[name])), files[name], bytes(-len(files[name]) % _BLOCK))
-    return b"".join((*parts, _END))
+    return b"".join(stream((name, len(files[name]), (files[name],)) for name in sorted(files)))
 
 
-def read(data: bytes) -> dict[str, bytes]:
-    """The entries by name; raises `EvidenceError(PACK_MALFORMED)` unless `write` gives these bytes for what is returned."""
-    files: dict[str, bytes] = {}
-    at, last = 0, ""
-    while data[at : at + _BLOCK] != bytes(_BLOCK):
-        name, size = _entry(data[at : at + _BLOCK])
+def stream(entries: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """The archive in parts. `entries` are name, size and content, sorted by name; a content of another size is a `ValueError`."""
+    last = ""
+    for name, size, content in entries:
+        if not _PATH.match(name) or len(_split(name)[1]) > _PREFIX_BYTES or name <= last:
+            raise ValueError(f"no archive has an entry `{name}` here")
+        yield header(name, size)
+        written = 0
+        for part in content:
+            written += len(part)
+            yield part
+        if written != size:
+            raise ValueError(f"entry `{name}` has {written} bytes, and {size} were announced")
+        yield bytes(-size % _BLOCK)
+        last = name
+    yield _END
+
+
+def entries(source: Source) -> Iterator[Entry]:
+    """Each entry, in order; raises `EvidenceError(PACK_MALFORMED)` unless `stream` gives these bytes for what is there.
+
+    That no two names differ only in letter case, and none lies below another, is `check_names`.
+    """
+    at, last, end = 0, "", source.size
+    while (block := source.read(at, _BLOCK)) != bytes(_BLOCK):
+        name, size = _entry(block)
         if name <= last:
             raise fields.wrong("entries are not sorted, or one occurs twice")
         at, last = at + _BLOCK, name
-        padded = size + -size % _BLOCK
-        if len(data) - at < padded or data[at + size : at + padded].strip(b"\0"):
+        padding = -size % _BLOCK
+        if end - at < size + padding or source.read(at + size, padding).strip(b"\0"):
             raise fields.wrong(f"entry `{name}` is cut off, or not padded with zeros")
-        files[name] = data[at : at + size]
-        at += padded
-    if data[at:] != _END:
+        yield Entry(name, at, size)
+        at += size + padding
+    if end != at + len(_END) or source.read(at, len(_END)) != _END:
         raise fields.wrong("the end is not two empty blocks and nothing more")
-    _check_names(files)
-    return files
 
 
 def header(name: str, size: int) -> bytes:
@@ -63,6 +110,19 @@ def header(name: str, size: int) -> bytes:
     start = short.encode().ljust(_NAME_BYTES, b"\0") + fixed
     checksum = sum(start) + 8 * ord(" ") + sum(tail)
     return start + b"%06o\0 " % checksum + tail
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Some disk would mix them up; raises `EvidenceError(PACK_MALFORMED)`."""
+    folded: set[str] = set()
+    for name in names:
+        if name.casefold() in folded:
+            raise fields.wrong("two names differ only in case")
+        folded.add(name.casefold())
+    for name in folded:
+        parts = name.split("/")
+        if any("/".join(parts[:n]) in folded for n in range(1, len(parts))):
+            raise fields.wrong(f"entry `{name}` lies in another entry, which is a file")
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -85,13 +145,3 @@ def _entry(block: bytes) -> tuple[str, int]:
     if header(full, size) != block:
         raise fields.wrong(f"the header of entry `{full}` is not the one that its name and size have")
     return full, size
-
-
-def _check_names(files: Mapping[str, bytes]) -> None:
-    folded = {name.casefold() for name in files}
-    if len(folded) != len(files):
-        raise fields.wrong("two names differ only in case")
-    for name in folded:
-        parts = name.split("/")
-        if any("/".join(parts[:n]) in folded for n in range(1, len(parts))):
-            raise fields.wrong(f"entry `{name}` lies in another entry, which is a file")

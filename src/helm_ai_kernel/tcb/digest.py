@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import NewType
 
 Digest = NewType("Digest", str)
@@ -18,6 +19,14 @@ def sha256(data: bytes) -> bytes:
 
 def digest(data: bytes) -> Digest:
     return Digest(PREFIX + hashlib.sha256(data).hexdigest())
+
+
+def digest_of(parts: Iterable[bytes]) -> Digest:
+    """Of what the parts are together."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return Digest(PREFIX + whole.hexdigest())
 
 
 def text(raw: bytes) -> Digest:

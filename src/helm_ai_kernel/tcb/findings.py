@@ -58,6 +58,7 @@ class Standing(StrEnum):
     NOT_ASKED = "not_asked"
 
 
+CHECKPOINT = "checkpoint"  # where a finding about the pack's own head is
 NOT_PROVEN = (
     "that an outcome is what happened: it is what the kernel saw",
     "times and clocks: they are the operator's word",
@@ -66,12 +67,16 @@ NOT_PROVEN = (
     "that decisions follow from their policy, that outputs keep their contract, that a key has one name: replay it",
     "how many calls a budget had left: nobody signs helm.toml",
 )
+UNSEEN = "that nobody was shown another history of this log"
+APART = "what the log holds beside these receipts: this is a part of it"
 
 _EXITS = {
     Finding.UNSUPPORTED: Exit.UNSUPPORTED,
     Finding.UNANCHORED: Exit.UNANCHORED,
     Finding.OPEN_INTENT: Exit.INCOMPLETE,
     Finding.SPLIT_VIEW: Exit.DIVERGED,
+    Finding.WITNESS_QUORUM: Exit.UNWITNESSED,
+    Finding.STALE: Exit.STALE,
 }  # every other finding makes the pack INVALID
 _KEYS = {Finding.KEY_UNKNOWN, Finding.KEY_WEAK, Finding.KEY_ROLE, Finding.KEY_REVOKED, Finding.KEY_COMPROMISED_UNANCHORED}
 _SIGNERS = frozenset({Finding.UNANCHORED, Finding.REGISTRY_INVALID, *_KEYS})
@@ -85,7 +90,7 @@ class Found:
     """One finding. `detail` is plain ASCII whatever the pack says."""
 
     code: Finding
-    step: str  # V1 to V15
+    step: str  # V1 to V17
     where: str
     detail: str
 
@@ -104,10 +109,15 @@ class Report:
     log: str | None  # None: the pack could not be read so far
     size: int | None
     root: str | None
+    part: bool  # of a log, not a whole one
+    witnessed: str | None  # the time by which a quorum had cosigned the checkpoint
 
     @property
     def not_proven(self) -> tuple[str, ...]:
-        return NOT_PROVEN if self.size is None else (*NOT_PROVEN, f"anything after size {self.size}")
+        more = [] if self.axes[Axis.WITNESSES] is Standing.OK else [UNSEEN]
+        more += [APART] if self.part else []
+        more += [] if self.size is None else [f"anything after size {self.size}"]
+        return (*NOT_PROVEN, *more)
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -121,6 +131,8 @@ class Report:
             "log": self.log,
             "size": self.size,
             "root": self.root,
+            "part": self.part,
+            "witnessed": self.witnessed,
             "not_proven": list(self.not_proven),
         }
 
@@ -129,7 +141,9 @@ class Report:
         out = [f"{self.exit.name} (exit {int(self.exit)})"]
         if self.log is not None:
             out += [f"  log       {self.log}", f"  as of     size {self.size}, root {self.root}"]
-        out.append(f"  receipts  {self.receipts} in {self.sessions} sessions")
+        if self.witnessed is not None:
+            out.append(f"  witnessed {self.witnessed}")
+        out.append(f"  receipts  {self.receipts} in {self.sessions} sessions" + (", a part of the log" if self.part else ""))
         out += [f"  {axis.value:<13} {self.axes[axis].value}" for axis in Axis]
         for found in self.findings:
             out.append(f"{found.code.value} ({found.step}, {found.where}): {found.detail}")
@@ -153,13 +167,18 @@ class Findings:
 
     def add(self, step: int, code: Finding, detail: str, where: str = "pack", exit: Exit | None = None) -> None:
         self._exits.add(exit if exit is not None else _EXITS.get(code, Exit.INVALID))
-        self._mark(step, code)
+        self._mark(step, code, where)
         self._counts[code] = self._counts.get(code, 0) + 1
         if self._counts[code] <= EACH_MAX:
             self._kept.append((step, Found(code, f"V{step}", visible(where), visible(detail, DETAIL_CHARS_MAX))))
 
     def error(self, step: int, error: EvidenceError, where: str = "pack") -> None:
         self.add(step, error.finding, error.detail, error.where or where)
+
+    def ask(self, axis: Axis) -> None:
+        """What nobody asked yet is asked."""
+        if self.axes[axis] is Standing.NOT_ASKED:
+            self.axes[axis] = Standing.OK
 
     def leave_open(self, *axes: Axis) -> None:
         """What could not be looked at is unknown, unless it is known to have failed."""
@@ -174,7 +193,15 @@ class Findings:
                 self.axes[axis] = Standing.OK
 
     def report(
-        self, *, log: str | None = None, size: int | None = None, root: str | None = None, receipts: int = 0, sessions: int = 0
+        self,
+        *,
+        log: str | None = None,
+        size: int | None = None,
+        root: str | None = None,
+        receipts: int = 0,
+        sessions: int = 0,
+        part: bool = False,
+        witnessed: str | None = None,
     ) -> Report:
         kept = tuple(found for _, found in sorted(self._kept, key=lambda item: item[0]))
         return Report(
@@ -187,11 +214,17 @@ class Findings:
             log=None if log is None else visible(log),
             size=size,
             root=root,
+            part=part,
+            witnessed=witnessed,
         )
 
-    def _mark(self, step: int, code: Finding) -> None:
+    def _mark(self, step: int, code: Finding, where: str) -> None:
         axis = Axis.INTEGRITY
-        if step == 14:
+        if step == 16 and where == CHECKPOINT:
+            axis = Axis.WITNESSES
+        elif code is Finding.STALE:
+            axis = Axis.FRESHNESS
+        elif step == 14:
             axis = Axis.FRESHNESS
             if code not in _OLDER:  # the head could not be compared
                 return

@@ -8,6 +8,8 @@ that was. Which process of the kernel says it, and when, is `process.py`.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from . import digest as hashes
+from .chain import Index
 from .codes import Finding, Reason
 from .decision import ClaimState, Status, Verdict
 from .digest import Digest
@@ -16,6 +18,9 @@ from .errors import EvidenceError
 from .ijson import Json
 from .receipt import Kind, Receipt
 from .statement import Change, Statement, StatementKind
+
+_NONE, _OPEN = 0, 1
+_NUMBERS = {status: number for number, status in enumerate(Status, 2)}  # of an intent that has its outcome
 
 DRIFTS = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # the reasons of outcomes that hold their tool
 
@@ -26,27 +31,38 @@ def statement_of(receipt: Receipt) -> Statement | None:
 
 
 class Intent(NamedTuple):
-    """An ALLOW that was dispatched, by what later receipts may say about it."""
+    """An ALLOW that was dispatched and may have an outcome yet."""
 
     place: int  # in the log
-    principal: str | None
-    tool: Json
-    args: Json
+    tool: str
     reserved: Mapping[str, Json]
 
 
-class Flows:
-    """The state of a log's story. `append` takes the receipts in log order; after a fault it goes on as if it were none."""
+class Claim(NamedTuple):
+    """The ALLOW that claimed an idempotency key, by what later decisions may say about it. There may be very many."""
 
-    def __init__(self, catalog_of: Mapping[Digest, Digest]) -> None:
+    place: int
+    principal: str | None
+    tool: str
+    args: bytes
+    intent: bytes  # its leaf
+
+
+class Flows:
+    """The state of a log's story. `append` takes the receipts in log order; after a fault it goes on as if it were none.
+
+    `index_of` is the place of each leaf. What is settled for good takes a byte of memory, and a claimed key some more.
+    """
+
+    def __init__(self, catalog_of: Mapping[Digest, Digest], index_of: Index) -> None:
         self.policy: Digest | None = None
         self.catalog: Digest | None = None
-        self.open: dict[Digest, int] = {}  # intents without an outcome -> their place in the log
-        self.unknown: dict[Digest, int] = {}  # intents whose outcome is UNKNOWN, and no LATE one came
+        self.open: dict[Digest, Intent] = {}  # without an outcome
+        self.unknown: dict[Digest, Intent] = {}  # whose outcome is UNKNOWN, and no LATE one came
         self._catalog_of = catalog_of  # policy -> the catalogue that its manifest names
-        self._intents: dict[Digest, Intent] = {}
-        self._keys: dict[Json, Digest] = {}  # idempotency key, as receipts name it -> the intent that claimed it
-        self._statuses: dict[Digest, Status] = {}
+        self._index_of = index_of
+        self._intents = bytearray()  # by place in the log: 0 no intent, 1 one without outcome, else its first status
+        self._keys: dict[bytes, Claim] = {}  # idempotency key, as receipts name it -> the intent that claimed it
         self._principals: dict[str, str] = {}
         self._holds: dict[str, set[Digest]] = {}  # tool -> holds that were not released
         self._drifted: dict[str, tuple[Json, Json]] = {}  # tools to hold next -> the outcome that is the cause, its reason
@@ -81,19 +97,13 @@ class Flows:
 
     def _decision(self, receipt: Receipt) -> None:
         body, tool = receipt.body, str(receipt.body.get("tool", ""))
-        first = self._keys.get(body.get("key"))
+        key = hashes.raw(Digest(str(body["key"]))) if "key" in body else None
+        first = None if key is None else self._keys.get(key)
         if receipt.is_intent:
-            reserved = body.get("reserved")
-            self._intents[receipt.leaf] = Intent(
-                receipt.index,
-                self._principals.get(receipt.session),
-                tool,
-                body["args_hash"],
-                reserved if isinstance(reserved, dict) else {},
-            )
-            self.open[receipt.leaf] = receipt.index
-            if "key" in body:
-                self._keys.setdefault(body["key"], receipt.leaf)
+            self._intent(receipt, tool)
+            if key is not None:
+                args, own = hashes.raw(Digest(str(body["args_hash"]))), hashes.raw(receipt.leaf)
+                self._keys.setdefault(key, Claim(receipt.index, self._principals.get(receipt.session), tool, args, own))
         self._in_force(body["policy"])
         facts = body["facts"]
         if isinstance(facts, dict) and "hold" in facts and facts["hold"] not in self._holds.get(tool, ()):
@@ -108,11 +118,23 @@ class Flows:
         if self.policy is None:
             raise _flow("does not deny a call before any policy was in force")
 
+    def _intent(self, receipt: Receipt, tool: str) -> None:
+        reserved = receipt.body.get("reserved")
+        self.open[receipt.leaf] = Intent(receipt.index, tool, reserved if isinstance(reserved, dict) else {})
+        if self._status(receipt.leaf) == _NONE:
+            self._intents.extend(bytes(receipt.index + 1 - len(self._intents)))
+            self._intents[receipt.index] = _OPEN
+
+    def _status(self, decision: Digest) -> int:
+        """0 for what is no intent before this, 1 for one without outcome, else the number of its first status."""
+        place = self._index_of.get(decision)
+        return self._intents[place] if place is not None and place < len(self._intents) else _NONE
+
     def _in_force(self, policy: Json) -> None:
         if policy != self.policy:
             raise _flow("names another policy than the one in force")
 
-    def _claim(self, receipt: Receipt, first: Digest | None) -> None:
+    def _claim(self, receipt: Receipt, first: Claim | None) -> None:
         """A decision reads the claim on its key exactly as the log shows it, and nothing is dispatched under it again.
 
         `first` is the intent that claimed the key before: one hash is one key, of one principal, for one tool.
@@ -126,38 +148,40 @@ class Flows:
             if receipt.repeats is not None:
                 raise _flow("repeats what is no earlier call with its key")
             return
-        intent = self._intents[first]
-        state = _state(self._statuses.get(first))
-        if (self._principals.get(receipt.session), receipt.body["tool"]) != (intent.principal, intent.tool):
+        leaf, state = hashes.text(first.intent), _state(self._intents[first.place])
+        if (self._principals.get(receipt.session), receipt.body["tool"]) != (first.principal, first.tool):
             raise _flow("names its key as that of another principal or tool")
-        if read != (first, state):
+        if read != (leaf, state):
             raise _flow("reads another claim on its key than the log shows")
         if receipt.is_intent:
             raise _flow("dispatches a call whose key was claimed before")
-        done = {"decision": first, "same_args": True, "state": ClaimState.DONE.value}
-        if receipt.repeats is not None and (receipt.repeats != first or claim != done):
+        done = {"decision": leaf, "same_args": True, "state": ClaimState.DONE.value}
+        if receipt.repeats is not None and (receipt.repeats != leaf or claim != done):
             raise _flow("repeats what is not the first call with its key and arguments, or has no known outcome")
-        if receipt.repeats is not None and receipt.body["args_hash"] != intent.args:
+        if receipt.repeats is not None and receipt.body["args_hash"] != hashes.text(first.args):
             raise _flow("repeats a call with other arguments")
 
     def _outcome(self, receipt: Receipt) -> None:
         body = receipt.body
         decision = Digest(str(body["decision"]))
-        intent = self._intents.get(decision)
-        if intent is None:
+        place, before = self._index_of.get(decision), self._status(decision)
+        if place is None or before == _NONE:
             raise EvidenceError(Finding.ORPHAN_OUTCOME, f"is the outcome of `{decision}`, which is no intent before it")
-        status = Status(str(body["status"]))
-        earlier = self._statuses.get(decision)
-        if earlier is not None and not (earlier is Status.UNKNOWN and status is Status.LATE and decision in self.unknown):
+        status, late = Status(str(body["status"])), self.unknown.pop(decision, None)
+        if before != _OPEN and (late is None or status is not Status.LATE):
+            if late is not None:
+                self.unknown[decision] = late
             raise EvidenceError(Finding.DOUBLE_OUTCOME, f"is a second outcome of `{decision}`")
-        self.open.pop(decision, None)
-        self.unknown.pop(decision, None)
-        self._statuses.setdefault(decision, status)
-        if earlier is None and status is Status.UNKNOWN:
-            self.unknown[decision] = intent.place
-        if receipt.reason in DRIFTS and not self._holds.get(str(intent.tool)):
-            self._drifted[str(intent.tool)] = (receipt.leaf, receipt.reason)
-        if earlier is None and status is Status.LATE:
+        intent = self.open.pop(decision, late)
+        if intent is None:
+            raise ValueError("an intent without outcome is open")
+        if before == _OPEN:
+            self._intents[place] = _NUMBERS[status]
+            if status is Status.UNKNOWN:
+                self.unknown[decision] = intent
+        if receipt.reason in DRIFTS and not self._holds.get(intent.tool):
+            self._drifted[intent.tool] = (receipt.leaf, receipt.reason)
+        if before == _OPEN and status is Status.LATE:
             raise _flow("is late where nothing was recorded before")
         if decision not in receipt.parents:
             raise _flow("does not have its decision among its parents")
@@ -201,11 +225,11 @@ class Flows:
             raise _approval("brings into force a policy that is bound to another catalogue")
 
 
-def _state(status: Status | None) -> ClaimState:
+def _state(number: int) -> ClaimState:
     """What a claim says of the outcome that its call has so far."""
-    if status is None:
+    if number == _OPEN:
         return ClaimState.OPEN
-    return ClaimState.UNKNOWN if status is Status.UNKNOWN else ClaimState.DONE
+    return ClaimState.UNKNOWN if number == _NUMBERS[Status.UNKNOWN] else ClaimState.DONE
 
 
 def _spent(status: Status, reserved: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -4,7 +4,8 @@ All hashes are 32 raw bytes. A leaf and a node are hashed with different first b
 The tree of size 0 proves nothing: no leaf is in it, and consistency with it is refused (`docs/spec/log.md`).
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .codes import Finding
@@ -126,6 +127,26 @@ def verify_consistency(size1: int, root1: bytes, size2: int, root2: bytes, proof
         raise _fail(Finding.CONSISTENCY_FAIL, f"the proof does not contain the root of size {size1}")
     if _chain(start, path, mask, inner) != root2:
         raise _fail(Finding.CONSISTENCY_FAIL, f"the proof does not lead to the root of size {size2}")
+
+
+def walk(size: int, ranges: Sequence[tuple[int, int]], leaf: Callable[[], bytes], other: Callable[[int, int], bytes]) -> bytes:
+    """The root of a tree of which a part is known: `ranges` are first and count, in order, with a gap between any two.
+
+    Depth first, left to right: `leaf` gives the hash of the next leaf of the part, `other(start, end)` the root of a largest
+    subtree without any. Whoever makes the proof collects what `other` is asked for, and whoever verifies it answers with that.
+    """
+    starts, ends = [first for first, _ in ranges], [first + count for first, count in ranges]
+
+    def node(start: int, end: int, low: int, high: int) -> bytes:
+        low, high = bisect_right(ends, start, low, high), bisect_left(starts, end, low, high)
+        if low == high:
+            return other(start, end)
+        if end - start == 1:
+            return leaf()
+        middle = start + _split(end - start)
+        return node_hash(node(start, middle, low, high), node(middle, end, low, high))
+
+    return node(0, size, 0, len(ranges)) if size else EMPTY_ROOT
 
 
 def _subproof(leaves: Sequence[bytes], size1: int, whole: bool) -> list[bytes]:

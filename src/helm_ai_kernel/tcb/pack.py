@@ -1,39 +1,50 @@
 """The evidence pack: one file with everything that a verifier needs, and one byte string for one content.
 
-A whole pack holds what its receipts name, or the admission that it is withheld, and nothing else: two honest exports of one
-log at one size differ only in the attachments that they hold (`docs/spec/pack.md`).
+A whole pack holds what its receipts name, or says how much of that is withheld, and nothing else: two honest exports of one log
+at one size differ only in the attachments and cosigned heads that they hold. Nothing of it is read whole but what is small
+(`docs/spec/pack.md`).
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import container, fields
-from .bundle import BYTES_MAX as POLICY_BYTES_MAX
+from . import digest as hashes
 from .bundle import PolicyManifest
 from .checkpoint import Checkpoint
 from .codes import Finding
-from .digest import PREFIX, SALT_BYTES, Digest, digest, text
-from .errors import EvidenceError, Refused
+from .container import Entry, Source
+from .digest import PREFIX, Digest, digest, digest_of, text
+from .digests import Digests
+from .envelope import LINE_BYTES_MAX
+from .errors import EvidenceError
 from .flows import statement_of
-from .ijson import Json, parse, parse_evidence
+from .ijson import Json, parse_evidence
 from .jcs import canonical
 from .receipt import Receipt
 
-PACK_BYTES_MAX = 1 << 31  # a pack is read into memory whole; beyond two million receipts export a part
-MANIFEST_BYTES_MAX = 1 << 28  # 150 bytes for each entry, and no pack within the bound has more than 1.8 million
-ARGS_BYTES_MAX = 1 << 22  # a request has at most 1 MiB; its numbers can be longer in canonical form (1e15), not four times
+PACK_BYTES_MAX = 1 << 35  # 32 GiB: receipts.jsonl has at most 8, by its header, and as much again for what they name
+MANIFEST_BYTES_MAX = 1 << 22  # some policies and catalogues; attachments are not in it
+PART_BYTES = 1 << 20  # what is read of a large entry at once
+COSIGNED_MAX = 4096  # heads that witnesses saw: one an hour for half a year, and each covers all before it
+LINES_LEAST, LINE_BYTES_LEAST = 4096, 256  # no receipt is shorter: millions of empty lines want our memory
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
 CHECKPOINT = "checkpoint.txt"
 TRUST = "trust.jsonl"
+INCLUSION = "proofs/inclusion.json"
 FIXED = frozenset({MANIFEST, RECEIPTS, CHECKPOINT, TRUST})
 
 _HEX = "[0-9a-f]{64}"
 _NAME = re.compile(
-    rf"manifest\.json|receipts\.jsonl|checkpoint\.txt|trust\.jsonl|attachments/{_HEX}|catalog/{_HEX}\.json|policy/{_HEX}/.+"
+    rf"manifest\.json|receipts\.jsonl|checkpoint\.txt|trust\.jsonl|proofs/inclusion\.json|cosigned/(?:0|[1-9][0-9]{{0,15}})\.txt"
+    rf"|attachments/{_HEX}|catalog/{_HEX}\.json|policy/{_HEX}/.+"
 )
+_FOLDER = "attachments/"
 _ATTACHMENTS = ("args_hash", "raw_hash", "key", "output_hash")  # fields that are names of attachments
 
 
@@ -44,8 +55,8 @@ class Manifest:
     log: str
     size: int
     root: Digest
-    files: Mapping[str, Digest]  # every other entry
-    withheld: tuple[Digest, ...]  # attachments that receipts name and the pack does not hold, sorted
+    files: Mapping[str, Digest]  # every other entry but attachments, whose names are their digests
+    withheld: int  # attachments that receipts name and the pack does not hold
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -57,27 +68,26 @@ class Manifest:
             raise EvidenceError(Finding.NON_CANONICAL, "the manifest is not the canonical form of what it says")
         body = fields.exact(value, {"v", "kind", "log", "size", "root", "files", "withheld"})
         listed = fields.typed(body, "files", dict)
-        withheld = fields.strings(body, "withheld")
         return cls(
             log=fields.text(body, "log", bytes_max=256),
             size=fields.count(body, "size"),
             root=fields.digest(body, "root"),
             files={name: fields.digest(listed, name) for name in listed},
-            withheld=tuple(fields.digest({"withheld": name}, "withheld") for name in withheld),
+            withheld=fields.count(body, "withheld"),
         )
 
     def to_bytes(self) -> bytes:
         body: dict[str, Json] = {"v": 1, "kind": "pack", "log": self.log, "size": self.size, "root": self.root}
-        return canonical({**body, "files": dict(self.files), "withheld": list(self.withheld)})
+        return canonical({**body, "files": dict(self.files), "withheld": self.withheld})
 
-    def check(self, files: Mapping[str, bytes]) -> None:
+    def check(self, entries: "Entries") -> None:
         """The manifest lists exactly these entries; raises `EvidenceError(MANIFEST_MISMATCH)`."""
-        there = files.keys() - {MANIFEST}
+        there = entries.files.keys() - {MANIFEST}
         if there != self.files.keys():
             name = min(there ^ self.files.keys())
             raise EvidenceError(Finding.MANIFEST_MISMATCH, f"entry `{name}` is not both listed and there")
         for name, listed in self.files.items():
-            if digest(files[name]) != listed:
+            if entries.digest(name) != listed:
                 raise EvidenceError(Finding.MANIFEST_MISMATCH, f"entry `{name}` has another digest than the manifest says")
 
 
@@ -85,16 +95,16 @@ class Manifest:
 class Mentions:
     """What receipts name: attachments, policies, catalogues."""
 
-    attachments: set[Digest] = field(default_factory=set)
-    arguments: set[Digest] = field(default_factory=set)  # of these, those of a call
+    attachments: Digests = field(default_factory=Digests)  # each once
+    arguments: bytearray = field(default_factory=bytearray)  # by place in these: 1 for those of a call
     policies: set[Digest] = field(default_factory=set)
     catalogs: set[Digest] = field(default_factory=set)
 
     def add(self, receipt: Receipt) -> None:
         body = receipt.body
-        self.attachments.update(Digest(str(body[name])) for name in _ATTACHMENTS if name in body)
-        if "args_hash" in body:
-            self.arguments.add(Digest(str(body["args_hash"])))
+        for name in _ATTACHMENTS:
+            if name in body:
+                self._attachment(hashes.raw(Digest(str(body[name]))), name == "args_hash")
         if body.get("policy") is not None:
             self.policies.add(Digest(str(body["policy"])))
         if body.get("catalog") is not None:
@@ -104,49 +114,100 @@ class Mentions:
             self.policies.add(statement.policy.after)
             self.catalogs.add(statement.catalog.after)
 
-
-def build(
-    lines: Sequence[bytes],
-    checkpoint: bytes,
-    trust: Sequence[bytes],
-    policies: Mapping[Digest, Mapping[str, bytes]],
-    catalogs: Mapping[Digest, bytes],
-    attachments: Mapping[Digest, bytes],
-) -> bytes:
-    """The pack of a whole log. `policies` are the files of each policy, its `manifest.json` among them.
-
-    What no receipt names is left out; an attachment that a receipt names and is not given is withheld. Raises `EvidenceError`
-    for lines that are no receipts.
-    """
-    mentions = Mentions()
-    for line in lines:
-        mentions.add(Receipt.from_bytes(line))
-    files = {RECEIPTS: joined(lines), CHECKPOINT: checkpoint, TRUST: joined(trust)}
-    wanted = set(mentions.catalogs)
-    for policy in mentions.policies & policies.keys():
-        files |= {f"policy/{_hexes(policy)}/{name}": data for name, data in policies[policy].items()}
-        wanted.add(PolicyManifest.from_bytes(policies[policy].get(MANIFEST, b"")).catalog)
-    files |= {f"catalog/{_hexes(name)}.json": catalogs[name] for name in wanted & catalogs.keys()}
-    given = mentions.attachments & attachments.keys()
-    files |= {f"attachments/{_hexes(name)}": attachments[name] for name in given}
-    head = Checkpoint.from_bytes(checkpoint)
-    listed = {name: digest(data) for name, data in files.items()}
-    withheld = tuple(sorted(mentions.attachments - given))
-    manifest = Manifest(head.origin, head.size, text(head.root), listed, withheld)
-    return container.write({**files, MANIFEST: manifest.to_bytes()})
+    def _attachment(self, raw: bytes, arguments: bool) -> None:
+        place = self.attachments.find(raw)
+        if place < 0:
+            place = self.attachments.append(raw)
+            self.arguments.append(0)
+        self.arguments[place] |= arguments
 
 
-def read(data: bytes) -> dict[str, bytes]:
-    """V1: the entries of a pack; raises `EvidenceError(PACK_MALFORMED)`."""
-    if len(data) > PACK_BYTES_MAX:
-        raise fields.wrong(f"the pack is larger than {PACK_BYTES_MAX} bytes")
-    files = container.read(data)
-    for name in files:
-        if not _NAME.fullmatch(name):
-            raise fields.wrong(f"no pack has an entry `{name}`")
-    if not files.keys() >= FIXED:
-        raise fields.wrong(f"entry `{min(FIXED - files.keys())}` is missing")
-    return files
+class Entries(Mapping[str, bytes]):
+    """V1: what is in a pack, by name; raises `EvidenceError(PACK_MALFORMED)`. Contents are read when they are asked for."""
+
+    def __init__(self, source: Source) -> None:
+        if source.size > PACK_BYTES_MAX:
+            raise fields.wrong(f"the pack is larger than {PACK_BYTES_MAX} bytes")
+        self.files: dict[str, Entry] = {}  # all but attachments
+        self.attachments = Digests()  # by name, in order
+        self._source = source
+        self._ats, self._sizes = array("Q"), array("Q")  # of each attachment
+        for entry in container.entries(source):
+            if not _NAME.fullmatch(entry.name):
+                raise fields.wrong(f"no pack has an entry `{entry.name}`")
+            if not entry.name.startswith(_FOLDER):
+                self.files[entry.name] = entry
+                continue
+            self.attachments.append(bytes.fromhex(entry.name[len(_FOLDER) :]))
+            self._ats.append(entry.at)
+            self._sizes.append(entry.size)
+        container.check_names(self.files)
+        if not self.files.keys() >= FIXED:
+            raise fields.wrong(f"entry `{min(FIXED - self.files.keys())}` is missing")
+        if len(self.cosigned) > (COSIGNED_MAX if INCLUSION not in self.files else 0):
+            raise fields.wrong("more cosigned heads than a pack, or any in a part of a log")
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.attachments)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (_FOLDER + raw.hex() for raw in self.attachments)
+        yield from self.files
+
+    def __getitem__(self, name: str) -> bytes:
+        """The content, whole: for what is small, or whoever has the memory."""
+        entry = self._entry(name)
+        return self._source.read(entry.at, entry.size)
+
+    @property
+    def cosigned(self) -> list[str]:
+        """The names of the heads that witnesses saw."""
+        return [name for name in self.files if name.startswith("cosigned/")]
+
+    def size(self, name: str) -> int:
+        return self._entry(name).size
+
+    def parts(self, name: str) -> Iterator[bytes]:
+        entry = self._entry(name)
+        for at in range(entry.at, entry.at + entry.size, PART_BYTES):
+            yield self._source.read(at, min(PART_BYTES, entry.at + entry.size - at))
+
+    def digest(self, name: str) -> Digest:
+        return digest_of(self.parts(name))
+
+    def small(self, name: str, bytes_max: int) -> bytes:
+        """The content of what has a bound; raises `EvidenceError(PACK_MALFORMED)` beyond it."""
+        if self.size(name) > bytes_max:
+            raise fields.wrong(f"entry `{name}` is larger than {bytes_max} bytes")
+        return self[name]
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Without their newlines; raises `EvidenceError(PACK_MALFORMED)` for a torn last line, or what no line of ours is."""
+        left, rest = LINES_LEAST + self.size(name) // LINE_BYTES_LEAST, b""
+        for part in self.parts(name):
+            *whole, rest = (rest + part).split(b"\n")
+            left -= len(whole)
+            if left < 0 or len(rest) > LINE_BYTES_MAX or any(len(line) > LINE_BYTES_MAX for line in whole):
+                raise fields.wrong(f"`{name}` has more lines than it can hold, or longer ones than a record has")
+            yield from whole
+        if rest:
+            raise fields.wrong("the last line is torn: it has no newline")
+
+    def _entry(self, name: str) -> Entry:
+        entry = self.files.get(name)
+        if entry is not None:
+            return entry
+        place = -1
+        if re.fullmatch(_FOLDER + _HEX, name):
+            place = self.attachments.find(bytes.fromhex(name[len(_FOLDER) :]))
+        if place < 0:
+            raise KeyError(name)
+        return Entry(name, self._ats[place], self._sizes[place])
+
+
+def read(data: bytes) -> Entries:
+    """The entries of a pack that is in memory."""
+    return Entries(container.Held(data))
 
 
 def joined(lines: Iterable[bytes]) -> bytes:
@@ -163,98 +224,74 @@ def lines(data: bytes) -> list[bytes]:
     return data[:-1].split(b"\n")
 
 
-class Contents:
-    """The entries of a pack beyond the four that each has. `bound` are the whole policies and the catalogue that each names."""
+class File(NamedTuple):
+    """An entry that is written: its content may be made meanwhile, and is then announced."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.bound: dict[Digest, Digest] = {}
-        self._files = files
-        self._policies: dict[Digest, set[str]] = {}
-        self._catalogs: set[Digest] = set()
-        self._attachments: set[Digest] = set()
-        for path in files:
-            folder, _, rest = path.partition("/")
-            hexes, _, name = rest.partition("/")
-            if folder == "policy":
-                self._policies.setdefault(Digest(PREFIX + hexes), set()).add(name)
-            elif folder == "catalog":
-                self._catalogs.add(Digest(PREFIX + hexes.removesuffix(".json")))
-            elif folder == "attachments":
-                self._attachments.add(Digest(PREFIX + hexes))
+    size: int
+    digest: Digest
+    content: Iterable[bytes]
 
-    def own_faults(self) -> Iterator[EvidenceError]:
-        """Everything whose name is its digest has that digest; every policy is whole."""
-        for name in sorted(self._attachments):
-            if digest(self._attachment(name)) != name:
-                yield _redaction("the content is not what the name says", f"attachment {name}")
-            if len(self._attachment(name)) < SALT_BYTES:
-                yield _redaction(f"it is shorter than its salt of {SALT_BYTES} bytes", f"attachment {name}")
-        for name in sorted(self._catalogs):
-            if digest(self._files[f"catalog/{_hexes(name)}.json"]) != name:
-                yield _mismatch("the content is not what the name says", f"catalogue {name}")
-        for policy, names in sorted(self._policies.items()):
-            try:
-                self.bound[policy] = self._whole(policy, names)
-            except EvidenceError as error:
-                newer = error.finding is Finding.UNSUPPORTED
-                yield EvidenceError(error.finding if newer else Finding.MANIFEST_MISMATCH, error.detail, where=f"policy {policy}")
-
-    def faults(self, mentions: Mentions, withheld: tuple[Digest, ...]) -> Iterator[EvidenceError]:
-        """What receipts name is here or withheld, and nothing else is. Ask after `own_faults`."""
-        catalogs = mentions.catalogs | set(self.bound.values())
-        for kind, here, named in (
-            ("policy", self._policies.keys(), mentions.policies),
-            ("catalogue", self._catalogs, catalogs),
-        ):
-            for name in sorted(here ^ named):
-                yield _mismatch(
-                    "a receipt names it and it is not here" if name in named else "no receipt names it", f"{kind} {name}"
-                )
-        for name in sorted(self._attachments - mentions.attachments):
-            yield _redaction("no receipt names it", f"attachment {name}")
-        for name in sorted(self._attachments & mentions.arguments):
-            if not _is_arguments(self._attachment(name)[SALT_BYTES:]):
-                yield _redaction("it is no canonical object, and a decision names it as arguments", f"attachment {name}")
-        absent = tuple(sorted(mentions.attachments - self._attachments))
-        if absent != withheld:
-            detail = f"`withheld` lists {len(withheld)} attachments, and not exactly the {len(absent)} that are named and absent"
-            yield _redaction(detail, "manifest")
-
-    def _attachment(self, name: Digest) -> bytes:
-        return self._files[f"attachments/{_hexes(name)}"]
-
-    def _whole(self, policy: Digest, names: set[str]) -> Digest:
-        folder = f"policy/{_hexes(policy)}/"
-        manifest = self._files.get(folder + MANIFEST, b"")
-        if digest(manifest) != policy:
-            raise fields.wrong("its manifest is missing, or has another digest")
-        if canonical(parse_evidence(manifest, bytes_max=POLICY_BYTES_MAX)) != manifest:
-            raise fields.wrong("its manifest is not the canonical form of what it says")
-        bundle = PolicyManifest.from_bytes(manifest)
-        if bundle.files.keys() != names - {MANIFEST}:
-            raise fields.wrong("its files are not those that its manifest lists")
-        for name, named in bundle.files.items():
-            if digest(self._files[folder + name]) != named:
-                raise fields.wrong(f"file `{name}` has another digest than its manifest says")
-        return bundle.catalog
+    @classmethod
+    def of(cls, data: bytes) -> "File":
+        return cls(len(data), digest(data), (data,))
 
 
-def _is_arguments(content: bytes) -> bool:
-    """One canonical object, as the kernel dispatches it."""
-    try:
-        value = parse(content, bytes_max=ARGS_BYTES_MAX)
-        return type(value) is dict and canonical(value) == content
-    except Refused:
-        return False
+def write(
+    files: Mapping[str, File], attachments: Iterable[tuple[bytes, int, Iterable[bytes]]], head: Checkpoint, withheld: int
+) -> Iterator[bytes]:
+    """A pack in pieces. `attachments` are raw name, size and content, in order; `files` every other entry but the manifest."""
+    listed = {name: file.digest for name, file in files.items()}
+    manifest = Manifest(head.origin, head.size, text(head.root), listed, withheld).to_bytes()
+    named = {name: (name, file.size, file.content) for name, file in files.items()}
+    named[MANIFEST] = (MANIFEST, len(manifest), (manifest,))
+    held = ((_FOLDER + raw.hex(), size, content) for raw, size, content in attachments)
+    return container.stream(_chained(held, (named[name] for name in sorted(named))))
+
+
+def _chained(
+    first: Iterable[tuple[str, int, Iterable[bytes]]], then: Iterable[tuple[str, int, Iterable[bytes]]]
+) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """Attachments stand before every other entry, by name."""
+    yield from first
+    yield from then
+
+
+def build(
+    lines: Sequence[bytes],
+    checkpoint: bytes,
+    trust: Sequence[bytes],
+    policies: Mapping[Digest, Mapping[str, bytes]],
+    catalogs: Mapping[Digest, bytes],
+    attachments: Mapping[Digest, bytes],
+    others: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The pack of these lines, of what is in memory. `policies` are the files of each policy, its `manifest.json` among them.
+
+    What no receipt names is left out; an attachment that a receipt names and is not given is withheld. `others` are entries by
+    name: cosigned heads, or the proof that makes it a part. Raises `EvidenceError` for lines that are no receipts.
+    """
+    mentions = Mentions()
+    for line in lines:
+        mentions.add(Receipt.from_bytes(line))
+    files = {RECEIPTS: joined(lines), CHECKPOINT: checkpoint, TRUST: joined(trust), **(others or {})}
+    files |= boundaries(mentions, policies, catalogs)
+    given = [(raw, attachments[text(raw)]) for raw in sorted(mentions.attachments) if text(raw) in attachments]
+    held = ((raw, len(content), (content,)) for raw, content in given)
+    written = {name: File.of(data) for name, data in files.items()}
+    return b"".join(write(written, held, Checkpoint.from_bytes(checkpoint), len(mentions.attachments) - len(given)))
+
+
+def boundaries(
+    mentions: Mentions, policies: Mapping[Digest, Mapping[str, bytes]], catalogs: Mapping[Digest, bytes]
+) -> dict[str, bytes]:
+    """The entries of the policies and catalogues that are named, and of the catalogues that these policies name."""
+    files: dict[str, bytes] = {}
+    wanted = set(mentions.catalogs)
+    for policy in mentions.policies & policies.keys():
+        files |= {f"policy/{_hexes(policy)}/{name}": data for name, data in policies[policy].items()}
+        wanted.add(PolicyManifest.from_bytes(policies[policy].get(MANIFEST, b"")).catalog)
+    return files | {f"catalog/{_hexes(name)}.json": catalogs[name] for name in wanted & catalogs.keys()}
 
 
 def _hexes(name: Digest) -> str:
     return name.removeprefix(PREFIX)
-
-
-def _mismatch(detail: str, where: str) -> EvidenceError:
-    return EvidenceError(Finding.MANIFEST_MISMATCH, detail, where=where)
-
-
-def _redaction(detail: str, where: str) -> EvidenceError:
-    return EvidenceError(Finding.REDACTION_MISMATCH, detail, where=where)

@@ -4,6 +4,9 @@ A process begins with the start of that session, which ends whatever was open be
 process before left open is recovered and concluded as UNKNOWN before anything else is said (`docs/spec/verification.md`, V10).
 """
 
+from array import array
+
+from .chain import Index
 from .codes import Finding
 from .decision import Status
 from .digest import Digest
@@ -15,14 +18,21 @@ _KERNELS = frozenset({Kind.STATEMENT, Kind.HOLD, Kind.RECOVERY})  # said in the 
 
 
 class Processes:
-    """The sessions of a log and the intents that cross them. `append` takes the receipts in log order."""
+    """The sessions of a log and the intents that cross them. `append` takes the receipts in log order.
 
-    def __init__(self) -> None:
+    `index_of` is the place of each leaf.
+    """
+
+    def __init__(self, index_of: Index) -> None:
+        self._index_of = index_of
         self._kernel = ""  # the kernel's session, while it is open
         self._process = 0  # processes so far
         self._began: dict[str, int] = {}  # session -> the process that it is of
         self._open: set[str] = set()  # sessions of this process that did not end
-        self._intents: dict[Digest, tuple[str, int]] = {}  # -> session and process of each
+        self._sessions: list[str] = []  # in the order in which they began
+        self._numbers: dict[str, int] = {}  # -> place in that list
+        self._intents = array("I")  # by place in the log: 1 + the number of an intent's session, or 0
+        self._told = array("I")  # by place in the log: the process that told it
         self._unsettled: set[Digest] = set()  # intents without an outcome
         self._owed = 0  # of these, those of the processes before: this one has to say that they are UNKNOWN
         self._unrecovered = False  # something was left open, and this process did not say so yet
@@ -56,9 +66,9 @@ class Processes:
 
     def _outcome(self, receipt: Receipt) -> None:
         decision = Digest(str(receipt.body["decision"]))
-        if decision not in self._intents:
+        session = self._session_of(decision)
+        if session is None:
             return  # an orphan, which is a finding of the flows
-        session, _ = self._intents[decision]
         if self._past(session) and receipt.status is not Status.UNKNOWN:
             raise _flow("tells more than UNKNOWN of a call of an earlier process")
         if self._unrecovered and self._owes(decision):
@@ -79,8 +89,8 @@ class Processes:
             self._kernel = "" if receipt.session == self._kernel else self._kernel
         if receipt.kind is Kind.RECOVERY:
             self._unrecovered = False
-        if receipt.is_intent and receipt.leaf not in self._intents:
-            self._intents[receipt.leaf] = (receipt.session, self._process)
+        if receipt.is_intent and self._session_of(receipt.leaf) is None:
+            self._remember(receipt)
             self._unsettled.add(receipt.leaf)
         if receipt.kind is Kind.OUTCOME:
             settled = Digest(str(receipt.body["decision"]))
@@ -92,7 +102,22 @@ class Processes:
         return self._began.get(session, self._process) < self._process
 
     def _owes(self, decision: Digest) -> bool:
-        return decision in self._unsettled and self._intents[decision][1] < self._process
+        place = self._index_of.get(decision)
+        return decision in self._unsettled and place is not None and self._told[place] < self._process
+
+    def _remember(self, intent: Receipt) -> None:
+        number = self._numbers.setdefault(intent.session, len(self._sessions))
+        if number == len(self._sessions):
+            self._sessions.append(intent.session)
+        for column, value in ((self._intents, number + 1), (self._told, self._process)):
+            column.extend([0] * (intent.index + 1 - len(column)))
+            column[intent.index] = value
+
+    def _session_of(self, decision: Digest) -> str | None:
+        """Of an intent that was told before."""
+        place = self._index_of.get(decision)
+        number = self._intents[place] if place is not None and place < len(self._intents) else 0
+        return self._sessions[number - 1] if number else None
 
 
 def _begins(receipt: Receipt) -> bool:

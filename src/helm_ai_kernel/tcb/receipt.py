@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from . import fields
 from .call import Effect
+from .checkpoint import NOTE_BYTES_MAX
 from .codes import Finding, Reason
 from .decision import Contract, Facts, Status, Verdict
 from .digest import Digest
@@ -20,6 +21,7 @@ from .statement import Statement
 SEQ_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 TEXT_MAX = 256  # principal, door, client, tool, sub: names, not documents
 LIST_MAX = 1024  # parents, rules, insecure switches
+HEADS_MAX = 2  # that of the store which was found, and that of the mirror
 
 
 class Kind(StrEnum):
@@ -57,7 +59,7 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "statement": (frozenset({"statement"}), frozenset()),
     "hold": (frozenset({"tool", "cause", "reason"}), frozenset()),
-    "recovery": (frozenset({"size", "root", "open"}), frozenset()),
+    "recovery": (frozenset({"size", "root", "open"}), frozenset({"heads"})),
 }
 
 _ALL = {variant: (_COMMON | required, optional) for variant, (required, optional) in SHAPES.items()}
@@ -311,6 +313,10 @@ def _recovery(body: Mapping[str, Json]) -> None:
     fields.count(body, "size")
     fields.digest(body, "root")
     fields.count(body, "open")
+    if "heads" in body:
+        heads = fields.strings(body, "heads")
+        if not 0 < len(heads) <= HEADS_MAX or len(set(heads)) != len(heads) or max(map(len, heads)) > NOTE_BYTES_MAX:
+            raise fields.wrong(f"field `heads` is not one to {HEADS_MAX} different checkpoints")
 
 
 def _filled(body: Mapping[str, Json], name: str) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.findings import Exit, visible
 
-from .files import check, pinned
+from . import asked
+from .files import PackFile
 
 EXAMPLE = "example: python -m helm_ai_kernel.verifier evidence.tar --genesis sha256:3f…"
 
@@ -23,26 +24,16 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="helm_ai_kernel.verifier", description="Verify an evidence pack, offline.", epilog=EXAMPLE)
     parser.add_argument("pack", type=Path, metavar="PACK")
-    parser.add_argument(
-        "--genesis", type=_pinned, metavar="DIGEST", help="digest of the trust registry's genesis, from outside the pack"
-    )
-    parser.add_argument("--known-head", type=Path, metavar="FILE", help="a checkpoint of this log that you kept")
-    parser.add_argument("--require-resolved", action="store_true", help="an outcome UNKNOWN is incomplete, too")
+    asked.add(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     args = parser.parse_args(argv)
     try:
-        report = check(args.pack, genesis=args.genesis, known_head=args.known_head, require_resolved=args.require_resolved)
-    except OutsideError as error:
+        with PackFile(args.pack) as source:
+            report = asked.judge(source, asked.question(args, genesis=args.genesis), args.cores)
+    except (OutsideError, Refused) as error:
         return _usage(error.detail, error.hint)
     sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n" if args.format == "json" else report.to_text())
     return int(report.exit)
-
-
-def _pinned(text: str) -> str:
-    try:
-        return pinned(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _usage(cause: str, hint: str) -> int:

@@ -1,41 +1,76 @@
-"""What the verifier reads: a pack, a pinned digest, a head that was kept. Every file is bounded before it is read."""
+"""What the verifier reads: a pack, never whole, and what its user brings beside it, bounded before it is read."""
 
 import os
+import stat
 from pathlib import Path
 
-from helm_ai_kernel.tcb import checklist
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.digest import Digest, is_digest
 from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.tcb.findings import Report
 from helm_ai_kernel.tcb.pack import PACK_BYTES_MAX
 
-
-def check(pack: Path, *, genesis: Digest | None = None, known_head: Path | None = None, require_resolved: bool = False) -> Report:
-    """The report on a pack file; raises `OutsideError` where a file cannot be read."""
-    head = None if known_head is None else _read(known_head, NOTE_BYTES_MAX)
-    return checklist.verify(_read(pack, PACK_BYTES_MAX), genesis=genesis, known_head=head, require_resolved=require_resolved)
+WINDOW_BYTES = 1 << 18  # entries are small and stand one after the other
 
 
-def pinned(text: str) -> Digest:
-    """A genesis digest as a person pins it; raises `ValueError`."""
-    if not is_digest(text):
-        raise ValueError("not `sha256:` and 64 lowercase hex digits")
-    return Digest(text)
+class PackFile:
+    """A `Source` over a file that nobody shortens meanwhile; read ahead, because what is read is mostly in order."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `OutsideError` where it cannot be read."""
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not to hang at a pipe
+        except OSError as error:
+            raise unreadable(path, error) from error
+        self._start, self._window = 0, b""
+        status = os.fstat(self._fd)
+        self._size = status.st_size
+        if not stat.S_ISREG(status.st_mode) or self._size > PACK_BYTES_MAX:
+            os.close(self._fd)
+            what = "is not a file" if self._size <= PACK_BYTES_MAX else f"is larger than {PACK_BYTES_MAX} bytes"
+            detail = f"`{path}` {what}"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="name the file that was exported")
+
+    def __enter__(self) -> "PackFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read(self, at: int, count: int) -> bytes:
+        if count >= WINDOW_BYTES:
+            return self._from_disk(at, count)
+        if not self._start <= at <= at + count <= self._start + len(self._window):
+            self._start, self._window = at, self._from_disk(at, WINDOW_BYTES)
+        return self._window[at - self._start : at - self._start + count]
+
+    def _from_disk(self, at: int, count: int) -> bytes:
+        parts, left = [], min(count, self._size - at)
+        try:
+            while left > 0 and (part := os.pread(self._fd, left, at)):
+                parts.append(part)
+                at, left = at + len(part), left - len(part)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        return b"".join(parts)
 
 
-def _read(path: Path, bytes_max: int) -> bytes:
+def read(path: Path, bytes_max: int) -> bytes:
+    """A file, bounded before it is read; raises `OutsideError`."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= bytes_max:
-                data = file.read(bytes_max + 1)
-                if len(data) <= bytes_max:
-                    return data
+            data = file.read(bytes_max + 1)
     except OSError as error:
-        raise OutsideError(
-            Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{path}` cannot be read: {error.strerror}", hint="name a file that you may read"
-        ) from error
-    raise OutsideError(
-        Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{path}` is larger than {bytes_max} bytes", hint="name the file that was exported"
-    )
+        raise unreadable(path, error) from error
+    if len(data) > bytes_max:
+        detail = f"`{path}` is larger than {bytes_max} bytes"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="name the file that was meant")
+    return data
+
+
+def unreadable(path: Path, error: OSError) -> OutsideError:
+    detail = f"`{path}` cannot be read: {error.strerror}"
+    return OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="name a file that you may read")

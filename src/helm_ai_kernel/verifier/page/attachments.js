@@ -1,36 +1,87 @@
-// V12: what receipts name and the pack holds, or says that it withholds (receipt.md, Attachments).
+// V12: what receipts name, and the pack holds or withholds (receipt.md, Attachments). There can be as many as receipts,
+// so a name is a row of 32 bytes: those that are held first, and behind them those that are only named.
 helm.attachments = (() => {
   "use strict";
   const { Fault } = helm.findings;
+  const { Column } = helm.column;
   const SALT_BYTES = 32;
   const ARGUMENTS_BYTES_MAX = 4 << 20;
+  const NAMED = 1;
+  const ARGUMENTS = 2; // named as such
+  const WRONG = 4; // not what its name says
 
-  // The attachments of a pack: digest that the name says -> bytes.
-  function of(entries) {
-    const held = new Map();
-    for (const [name, bytes] of entries) {
-      if (name.startsWith("attachments/")) held.set("sha256:" + name.slice("attachments/".length), bytes);
+  class Attachments {
+    constructor(source) {
+      this.source = source;
+      this.names = new helm.table.Table(32);
+      this.starts = new Column(Float64Array);
+      this.sizes = new Column(Float64Array);
+      this.marks = new Column(Uint8Array);
+      this.held = 0;
+      this.withheld = 0; // named, and not held
     }
-    return held;
-  }
 
-  // `whole` is false behind a receipt that nobody can read: then nobody knows all the names.
-  function check(held, receipts, withheld, whole, found) {
-    const mismatch = (what) => found(new Fault("REDACTION_MISMATCH", what));
-    const named = new Set(receipts.flatMap(helm.receipt.attachmentsOf));
-    const inputs = new Set(receipts.map((receipt) => receipt.args_hash));
-    for (const [name, bytes] of held) {
-      if (helm.sha.digest(bytes) !== name) mismatch(`attachment \`${name}\` has another digest`);
-      else if (bytes.length < SALT_BYTES) mismatch(`attachment \`${name}\` has no salt`);
-      else if (whole && inputs.has(name) && !areArguments(bytes)) mismatch(`attachment \`${name}\` is not one canonical object`);
-      if (whole && !named.has(name)) mismatch(`no receipt names attachment \`${name}\``);
+    // In the order of the archive no name comes twice.
+    take(hex, { at, size }) {
+      this.names.push(helm.bytes.unhex(hex));
+      this.starts.set(this.held, at);
+      this.sizes.set(this.held, size);
+      this.held++;
     }
-    if (!whole) return;
-    const absent = [...named].filter((name) => !held.has(name)).sort();
-    if (String(absent) !== String(withheld)) mismatch("`withheld` is not exactly what receipts name and the pack does not hold, sorted");
+
+    mark(number, mark) {
+      this.marks.set(number, this.marks.get(number) | mark);
+    }
+
+    // What a receipt names.
+    name(receipt) {
+      for (const digest of helm.receipt.attachmentsOf(receipt)) {
+        const number = this.names.idOf(helm.log.bytesOf(digest));
+        if (number >= this.held && !this.marks.get(number)) this.withheld++;
+        this.mark(number, NAMED | (digest === receipt.args_hash ? ARGUMENTS : 0));
+      }
+    }
+
+    // `whole` is false behind a receipt that nobody can read: then nobody knows all the names.
+    async check(withheld, whole, found, progress) {
+      const window = new helm.source.Window(this.source);
+      for (let number = 0; number < this.held; number++) {
+        const fault = await this.faultOf(number, window, whole);
+        if (fault) this.mark(number, WRONG);
+        if (fault) found(new Fault("REDACTION_MISMATCH", `attachment \`${this.digestOf(number)}\` ${fault}`));
+        if (whole && !(this.marks.get(number) & NAMED)) found(new Fault("REDACTION_MISMATCH", `no receipt names attachment \`${this.digestOf(number)}\``));
+        if (number % 256 === 0) await progress(number, this.held);
+      }
+      if (whole && withheld !== this.withheld) found(new Fault("REDACTION_MISMATCH", `\`withheld\` is ${withheld}, and ${this.withheld} attachments are named and not here`));
+    }
+
+    async faultOf(number, window, whole) {
+      const place = { at: this.starts.get(number), size: this.sizes.get(number) };
+      const isLong = place.size > SALT_BYTES + ARGUMENTS_BYTES_MAX; // and so no arguments, and not to be held
+      const bytes = isLong ? null : await window.bytes(place.at, place.size);
+      const hash = isLong ? await helm.source.hash(this.source, place) : helm.sha.sha256(bytes);
+      if (!this.names.rows.is(number, hash)) return "has another digest";
+      if (place.size < SALT_BYTES) return "has no salt";
+      return whole && this.marks.get(number) & ARGUMENTS && !areArguments(bytes) ? "is not one canonical object" : null;
+    }
+
+    digestOf(number) {
+      return "sha256:" + helm.bytes.hex(this.names.rows.at(number));
+    }
+
+    // For a reader: {state: "here", bytes (the first of the content), size} or {state: "withheld" | "wrong"}.
+    async show(digest, bytesMax) {
+      const number = this.names.find(helm.log.bytesOf(digest));
+      if (number < 0 || number >= this.held) return { state: "withheld" };
+      const size = this.sizes.get(number) - SALT_BYTES;
+      if (size < 0 || this.marks.get(number) & WRONG) return { state: "wrong" };
+      const bytes = await this.source.read(this.starts.get(number) + SALT_BYTES, Math.min(size, bytesMax));
+      return { state: "here", bytes, size };
+    }
   }
 
   function areArguments(bytes) {
+    if (bytes === null) return false;
     try {
       return helm.json.readCanonical(bytes.subarray(SALT_BYTES), ARGUMENTS_BYTES_MAX) instanceof Map;
     } catch (fault) {
@@ -39,5 +90,5 @@ helm.attachments = (() => {
     }
   }
 
-  return { of, check, SALT_BYTES };
+  return { Attachments };
 })();

@@ -47,8 +47,13 @@ helm.bytes = (() => {
 
   function unhex(digits) {
     const bytes = new Uint8Array(digits.length / 2);
-    for (let at = 0; at < bytes.length; at++) bytes[at] = parseInt(digits.slice(2 * at, 2 * at + 2), 16);
+    for (let at = 0; at < bytes.length; at++) bytes[at] = (nibble(digits, 2 * at) << 4) | nibble(digits, 2 * at + 1);
     return bytes;
+  }
+
+  function nibble(digits, at) {
+    const code = digits.charCodeAt(at);
+    return code < 0x3a ? code - 0x30 : (code | 0x20) - 0x57;
   }
 
   function base64(bytes) {

@@ -1,48 +1,81 @@
 // V7: each session is a chain (verification.md, The chain). A receipt either follows, or the first of nine questions
 // that is true names its fault. Behind a gap, or behind a receipt that came out of turn and counts further than any
-// before it, the session goes on from that one; behind every other fault as if it were not there.
+// before it, the session goes on from that one; behind every other fault as if it were not there. In a part of a log it
+// also goes on behind what is not here.
+//
+// A `spot` is where a receipt stands, in numbers (log.js).
 helm.chain = (() => {
   "use strict";
+  const { Column } = helm.column;
 
   class Chain {
-    // `indexOf`: leaf -> the first index at which it stands in the log.
-    constructor(indexOf) {
-      this.indexOf = indexOf;
-      this.heads = new Map(); // session -> {leaf, seq, prev, ended}: the receipt that the next one has to follow
-      this.followed = new Set(); // what receipts beyond `seq` 0, from which a session went on, have as `prev`
+    constructor(isPart) {
+      this.isPart = isPart;
+      // Of each session the receipt that the next one has to follow.
+      this.known = new Column(Uint8Array);
+      this.ids = new Column(Int32Array);
+      this.seqs = new Column(Float64Array);
+      this.prevs = new Column(Int32Array);
+      this.ended = new Column(Uint8Array);
+      this.sessions = 0;
+      // What receipts beyond `seq` 0, from which a session went on, have as `prev`: leaves that are here, and others.
+      this.followed = new Column(Uint8Array);
+      this.followedStrangers = new Column(Uint8Array);
     }
 
     // Null, or [code, detail].
-    follow(index, leaf, receipt) {
-      const head = this.heads.get(receipt.session);
-      const fault = head ? next(head, leaf, receipt) : first(receipt);
-      if (!fault) return this.goOn(leaf, receipt, receipt.shape === "end"), null;
-      const code = this.sharpened(fault, index, leaf, receipt);
-      if ((code === "CHAIN_GAP" || code === "CHAIN_ORDER") && (!head || receipt.seq > head.seq)) this.goOn(leaf, receipt, false);
-      return [code, `receipt \`${leaf}\`, number ${receipt.seq} of session \`${receipt.session}\`, does not follow`];
+    follow(spot, receipt) {
+      const head = this.headOf(spot.session);
+      if (this.isPart && skips(head, spot, receipt)) return this.goOn(spot, receipt, receipt.shape === "end"), null;
+      const fault = head ? next(head, spot, receipt) : first(receipt);
+      if (!fault) return this.goOn(spot, receipt, receipt.shape === "end"), null;
+      const code = this.sharpened(fault, spot, receipt.seq);
+      if ((code === "CHAIN_GAP" || code === "CHAIN_ORDER") && (!head || receipt.seq > head.seq)) this.goOn(spot, receipt, false);
+      return [code, `number ${receipt.seq} of session \`${receipt.session}\` does not follow`];
     }
 
-    goOn(leaf, { session, seq, prev }, ended) {
-      this.heads.set(session, { leaf, seq, prev, ended });
-      if (seq > 0) this.followed.add(prev);
+    headOf(session) {
+      if (!this.known.get(session)) return null;
+      return { id: this.ids.get(session), seq: this.seqs.get(session), prev: this.prevs.get(session), ended: this.ended.get(session) === 1 };
+    }
+
+    goOn({ session, id, prev }, { seq }, ended) {
+      if (!this.known.get(session)) this.sessions++;
+      this.known.set(session, 1);
+      this.ids.set(session, id);
+      this.seqs.set(session, seq);
+      this.prevs.set(session, prev);
+      this.ended.set(session, ended ? 1 : 0);
+      if (seq === 0) return;
+      if (prev >= 0) this.followed.set(prev, 1);
+      else this.followedStrangers.set(-1 - prev, 1);
+    }
+
+    wasFollowed(prev) {
+      return (prev >= 0 ? this.followed.get(prev) : this.followedStrangers.get(-1 - prev)) === 1;
     }
 
     // The same fault, with what the rest of the log says about it.
-    sharpened(fault, index, leaf, { seq, prev }) {
-      if (this.indexOf.get(leaf) < index) return "DUPLICATE"; // 1
+    sharpened(fault, { index, id, prev }, seq) {
+      if (id < index) return "DUPLICATE"; // 1
       if ((fault !== "CHAIN_GAP" && fault !== "CHAIN_ORDER") || seq === 0) return fault;
-      if (this.followed.has(prev)) return "CHAIN_FORK"; // 3
-      return this.indexOf.get(prev) > index ? "CHAIN_ORDER" : fault; // 4
+      if (this.wasFollowed(prev)) return "CHAIN_FORK"; // 3
+      return prev > index ? "CHAIN_ORDER" : fault; // 4
     }
   }
 
-  function next(head, leaf, receipt) {
-    const { seq, prev } = receipt;
-    if (leaf === head.leaf) return "DUPLICATE"; // 1
+  // In a part: what is between is not here.
+  function skips(head, { prev }, { seq }) {
+    return head ? !head.ended && seq > head.seq + 1 && prev !== head.id : seq > 0;
+  }
+
+  function next(head, { id, prev }, receipt) {
+    const { seq } = receipt;
+    if (id === head.id) return "DUPLICATE"; // 1
     if (seq === 0) return "SESSION_DUPLICATE"; // 2
     if (head.ended) return "CHAIN_ORDER"; // 5
     if (prev === head.prev) return "CHAIN_FORK"; // 3
-    if (prev !== head.leaf) return seq <= head.seq ? "CHAIN_ORDER" : "CHAIN_GAP"; // 8, 9
+    if (prev !== head.id) return seq <= head.seq ? "CHAIN_ORDER" : "CHAIN_GAP"; // 8, 9
     if (seq === head.seq) return "LAMPORT_EQUAL"; // 6
     if (seq < head.seq) return "LAMPORT_REGRESSION";
     if (seq > head.seq + 1) return "CHAIN_GAP";

@@ -5,6 +5,7 @@ helm.checkpoint = (() => {
   const { Fault } = helm.findings;
   const BYTES_MAX = 128 * 1024;
   const SIGNATURES_MAX = 64;
+  const LOG_LINE = 1;
   const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
   const SIZE = /^(0|[1-9][0-9]{0,15})$/;
   const SIGNATURE = /^\u2014 ([^ +]+) ([A-Za-z0-9+/=]+)$/u;
@@ -31,23 +32,27 @@ helm.checkpoint = (() => {
   function readSignature(line) {
     const [, name, spelled] = SIGNATURE.exec(line) ?? refuse("a signature line is none");
     const bytes = helm.bytes.unbase64(spelled);
-    const long = name.length > 256 && [...name].length > 256;
-    if (bytes === null || bytes.length <= 4 || /\p{White_Space}/u.test(name) || long) refuse("a signature line is none");
+    if (bytes === null || bytes.length <= 4 || !isName(name)) refuse("a signature line is none");
     return { name, hash: bytes.subarray(0, 4), bytes: bytes.subarray(4) };
   }
 
-  function keyHash(name, publicKey) {
+  // Of 1 to 256 characters, none of them `+` or white space.
+  function isName(name) {
+    return /^[^+\p{White_Space}]+$/u.test(name) && (name.length <= 256 || [...name].length <= 256);
+  }
+
+  // C2SP signed-note: what a line says besides its name. `type` is 1 of a log's own line, 4 of a cosignature.
+  function keyHash(name, type, publicKey) {
     const { utf8, join } = helm.bytes;
-    return helm.sha.sha256(join(utf8(name), Uint8Array.of(0x0a, 0x01), publicKey)).subarray(0, 4);
+    return helm.sha.sha256(join(utf8(name), Uint8Array.of(0x0a, type), publicKey)).subarray(0, 4);
   }
 
   // The youngest of the log keys that the registry names for this log and that signed it stands at the largest size of
   // the registry that a receipt under the checkpoint relies on. It may be younger than these receipts: who takes over a
-  // log signs for what a crash has left. `receipts` are those of the log, null where nobody can read one.
-  async function verify(checkpoint, registry, receipts) {
+  // log signs for what a crash has left. `seen`: when witnesses saw it, or null.
+  async function verify(checkpoint, registry, trustSize, seen) {
     const key = await signerOf(checkpoint, registry);
-    const size = receipts.slice(0, checkpoint.size).reduce((largest, receipt) => Math.max(largest, receipt?.trust.size ?? 0), key.since);
-    helm.registry.keysAt(registry, [key.id], size);
+    helm.registry.keysAt(registry, [key.id], Math.max(trustSize, key.since), seen);
   }
 
   // Exactly one line has the log's name and that key's hash, and it verifies.
@@ -57,7 +62,7 @@ helm.checkpoint = (() => {
   }
 
   async function isSignedBy({ origin, signatures, text }, key) {
-    const hash = keyHash(origin, key.bytes);
+    const hash = keyHash(origin, LOG_LINE, key.bytes);
     const own = signatures.filter((line) => line.name === origin && helm.bytes.equal(line.hash, hash));
     if (own.length !== 1) return false;
     try {
@@ -69,5 +74,5 @@ helm.checkpoint = (() => {
     }
   }
 
-  return { read, verify };
+  return { read, verify, signerOf, keyHash, isName, refuse, BYTES_MAX };
 })();

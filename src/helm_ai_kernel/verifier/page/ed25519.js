@@ -12,6 +12,7 @@ helm.ed25519 = (() => {
   const SQRT_OF_MINUS_ONE = power(2n, (P - 1n) / 4n);
   const LOW_ORDER_Y = 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n;
   const FORBIDDEN_Y = new Set([0n, 1n, P - 1n, LOW_ORDER_Y, P - LOW_ORDER_Y]);
+  const FORBIDDEN_TOPS = new Set([127, ...[...FORBIDDEN_Y].map((y) => Number(y >> 248n))]); // their highest bytes
   const SIGN = 1n << 255n;
   const IDENTITY = { x: 0n, y: 1n, z: 1n, t: 0n };
   const BASE = decode(encodedY(mod(4n * power(5n, P - 2n))));
@@ -40,6 +41,7 @@ helm.ed25519 = (() => {
 
   // The 48 encodings of step 2: every one that is not canonical or of low order.
   function forbidden(encoded) {
+    if (!FORBIDDEN_TOPS.has(encoded[31] & 127)) return false; // nearly always
     const y = integer(encoded) & (SIGN - 1n);
     return y >= P || FORBIDDEN_Y.has(y);
   }
@@ -109,8 +111,12 @@ helm.ed25519 = (() => {
   // Step 4, at every verification. Resolves or throws a Fault KEY_WEAK or SIG_INVALID.
   async function verify(publicKey, message, signature) {
     if (forbidden(publicKey)) throw new Fault("KEY_WEAK", "a signature by a key of low order");
-    const odd = signature.length !== 64 || forbidden(signature.subarray(0, 32)) || integer(signature.subarray(32)) >= L;
+    const odd = signature.length !== 64 || forbidden(signature.subarray(0, 32)) || tooLarge(signature.subarray(32));
     if (odd || !(await holds(publicKey, message, signature))) throw new Fault("SIG_INVALID", "a signature does not verify");
+  }
+
+  function tooLarge(s) {
+    return s[31] >= 16 && integer(s) >= L; // L is a little more than 2^252
   }
 
   async function holds(publicKey, message, signature) {

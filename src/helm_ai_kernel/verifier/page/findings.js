@@ -11,20 +11,23 @@ helm.findings = (() => {
     }
   }
 
+  // A question that is none: nothing is verified, and nobody's pack is to blame (exit 64).
+  class Usage extends Error {}
+
   class Findings {
-    constructor() {
+    constructor({ witnesses = "not_asked" } = {}) {
       this.listed = [];
       this.counts = new Map();
       this.exits = new Set();
-      this.axes = new helm.report.Axes();
+      this.axes = new helm.report.Axes(witnesses);
       this.omitted = 0;
     }
 
-    // `exit` only where the table of steps gives it one of its own: what a known head tells (V14).
-    add(step, where, code, detail, exit = helm.report.exitOf(code)) {
+    // `exit` only where the table of steps gives it one of its own: what a known head tells (V14). `axis` likewise.
+    add(step, where, code, detail, { exit = helm.report.exitOf(code), axis = null } = {}) {
       const count = (this.counts.get(code) ?? 0) + 1;
       this.counts.set(code, count);
-      this.axes.mark(step, code);
+      this.axes.mark(step, code, axis);
       this.exits.add(exit);
       if (count > LISTED_MAX) this.omitted++;
       else this.listed.push({ code, step: "V" + step, where, detail: helm.bytes.printable(detail), exit });
@@ -48,9 +51,9 @@ helm.findings = (() => {
     }
 
     // Only what is wrong with evidence is a finding; anything else is our own fault, and nobody's verdict.
-    caught(step, where, fault) {
+    caught(step, where, fault, options) {
       if (!(fault instanceof Fault)) throw fault;
-      this.add(step, where, fault.code, fault.message);
+      this.add(step, where, fault.code, fault.message, options);
       return null;
     }
 
@@ -61,5 +64,5 @@ helm.findings = (() => {
     }
   }
 
-  return { Fault, Findings };
+  return { Fault, Usage, Findings };
 })();

@@ -4,40 +4,73 @@
 helm.force = (() => {
   "use strict";
 
+  const { Column } = helm.column;
+  const { Table } = helm.table;
+
   class Force {
     // `policies`: digest -> {catalog} of what the pack holds.
-    constructor(policies) {
-      this.policies = policies;
+    constructor(log, policies) {
+      Object.assign(this, { log, policies });
       this.policy = null;
       this.catalog = null;
-      this.holds = new Map(); // tool -> leaves of its holds that are not released
-      this.nonces = new Set();
+      this.holds = new Column(Int32Array); // tool -> how many holds of it are not released
+      this.holdOn = new Column(Int32Array); // leaf of a hold that is not released -> its tool + 1
+      this.nonces = new Table(16);
+      this.erased = new Table(16); // subjects
+      this.erasures = new Column(Float64Array); // subject -> where its erasure stands
     }
 
-    addHold(leaf, tool) {
-      if (!this.holds.has(tool)) this.holds.set(tool, new Set());
-      this.holds.get(tool).add(leaf);
+    addHold(id, tool) {
+      if (this.holdsBy(tool, id)) return;
+      this.holdOn.set(id, tool + 1);
+      this.holds.set(tool, this.holds.get(tool) + 1);
     }
 
     isHeld(tool) {
-      return this.holds.get(tool)?.size > 0;
+      return this.holds.get(tool) > 0;
     }
 
-    holdsBy(tool, leaf) {
-      return this.holds.get(tool)?.has(leaf) ?? false;
+    holdsBy(tool, id) {
+      return id >= 0 && this.holdOn.get(id) === tool + 1;
+    }
+
+    // Where the erasure of a subject stands; null before it.
+    erasureOf(subject) {
+      const number = subject === undefined ? -1 : this.erased.find(helm.bytes.unhex(subject));
+      return number < 0 ? null : this.erasures.get(number);
     }
 
     // Null, or [code, detail].
-    receive(statement) {
-      const reused = this.nonces.has(statement.nonce);
-      this.nonces.add(statement.nonce);
-      const refused = statement.kind === "release" ? this.release(statement) : this.change(statement);
-      if (reused) return ["APPROVAL_REUSED", `the nonce \`${statement.nonce}\` was used before`];
+    receive(index, statement) {
+      const reused = this.isReused(statement);
+      const refused = this.follow(index, statement);
+      if (reused) return reused;
       return refused && ["APPROVAL_INVALID", refused];
     }
 
+    // The one question that is asked of a part, too.
+    isReused({ nonce }) {
+      const before = this.nonces.size;
+      return this.nonces.idOf(helm.bytes.unhex(nonce)) < before ? ["APPROVAL_REUSED", `the nonce \`${nonce}\` was used before`] : null;
+    }
+
+    follow(index, statement) {
+      if (statement.kind === "release") return this.release(statement);
+      return statement.kind === "erasure" ? this.erase(index, statement) : this.change(statement);
+    }
+
     release({ hold, tool }) {
-      return this.holds.get(tool)?.delete(hold) ? null : "it releases what is no hold in force on that tool";
+      const [id, number] = [this.log.find(hold), this.log.nameOf(tool)];
+      if (!this.holdsBy(number, id)) return "it releases what is no hold in force on that tool";
+      this.holdOn.set(id, 0);
+      this.holds.set(number, this.holds.get(number) - 1);
+      return null;
+    }
+
+    erase(index, { subject }) {
+      if (this.erasureOf(subject) !== null) return "it erases a subject that was erased before";
+      this.erasures.set(this.erased.push(helm.bytes.unhex(subject)), index);
+      return null;
     }
 
     change({ kind, policy, catalog }) {

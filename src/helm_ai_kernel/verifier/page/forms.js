@@ -98,8 +98,10 @@ helm.forms = (() => {
     return value;
   }
 
-  function sameCounts(a, b) {
-    return a.size === b.size && [...a].every(([budget, amount]) => b.get(budget) === amount);
+  function digests(value, field) {
+    if (!(value instanceof Map)) malformed(`\`${field}\` is no object`);
+    for (const one of value.values()) digest(one, field);
+    return value;
   }
 
   // An object with exactly these fields: `{field: check}`, and `optional(check)` where a field may be missing. Gives a
@@ -123,6 +125,6 @@ helm.forms = (() => {
 
   return {
     ...{ malformed, unsupported, digest, id, time, count, stringOf, name, tool, text, bool, yes, orNull, oneOf, listOf },
-    ...{ names, counts, sameCounts, object, optional, ascending, matching, DIGEST },
+    ...{ names, counts, digests, object, optional, ascending, matching, DIGEST },
   };
 })();

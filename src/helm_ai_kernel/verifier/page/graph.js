@@ -2,40 +2,35 @@
 // each session and one from each cause to what it caused. Drawing it is the page's.
 helm.graph = (() => {
   "use strict";
-  const NODES_MAX = 400; // a picture with more is none; the story below it goes on
+  const NODES_MAX = 400; // a picture with more is none; the story goes on
   const COLUMN = 160;
   const ROW = 26;
   const MARGIN = { left: 60, top: 46 };
 
-  // {nodes: [{entry, x, y}], edges: [{from, to, kind: "session" | "cause"}], columns: [{session, x}], width, height, omitted}
-  function layout(tale) {
-    const shown = tale.entries.slice(0, NODES_MAX);
-    const columnOf = new Map();
+  // {nodes: [{entry, x, y}], edges: [{from, to, kind: "session" | "cause"}], columns: [{id, principal, x}], width, height}
+  function layout(entries) {
+    const columns = new Map();
     const nodes = new Map();
     const tips = new Map();
     const edges = [];
-    for (const entry of shown) {
-      if (!columnOf.has(entry.session)) columnOf.set(entry.session, columnOf.size);
-      const node = { entry, x: MARGIN.left + columnOf.get(entry.session) * COLUMN, y: MARGIN.top + nodes.size * ROW };
+    for (const entry of entries) {
+      const { session, receipt } = entry;
+      if (!columns.has(session)) columns.set(session, { id: session, principal: null, x: MARGIN.left + columns.size * COLUMN });
+      const column = columns.get(session);
+      column.principal ??= receipt?.principal ?? null;
+      const node = { entry, x: column.x, y: MARGIN.top + nodes.size * ROW };
       nodes.set(entry.index, node);
-      const before = tips.get(entry.session);
+      const before = tips.get(session);
       if (before) edges.push({ from: before, to: node, kind: "session" });
-      tips.set(entry.session, node);
-      for (const cause of entry.receipt ? new Set(helm.receipt.causesOf(entry.receipt)) : []) {
-        const from = nodes.get(tale.byLeaf.get(cause)?.index);
-        if (from) edges.push({ from, to: node, kind: "cause" });
+      tips.set(session, node);
+      for (const cause of new Set(entry.links.values())) {
+        const from = nodes.get(cause);
+        if (from && from !== node) edges.push({ from, to: node, kind: "cause" });
       }
     }
-    const starts = new Map(tale.sessions.map((session) => [session.id, session]));
-    return {
-      nodes: [...nodes.values()],
-      edges,
-      columns: [...columnOf].map(([id, column]) => ({ session: starts.get(id), x: MARGIN.left + column * COLUMN })),
-      width: MARGIN.left + columnOf.size * COLUMN,
-      height: MARGIN.top + nodes.size * ROW,
-      omitted: tale.entries.length - shown.length,
-    };
+    const [width, height] = [MARGIN.left + columns.size * COLUMN, MARGIN.top + nodes.size * ROW];
+    return { nodes: [...nodes.values()], edges, columns: [...columns.values()], width, height };
   }
 
-  return { layout };
+  return { layout, NODES_MAX };
 })();

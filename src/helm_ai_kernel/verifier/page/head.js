@@ -1,39 +1,45 @@
-// V14, the known head: a checkpoint that the verifier kept, against the pack. One that is none, or is of another log, is
+// V14, a known head: a checkpoint that the verifier kept, against the pack. One that is none, or is of another log, is
 // a wrong question (exit 64); one that is signed and contradicts the pack is the only thing that finds a history that
 // somebody with the real keys wrote again.
 helm.head = (() => {
   "use strict";
   const { Fault } = helm.findings;
-  const USAGE = 64;
-  const STALE = 25;
-  const DIVERGED = 30;
+  const USAGE = { exit: 64 };
+  const STALE = { exit: 25 };
+  const DIVERGED = { exit: 30 };
 
-  // True if there was something to compare with, and it is part of the pack. `found` takes (code, detail, exit).
-  async function compare(bytes, log, registry, pack, found) {
+  // True if there was something to compare with, and it is part of the pack. `found` takes (code, detail, {exit}).
+  async function compare(bytes, checklist, found) {
+    const { manifest, registry, policy, reliance } = checklist;
     let head;
+    let seen;
     try {
       head = helm.checkpoint.read(bytes);
+      if (head.origin !== manifest.log) throw new Fault("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``);
+      seen = await helm.witness.timesOf(head, policy); // V16
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message, USAGE), false;
     }
-    if (head.origin !== log) return found("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``, USAGE), false;
     if (!registry) return false; // nobody can say who signed it
     try {
-      await helm.checkpoint.verify(head, registry, pack.inOrder());
+      await helm.checkpoint.verify(head, registry, reliance.largestUnder(head.size), seen.since);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message), false; // what nobody of this log signed contradicts nothing
     }
-    return extendedBy(head, pack.tree, found);
+    return extendedBy(head, checklist.here(), found);
   }
 
-  function extendedBy(head, tree, found) {
-    if (head.size > tree.size) return found("ROLLBACK", `the known head signs ${head.size} receipts, and ${tree.size} are here`, STALE), false;
-    const here = tree.rootAt(head.size);
+  // `here`: {size, rootAt(size) -> bytes, or null where nobody can say}.
+  function extendedBy(head, here, found) {
+    if (here === null) return false;
+    if (head.size > here.size) return found("ROLLBACK", `the known head signs ${head.size} receipts, and the pack ${here.size}`, STALE), false;
+    const root = here.rootAt(head.size);
     const { hex, equal } = helm.bytes;
-    if (equal(head.root, here)) return head.size > 0; // every log has a head of size 0: it proves nothing
-    return found("SPLIT_VIEW", `at size ${head.size} the known head has root sha256:${hex(head.root)}, the pack sha256:${hex(here)}`, DIVERGED), false;
+    if (root === null) return false;
+    if (equal(head.root, root)) return head.size > 0; // every log has a head of size 0: it proves nothing
+    return found("SPLIT_VIEW", `at size ${head.size} the known head has root sha256:${hex(head.root)}, the pack sha256:${hex(root)}`, DIVERGED), false;
   }
 
   return { compare };

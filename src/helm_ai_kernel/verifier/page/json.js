@@ -16,13 +16,18 @@ helm.json = (() => {
   }
 
   // The value of a document in the profile; a Fault PACK_MALFORMED otherwise.
-  function read(bytes, bytesMax = BYTES_MAX) {
+  function read(bytes, bytesMax) {
+    return readBoth(bytes, bytesMax).value;
+  }
+
+  // The value and the text of it, for who asks later whether that is its one form.
+  function readBoth(bytes, bytesMax = BYTES_MAX) {
     if (bytes.length > bytesMax) refuse("size");
     if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) refuse("bom");
     checkDepth(bytes);
     const text = helm.bytes.text(bytes);
     if (text === null) refuse("encoding");
-    return new Reader(text).document();
+    return { value: new Reader(text).document(), text };
   }
 
   // Before anything recursive sees the document. No byte of a longer UTF-8 sequence looks like a bracket or a quote.
@@ -211,15 +216,16 @@ helm.json = (() => {
   }
 
   // Reads a document of which only the canonical bytes are evidence.
-  function readCanonical(bytes, bytesMax = BYTES_MAX) {
-    const value = read(bytes, bytesMax);
-    if (!isCanonical(value, bytes)) throw new Fault("NON_CANONICAL", "not the canonical form of what it says");
+  function readCanonical(bytes, bytesMax) {
+    const { value, text } = readBoth(bytes, bytesMax);
+    if (!isCanonical(value, text)) throw new Fault("NON_CANONICAL", "not the canonical form of what it says");
     return value;
   }
 
-  function isCanonical(value, bytes) {
-    return helm.bytes.equal(canonical(value), bytes);
+  // Strict UTF-8 is read one way only: two texts are the same exactly if their bytes are.
+  function isCanonical(value, text) {
+    return canonicalText(value) === text;
   }
 
-  return { read, readCanonical, isCanonical, canonical, canonicalText, BYTES_MAX };
+  return { read, readBoth, readCanonical, isCanonical, canonical, canonicalText, BYTES_MAX };
 })();

@@ -1,58 +1,91 @@
-// The page: a pack is dropped, a genesis is pasted, perhaps a known head is brought; everything happens here, in this
-// file, and nothing is asked of a network. Every answer ends with what is not proven.
+// The page: a pack is dropped, a genesis is pasted, perhaps more is brought; everything happens here, in this file, and
+// nothing is asked of a network. Every answer ends with what is not proven. In a thread of its own the same script only
+// serves (service.js).
 (() => {
   "use strict";
-  const KNOWN_HEAD_BYTES_MAX = 1 << 20;
+  if (typeof document === "undefined") return helm.service.serve(self);
+  const BROUGHT_BYTES_MAX = 1 << 20; // a checkpoint or a policy is shorter
+  const SCRIPT = document.currentScript.textContent;
+  const WHAT = { bytes: "reading", receipts: "receipts", attachments: "attachments" };
   const at = (id) => document.getElementById(id);
   let packFile = null;
-  let asked = 0; // the newest question: an older answer is thrown away
+  let running = null; // the service that verifies or tells
+  let story = null;
 
   function say(...text) {
     at("state").replaceChildren(...text);
   }
 
-  function clear() {
-    at("answer").replaceChildren();
+  async function bytesOf(file) {
+    if (file.size > BROUGHT_BYTES_MAX) throw new helm.findings.Usage(`\`${file.name}\` is too long to be what it has to be`);
+    return new Uint8Array(await file.arrayBuffer());
+  }
+
+  // What the person at this page brings: nothing of it is the pack's.
+  async function asked() {
+    const [genesis, age, pasted] = ["genesis", "age", "witnesses"].map((id) => at(id).value.trim());
+    const maxAgeS = age ? helm.words.seconds(age) : null;
+    if (Number.isNaN(maxAgeS)) throw new helm.findings.Usage("a maximum age is a number and `s`, `m`, `h` or `d`: 24h");
+    const [file] = at("witnesses-file").files;
+    if (file && pasted) throw new helm.findings.Usage("the witness policy is both pasted and a file");
+    const witnesses = file ? await bytesOf(file) : pasted ? helm.bytes.utf8(pasted) : null;
+    const knownHeads = await Promise.all([...at("heads").files].map(bytesOf));
+    return { genesis: genesis || null, knownHeads, witnesses, maxAgeS, requireResolved: at("resolved").checked };
   }
 
   async function verify() {
     if (!packFile) return;
-    const mine = ++asked;
-    clear();
-    const genesis = at("genesis").value.trim();
-    if (genesis && !helm.forms.DIGEST.test(genesis)) return say("A genesis digest is `sha256:` and 64 lowercase hex digits. Nothing was verified.");
+    stop();
+    at("answer").replaceChildren();
     say("Reading …");
+    const service = await helm.service.start(SCRIPT, (what, done, all) => running === service && say(progress(what, done, all)));
+    running?.cancel();
+    running = service;
+    at("cancel").hidden = false;
     try {
-      const head = at("head").files[0] ?? null;
-      if (head && head.size > KNOWN_HEAD_BYTES_MAX) return say("The known head is no checkpoint: it is too long. Nothing was verified.");
-      const knownHead = head && new Uint8Array(await head.arrayBuffer());
-      const pack = new Uint8Array(await packFile.arrayBuffer());
-      const progress = (done, all) => mine === asked && say(`Verifying: ${done} of ${all} receipts …`);
-      const checklist = new helm.checklist.Checklist({ genesis: genesis || null, knownHead, requireResolved: at("resolved").checked, progress });
-      const report = await checklist.run(pack);
-      if (mine === asked) answer(checklist, report);
+      const answer = await service.ask("verify", packFile, await asked());
+      if (running === service) await show(service, answer);
     } catch (error) {
-      if (mine === asked) say("The file could not be verified; this is not a verdict: " + helm.bytes.printable(error.message, 300));
+      if (running !== service) return;
+      const why = helm.bytes.printable(error.message, 300);
+      if (error instanceof helm.findings.Usage) say(`Nothing was verified: ${why}.`);
+      else say("The file could not be verified; this is not a verdict: " + why);
     }
+    if (running === service) at("cancel").hidden = true;
   }
 
-  function answer(checklist, report) {
-    const { show } = helm;
+  function progress(what, done, all) {
+    const { number } = helm.words;
+    return what === "bytes" ? `Reading: ${Math.floor((100 * done) / Math.max(all, 1))} % …` : `Verifying: ${number(done)} of ${number(all)} ${WHAT[what]} …`;
+  }
+
+  function stop() {
+    running?.cancel();
+    running = story = null;
+    at("cancel").hidden = true;
+  }
+
+  async function show(service, answer) {
+    const { report, overview } = answer;
+    const ask = (...words) => service.ask(...words);
     say("");
     const box = at("answer");
-    box.append(show.report(report));
-    if (checklist.entries) {
-      const tale = helm.tale.of(checklist, report);
-      box.append(show.story(tale, report.verdict));
-      if (tale.entries.length) box.append(show.graph(helm.graph.layout(tale)));
+    box.append(helm.show.report(answer));
+    if (report.log !== null) {
+      story = new helm.story.Story(ask, answer);
+      box.append(story.box);
+      if (overview.receipts) {
+        await story.more();
+        box.append(helm.show.graph(helm.graph.layout(await ask("first", helm.graph.NODES_MAX)), overview.receipts));
+      }
     }
-    box.append(show.notProven(report));
+    box.append(helm.show.notProven(report));
   }
 
   function choose(file) {
     if (!file) return;
     packFile = file;
-    at("chosen").replaceChildren(helm.bytes.printable(file.name, 200), ` (${file.size} bytes)`);
+    at("chosen").replaceChildren(helm.bytes.printable(file.name, 200), ` (${helm.words.number(file.size)} bytes)`);
     verify();
   }
 
@@ -64,7 +97,21 @@
   });
   drop.addEventListener("dragenter", () => drop.classList.add("over"));
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  // A link to a receipt that is not shown: the file is asked for it.
+  document.addEventListener("click", (event) => {
+    const [, index] = /^#receipt-([0-9]+)$/.exec(event.target.closest("a.ref")?.getAttribute("href") ?? "") ?? [];
+    if (index === undefined || at("receipt-" + index) || !story) return;
+    event.preventDefault();
+    story.find(index);
+  });
   at("pack").addEventListener("change", (event) => choose(event.target.files[0]));
-  for (const id of ["genesis", "head", "resolved"]) at(id).addEventListener("change", verify);
-  at("again").addEventListener("click", verify);
+  for (const id of ["genesis", "heads", "witnesses", "witnesses-file", "age", "resolved"]) at(id).addEventListener("change", verify);
+  at("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    verify();
+  });
+  at("cancel").addEventListener("click", () => {
+    stop();
+    say("Cancelled. Nothing was verified.");
+  });
 })();

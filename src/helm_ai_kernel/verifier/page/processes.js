@@ -2,84 +2,116 @@
 // it wrote. Everything here is FLOW_INVALID otherwise, and each receipt has the first that is wrong with it.
 helm.processes = (() => {
   "use strict";
+  const { Column } = helm.column;
   const KERNELS_ONLY = ["statement", "hold", "recovery"];
 
   class Processes {
-    constructor() {
+    constructor(log) {
+      this.log = log;
       this.number = 0; // of the process that writes; 0: none has begun
       this.kernel = null; // its session, while that is open
-      this.sessions = new Map(); // id -> the process in which its first receipt stands
-      this.open = new Set(); // the sessions of this process without an end
-      this.intents = new Map(); // leaf -> {session, process}
-      this.unsettled = new Set(); // intents without an outcome
+      this.processOf = new Column(Int32Array); // of a session, by its first receipt: number + 1
+      this.openIn = new Column(Int32Array); // of a session without an end: number + 1 of its process
+      this.open = 0; // such sessions of this process
+      this.intents = new Column(Int32Array); // leaf -> its session + 1
+      this.intentsOf = new Column(Int32Array); // leaf -> its process
+      this.unsettled = new Column(Uint8Array); // leaf -> 1: an intent without an outcome
+      this.unsettledCount = 0;
       this.owed = 0; // of these, those of earlier processes
       this.mustRecover = false;
     }
 
     // Null, or what is wrong.
-    receive(leaf, receipt) {
-      const fault = begins(receipt) ? null : this.fault(receipt); // a process can begin anywhere: the last one may have died
-      this.take(leaf, receipt);
+    receive(spot, receipt) {
+      const fault = begins(receipt) ? null : this.fault(spot.session, receipt); // a process can begin anywhere: the last one may have died
+      this.take(spot, receipt);
       return fault;
     }
 
-    fault(receipt) {
-      const { shape, session } = receipt;
+    fault(session, receipt) {
+      const { shape } = receipt;
       const inKernels = session === this.kernel;
       if (this.isPast(session)) return "it is of a session of an earlier process";
-      if (!this.kernel) return "it stands where no session of the kernel is open";
+      if (this.kernel === null) return "it stands where no session of the kernel is open";
       if (KERNELS_ONLY.includes(shape) && !inKernels) return `a ${shape} is not in the kernel's session`;
       if ((shape === "decision" || shape === "raw") && inKernels) return "a decision is in the kernel's session";
       if (shape === "recovery") return receipt.seq === 1 ? null : "a recovery is not the second receipt of its session";
-      if (shape === "outcome") return this.outcomeFault(receipt);
+      if (shape === "outcome") return this.outcomeFault(session, receipt);
       if (this.mustRecover || this.owed) return "it comes before what the process before left open was recovered and concluded";
-      if (shape === "end" && inKernels && this.open.size > 1) return "the kernel's session ends before another one";
+      if (shape === "end" && inKernels && this.open > 1) return "the kernel's session ends before another one";
       return null;
     }
 
-    outcomeFault({ decision, session, status }) {
-      const intent = this.intents.get(decision);
-      if (!intent) return null; // an orphan, which the story finds
-      if (this.isPast(intent.session) && status !== "UNKNOWN") return "a later process says more of a call than that nothing is known";
-      if (this.mustRecover && this.isOwed(decision)) return "it comes before the recovery that it is a part of";
-      const place = this.open.has(intent.session) ? intent.session : this.kernel;
+    outcomeFault(session, { decision, status }) {
+      const id = this.log.find(decision);
+      const intents = this.sessionOfIntent(id);
+      if (intents === null) return null; // an orphan, which the story finds
+      if (this.isPast(intents) && status !== "UNKNOWN") return "a later process says more of a call than that nothing is known";
+      if (this.mustRecover && this.isOwed(id)) return "it comes before the recovery that it is a part of";
+      const place = this.isOpen(intents) ? intents : this.kernel;
       return session === place ? null : "an outcome is in neither its decision's open session nor, behind the end of that, the kernel's";
     }
 
-    take(leaf, receipt) {
-      const { shape, session } = receipt;
+    take({ id, session }, receipt) {
+      const { shape } = receipt;
       if (begins(receipt)) this.begin(session);
-      if (!this.sessions.has(session)) this.sessions.set(session, this.number);
-      if (this.sessions.get(session) === this.number) this.open.add(session);
+      if (!this.processOf.get(session)) this.processOf.set(session, this.number + 1);
+      if (this.processOf.get(session) === this.number + 1) this.opened(session);
       if (shape === "end") {
-        this.open.delete(session);
+        this.closed(session);
         if (session === this.kernel) this.kernel = null;
       }
       if (shape === "recovery") this.mustRecover = false;
-      if (helm.receipt.isIntent(receipt) && !this.intents.has(leaf)) {
-        this.intents.set(leaf, { session, process: this.number });
-        this.unsettled.add(leaf);
+      if (helm.receipt.isIntent(receipt) && this.sessionOfIntent(id) === null) {
+        this.intents.set(id, session + 1);
+        this.intentsOf.set(id, this.number);
+        this.unsettled.set(id, 1);
+        this.unsettledCount++;
       }
-      if (shape === "outcome") {
-        if (this.isOwed(receipt.decision)) this.owed -= 1;
-        this.unsettled.delete(receipt.decision);
-      }
+      if (shape === "outcome") this.settled(this.log.find(receipt.decision));
     }
 
     begin(session) {
-      this.mustRecover = this.open.size > 0 || this.unsettled.size > 0;
-      this.owed = this.unsettled.size;
+      this.mustRecover = this.open > 0 || this.unsettledCount > 0;
+      this.owed = this.unsettledCount;
       this.number += 1;
-      this.open = new Set();
+      this.open = 0;
       this.kernel = session;
     }
 
-    isPast(session) {
-      return (this.sessions.get(session) ?? this.number) < this.number;
+    opened(session) {
+      if (!this.isOpen(session)) this.open++;
+      this.openIn.set(session, this.number + 1);
     }
 
-    isOwed(decision) {
-      return this.unsettled.has(decision) && this.intents.get(decision).process < this.number;
+    closed(session) {
+      if (this.isOpen(session)) this.open--;
+      this.openIn.set(session, 0);
+    }
+
+    isOpen(session) {
+      return this.openIn.get(session) === this.number + 1;
+    }
+
+    settled(id) {
+      if (id < 0 || !this.unsettled.get(id)) return;
+      if (this.isOwed(id)) this.owed -= 1;
+      this.unsettled.set(id, 0);
+      this.unsettledCount--;
+    }
+
+    sessionOfIntent(id) {
+      const session = id < 0 ? 0 : this.intents.get(id);
+      return session === 0 ? null : session - 1;
+    }
+
+    isPast(session) {
+      const process = this.processOf.get(session);
+      return process !== 0 && process <= this.number;
+    }
+
+    isOwed(id) {
+      return this.unsettled.get(id) === 1 && this.intentsOf.get(id) < this.number;
     }
   }
 

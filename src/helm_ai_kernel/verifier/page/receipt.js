@@ -54,6 +54,7 @@ helm.receipt = (() => {
     verdict: oneOf("ALLOW", "DENY", "ESCALATE"),
     reason,
     rules: optional(names),
+    subject: optional(id),
     key: optional(digest),
     reserved: optional(counts),
     deadline_ms: optional(count),
@@ -79,8 +80,16 @@ helm.receipt = (() => {
     outcome: [OUTCOME, checkOutcome],
     statement: [{ statement: helm.statement.read }, () => {}],
     hold: [{ tool: name, cause: digest, reason: refusal }, () => {}],
-    recovery: [{ size: count, root: digest, open: count }, () => {}],
+    recovery: [{ size: count, root: digest, open: count, heads: optional(heads) }, () => {}],
   };
+  const HEADS = listOf(forms.stringOf(0, 131072), 1, 2);
+
+  // The newest checkpoints of another log, as they were found.
+  function heads(value, field) {
+    const [first, second] = HEADS(value, field);
+    return first === second ? malformed("the same head twice") : value;
+  }
+
   for (const kind of Object.values(KINDS)) kind[0] = object({ ...kind[0], ...EVERY });
 
   // The receipt of a line: its fields, its record, and what it is: `shape` is a key of KINDS.

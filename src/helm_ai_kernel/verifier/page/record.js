@@ -9,20 +9,22 @@ helm.record = (() => {
   const KEY_ID = /^([a-z][a-z0-9-]{0,30}):[0-9a-f]{64}$/;
   const SIGNATURE = helm.forms.object({ key: helm.forms.stringOf(0, 96), sig: helm.forms.stringOf(0, 88) });
 
-  // A record read from its line: {kind, body (a Map), line, signatures: [{key, bytes}]}.
+  // A record read from its line: {kind, body (a Map), payload (the bytes of it), signatures: [{key, bytes}]}.
   function read(line) {
-    const value = helm.json.read(line);
-    const record = fromValue(value, line);
-    if (!helm.json.isCanonical(value, line)) throw new Fault("NON_CANONICAL", "a line is not the canonical form of what it says");
-    return record;
+    const { value, text } = helm.json.readBoth(line);
+    const record = fromValue(value);
+    if (!helm.json.isCanonical(value, text)) throw new Fault("NON_CANONICAL", "a line is not the canonical form of what it says");
+    const behind = ',"sigs":'.length + helm.json.canonicalText(value.get("sigs")).length + "}".length; // all of it ASCII
+    return { ...record, payload: line.subarray('{"body":'.length, line.length - behind) };
   }
 
-  // A record that stands inside another one, whose line is the canonical form of it.
+  // A record that stands inside another one, and whose line is the canonical form of it.
   function nested(value) {
-    return fromValue(value, helm.json.canonical(value));
+    const record = fromValue(value);
+    return { ...record, payload: helm.json.canonical(record.body) };
   }
 
-  function fromValue(value, line) {
+  function fromValue(value) {
     const { body, sigs } = helm.forms.object({ body: mapped, sigs: (list) => list })(value, "record");
     const kind = helm.forms.stringOf(0, KIND_MAX)(body.get("kind"), "kind");
     if (body.get("v") !== 1) unsupported("a record of another version, or of none");
@@ -32,7 +34,7 @@ helm.record = (() => {
     if (signers.length !== sigs.length || signers.some((signer, at) => signer !== signatures[at].key)) {
       refuse("`signers` are not the keys of `sigs`");
     }
-    return { kind, body, line, signatures };
+    return { kind, body, signatures };
   }
 
   function mapped(value, field) {
@@ -53,10 +55,9 @@ helm.record = (() => {
   }
 
   // The DSSE pre-authentication encoding: what every signature of the record is over.
-  function signedBytes(record) {
+  function signedBytes({ kind, payload }) {
     const { utf8, join } = helm.bytes;
-    const payload = helm.json.canonical(record.body);
-    const type = `application/vnd.helm.${record.kind}.v1+json`;
+    const type = `application/vnd.helm.${kind}.v1+json`;
     return join(utf8(`DSSEv1 ${utf8(type).length} ${type} ${payload.length} `), payload);
   }
 

@@ -18,7 +18,7 @@ helm.registry = (() => {
     constructor() {
       this.size = 0;
       this.heads = []; // the leaf of each event's line
-      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since, until (Infinity: in force), compromised}
+      this.keys = new Map(); // id -> {id, purpose, bytes, principal, log, since, until (Infinity: in force), stolen (since when, or null)}
       this.publics = new Set();
       this.roots = new Map(); // those in force
       this.threshold = 0;
@@ -105,7 +105,7 @@ helm.registry = (() => {
     checkRevoke({ ends, reason }) {
       const old = this.keys.get(ends);
       // One learns of a theft after the rotation.
-      const late = reason === "compromise" && old && !old.compromised;
+      const late = reason === "compromise" && old && old.stolen === null;
       if (!old || (!isInForce(old) && !late)) invalid("a key is revoked that is not in force");
       if (!helm.keys.MACHINES.includes(old.purpose)) return;
       const others = [...this.keys.values()].filter((key) => key.purpose === old.purpose && isInForce(key) && key !== old);
@@ -123,11 +123,11 @@ helm.registry = (() => {
       const ended = this.keys.get(event.ends);
       if (ended) {
         ended.until = Math.min(ended.until, this.size);
-        ended.compromised ||= event.reason === "compromise";
+        ended.stolen ??= event.since ?? null; // only a compromise says since when
         this.roots.delete(ended.id);
       }
       for (const added of event.added) {
-        const key = { ...added, since: this.size, until: Infinity, compromised: false };
+        const key = { ...added, since: this.size, until: Infinity, stolen: null };
         this.publics.add(key.public);
         this.keys.set(key.id, key);
         if (key.purpose === "root") this.roots.set(key.id, key);
@@ -141,18 +141,24 @@ helm.registry = (() => {
 
   // What is asked of a key that signed, in this order: whether it was there at the size of the registry that is relied
   // on, and the registry is that large, for an event that is not at hand could be a revocation; whether it had ended by
-  // then; and whether it was stolen, for whoever has it can write what looks older. Each is a Fault, or nothing.
+  // then; and whether it was stolen, for whoever has it can write what looks older, unless witnesses had seen what it
+  // signed before the theft. Each is a Fault, or nothing.
   const QUESTIONS = [
     (registry, id, size) => !registry.keyAt(id, size) && new Fault("KEY_UNKNOWN", `key \`${id}\` is not in the registry at size ${size}`),
     (registry, id, size) => registry.keys.get(id).until <= size && new Fault("KEY_REVOKED", `key \`${id}\` is not in force any more at size ${size}`),
-    (registry, id) => registry.keys.get(id).compromised && new Fault("KEY_COMPROMISED_UNANCHORED", `key \`${id}\` was revoked as compromised, and no witness says when it signed`),
+    (registry, id, _size, seen) => isStolen(registry.keys.get(id), seen) && new Fault("KEY_COMPROMISED_UNANCHORED", `key \`${id}\` was revoked as compromised, and no witness saw before when it signed`),
   ];
 
+  // Times in their one form compare as text.
+  function isStolen({ stolen }, seen) {
+    return stolen !== null && !(seen !== null && seen < stolen);
+  }
+
   // The keys of these signers, one asked after the other; or the first Fault.
-  function keysAt(registry, ids, size) {
+  function keysAt(registry, ids, size, seen) {
     return ids.map((id) => {
       for (const ask of QUESTIONS) {
-        const fault = ask(registry, id, size);
+        const fault = ask(registry, id, size, seen);
         if (fault) throw fault;
       }
       return registry.keys.get(id);
@@ -162,18 +168,18 @@ helm.registry = (() => {
   // The registry of a pack's file, or null and a Fault in `found`: what replays only up to some event is no registry
   // for a verifier, for what would be missing in it could be anything. Behind another genesis than the pinned one
   // nothing is read.
-  async function replay(file, pinned, found) {
+  async function replay(source, place, pinned, found) {
     const registry = new Registry();
     try {
-      if (file.length && file.at(-1) !== 10) malformed("the registry does not end with a newline");
-      const lines = helm.pack.linesOf(file, EVENTS_MAX + 1);
-      if (!lines.length) invalid("no genesis");
-      for (const line of lines) {
-        await registry.append(line);
-        if (registry.size % 16 === 0) await new Promise((resolve) => setTimeout(resolve)); // let a page breathe
-        if (registry.size > 1 || pinned === null || registry.genesis === pinned) continue;
-        throw new Fault("KEY_UNKNOWN", `the registry begins with ${registry.genesis}, pinned is ${pinned}`);
+      if (!(await helm.lines.endsWhole(source, place))) malformed("the registry does not end with a newline");
+      for await (const lines of helm.lines.lists(source, place)) {
+        for (const { bytes } of lines) {
+          await registry.append(bytes);
+          if (registry.size > 1 || pinned === null || registry.genesis === pinned) continue;
+          throw new Fault("KEY_UNKNOWN", `the registry begins with ${registry.genesis}, pinned is ${pinned}`);
+        }
       }
+      if (!registry.size) invalid("no genesis");
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       found(fault);

@@ -31,18 +31,44 @@ helm.sha = (() => {
     return low & ((1n << bits) - 1n);
   }
 
-  // Whole blocks are read where they lie; only what is left over is copied, with its padding.
-  function blocks(message, blockBytes, block) {
-    const whole = message.length - (message.length % blockBytes);
-    for (let at = 0; at < whole; at += blockBytes) block(message, at);
-    const rest = message.length - whole;
-    const tail = new Uint8Array(rest + 1 + blockBytes / 8 > blockBytes ? 2 * blockBytes : blockBytes);
-    tail.set(message.subarray(whole));
-    tail[rest] = 0x80;
+  // A SHA-256 of what comes in pieces: a pack is longer than anybody's memory.
+  class Hash {
+    constructor() {
+      this.state = Int32Array.from(H256);
+      this.tail = new Uint8Array(64);
+      this.length = 0;
+    }
+
+    add(bytes) {
+      const held = this.length % 64;
+      let at = held ? Math.min(64 - held, bytes.length) : 0;
+      this.length += bytes.length;
+      if (held) {
+        this.tail.set(bytes.subarray(0, at), held);
+        if (held + at < 64) return this;
+        block256(this.state, this.tail, 0);
+      }
+      for (; at + 64 <= bytes.length; at += 64) block256(this.state, bytes, at);
+      this.tail.set(bytes.subarray(at));
+      return this;
+    }
+
+    end() {
+      const rest = padded(this.tail.subarray(0, this.length % 64), this.length, 64);
+      for (let at = 0; at < rest.length; at += 64) block256(this.state, rest, at);
+      return unwords(this.state);
+    }
+  }
+
+  // The rest of a message behind its last whole block, with its padding: one block or two.
+  function padded(rest, length, blockBytes) {
+    const tail = new Uint8Array(rest.length + 1 + blockBytes / 8 > blockBytes ? 2 * blockBytes : blockBytes);
+    tail.set(rest);
+    tail[rest.length] = 0x80;
     const view = new DataView(tail.buffer);
-    view.setUint32(tail.length - 8, Math.floor(message.length / 0x20000000));
-    view.setUint32(tail.length - 4, (message.length << 3) >>> 0);
-    for (let at = 0; at < tail.length; at += blockBytes) block(tail, at);
+    view.setUint32(tail.length - 8, Math.floor(length / 0x20000000));
+    view.setUint32(tail.length - 4, (length << 3) >>> 0);
+    return tail;
   }
 
   function word(bytes, at) {
@@ -59,9 +85,7 @@ helm.sha = (() => {
   const W = new Int32Array(64);
 
   function sha256(message) {
-    const state = Int32Array.from(H256);
-    blocks(message, 64, (bytes, at) => block256(state, bytes, at));
-    return unwords(state);
+    return new Hash().add(message).end();
   }
 
   function block256(state, bytes, at) {
@@ -117,7 +141,10 @@ helm.sha = (() => {
       state[2 * index] = Number(BigInt.asIntN(32, constant >> 32n));
       state[2 * index + 1] = Number(BigInt.asIntN(32, constant));
     });
-    blocks(message, 128, (bytes, at) => block512(state, bytes, at));
+    const whole = message.length - (message.length % 128);
+    for (let at = 0; at < whole; at += 128) block512(state, message, at);
+    const rest = padded(message.subarray(whole), message.length, 128);
+    for (let at = 0; at < rest.length; at += 128) block512(state, rest, at);
     return unwords(state);
   }
 
@@ -179,5 +206,5 @@ helm.sha = (() => {
     return "sha256:" + helm.bytes.hex(sha256(bytes));
   }
 
-  return { sha256, sha512, digest };
+  return { sha256, sha512, digest, Hash };
 })();

@@ -1,31 +1,138 @@
-// The story that a pack tells, as data: for each session who asked, and for each call what was tried, what was decided
-// and why, what happened, what is unknown and what was withheld. It is told from what the checklist read; whether it
-// may be believed is the report's to say.
+// The story that a pack tells, some of it at a time and as plain data: for each session who asked, and for each call what
+// was tried, what was decided and why, what happened, what is unknown and what was withheld or erased. Lines are read
+// again from the file when they are shown. Whether they may be believed is the report's to say.
 helm.tale = (() => {
   "use strict";
+  const TEXT_BYTES_MAX = 16 << 10; // of an attachment
 
-  // [{id, principal, door, client, ended, receipts: [entry]}] in log order of their first receipts, and a list of
-  // entries in log order: {index, leaf, session, receipt, tone, faults, outcomes}.
-  function of(checklist, report) {
-    const faults = faultsByReceipt(report);
-    const entries = checklist.receipts.map(({ index, leaf, receipt }) => ({
-      ...{ index, leaf, receipt, faults: faults.get(index) ?? [], outcomes: [], tone: toneOf(receipt) },
-      session: receipt?.session ?? null,
-    }));
-    const byLeaf = new Map(entries.map((entry) => [entry.leaf, entry]));
-    const sessions = new Map();
-    for (const entry of entries) {
-      const { receipt } = entry;
-      if (receipt?.shape === "outcome") byLeaf.get(receipt.decision)?.outcomes.push(entry);
-      if (!sessions.has(entry.session)) sessions.set(entry.session, { id: entry.session, start: null, end: null, entries: [] });
-      const session = sessions.get(entry.session);
-      session.entries.push(entry);
-      if (receipt?.shape === "start") session.start ??= receipt;
-      if (receipt?.shape === "end") session.end ??= receipt;
+  class Teller {
+    constructor(checklist, report) {
+      const { reading, pack, registry, source } = checklist;
+      Object.assign(this, { reading, registry, source, attachments: pack?.attachments, log: reading?.log, finder: reading?.finder });
+      this.faults = faultsByReceipt(report);
     }
-    // The principals whose keys a statement names; null for a key that the registry does not have.
-    const signersOf = (statement) => statement.record.signatures.map(({ key }) => checklist.registry?.keys.get(key)?.principal ?? null);
-    return { entries, byLeaf, sessions: [...sessions.values()], holds: attachmentReader(checklist), signersOf };
+
+    // {sessions, receipts, held, withheld}: how much there is to show.
+    overview() {
+      const { log, finder, attachments } = this;
+      return { sessions: finder?.lists ?? 0, receipts: log?.size ?? 0, held: attachments?.held ?? 0, withheld: attachments?.withheld ?? 0 };
+    }
+
+    // [{list, id (null: of lines that nobody can read), start, end, count, entries}] in the order in which they begin.
+    async sessions(from, many, entriesMax) {
+      const boxes = [];
+      for (let at = from; at < Math.min(from + many, this.finder.lists); at++) boxes.push(await this.session(this.finder.order.get(at), entriesMax));
+      return boxes;
+    }
+
+    // Of one session, perhaps from one line on.
+    async session(list, entriesMax, from = undefined) {
+      const { finder, log } = this;
+      const [first, last] = [finder.heads.get(list) - 1, finder.tails.get(list) - 1];
+      const [start, end] = list === 0 ? [null, null] : [this.plain(await this.read(first)), this.plain(await this.read(last))];
+      return {
+        ...{ list, count: finder.counts.get(list), id: list === 0 ? null : helm.bytes.hex(log.sessions.rows.at(list - 1)) },
+        ...{ start: start?.shape === "start" ? start : null, end: end?.shape === "end" ? end : null },
+        ...{ first: log.part.placeOf(from ?? first), from: from === undefined ? null : log.part.placeOf(from) },
+        entries: await this.entries(list, entriesMax, from),
+      };
+    }
+
+    // Up to so many of a session, from a line on, or behind one.
+    async entries(list, many, from, behind = false) {
+      const lines = this.finder.linesOf(list, many + (behind ? 1 : 0), from);
+      return this.told(behind ? lines.slice(1) : lines);
+    }
+
+    // The first of the log, without what they hold: for a picture.
+    async first(many) {
+      const lines = Array.from({ length: Math.min(many, this.log.size) }, (_, line) => line);
+      return this.told(lines, false);
+    }
+
+    // A session by its id, or a receipt by its number: a box as of `session`, or null.
+    async find(text, entriesMax) {
+      const { log, finder } = this;
+      const wanted = text.trim().replace(/^receipt /, "");
+      if (/^[0-9a-f]{32}$/.test(wanted)) {
+        const list = finder.listOf(wanted);
+        return list < 0 || !finder.counts.get(list) ? null : this.session(list, entriesMax);
+      }
+      const line = /^[0-9]{1,15}$/.test(wanted) ? log.part.lineAt(Number(wanted)) : -1;
+      if (line < 0 || line >= log.size) return null;
+      const receipt = await this.read(line);
+      return this.session(receipt ? finder.listOf(receipt.session) : 0, entriesMax, line);
+    }
+
+    // The receipt of a line; null where nobody can read it.
+    async read(line) {
+      const { at, size } = this.log.lineAt(line);
+      try {
+        return helm.receipt.read(await this.source.read(at, size));
+      } catch (fault) {
+        if (!(fault instanceof helm.findings.Fault)) throw fault;
+        return null;
+      }
+    }
+
+    // What can be sent from one thread to another.
+    plain(receipt) {
+      if (receipt === null) return null;
+      const { record: _, statement, ...fields } = receipt;
+      if (!statement) return fields;
+      const { record, ...said } = statement;
+      const signers = record.signatures.map(({ key }) => this.registry?.keys.get(key)?.principal ?? null); // null: a key that the registry does not have
+      return { ...fields, statement: { ...said, signers } };
+    }
+
+    async told(lines, wholly = true) {
+      const entries = [];
+      for (const line of lines) entries.push(await this.entry(line, wholly));
+      return entries;
+    }
+
+    // {index, line, receipt, tone, title, faults, session, causes, links, outcomes, held, erased}
+    async entry(line, wholly) {
+      const { log, finder } = this;
+      const receipt = await this.read(line);
+      const index = log.part.placeOf(line);
+      const entry = { index, line, receipt: this.plain(receipt), tone: helm.words.toneOf(receipt), title: helm.words.titleOf(receipt), session: receipt?.session ?? null };
+      const links = new Map();
+      for (const leaf of receipt ? helm.receipt.causesOf(receipt) : []) links.set(leaf, this.placeOf(log.find(leaf)));
+      Object.assign(entry, { links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null });
+      if (!receipt || !wholly) return entry;
+      const id = log.find(log.leafOf(line));
+      if (helm.receipt.isIntent(receipt)) for (const at of finder.outcomesOf(id)) entry.outcomes.push({ index: log.part.placeOf(at), status: (await this.read(at))?.status });
+      entry.erased = this.reading.force.erasureOf(await this.subjectOf(receipt));
+      for (const name of helm.receipt.attachmentsOf(receipt)) entry.held.set(name, await this.attachment(name));
+      return entry;
+    }
+
+    placeOf(line) {
+      return line < 0 ? null : this.log.part.placeOf(line);
+    }
+
+    // Whom a call is about; an outcome is about whom its decision is.
+    async subjectOf(receipt) {
+      if (receipt.shape !== "outcome") return receipt.subject;
+      const line = this.log.find(receipt.decision);
+      return line < 0 ? undefined : (await this.read(line))?.subject;
+    }
+
+    // {state: "here", text (null: it is none), size} or {state: "withheld" | "wrong"}
+    async attachment(name) {
+      const { bytes, ...shown } = await this.attachments.show(name, TEXT_BYTES_MAX);
+      return bytes ? { ...shown, text: beginning(bytes, shown.size) } : shown;
+    }
+  }
+
+  // Text, of which the last character may be cut.
+  function beginning(bytes, size) {
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes, { stream: bytes.length < size });
+    } catch {
+      return null;
+    }
   }
 
   function faultsByReceipt(report) {
@@ -39,39 +146,5 @@ helm.tale = (() => {
     return faults;
   }
 
-  // What colour a receipt has: good, refused, odd, unknown, person, plain, unread.
-  function toneOf(receipt) {
-    if (!receipt) return "unread";
-    const { shape, verdict, status } = receipt;
-    if (shape === "raw") return "refused";
-    if (shape === "decision") return { ALLOW: "good", DENY: "refused", ESCALATE: "odd" }[verdict];
-    if (shape === "outcome") return { OK: "good", FAILED: "odd", DRIFT: "refused", UNKNOWN: "unknown", LATE: "odd" }[status];
-    return { statement: "person", hold: "refused", recovery: "unknown" }[shape] ?? "plain";
-  }
-
-  // One line about a receipt, in words of ours only, but for names that are ASCII by their form.
-  function titleOf(receipt) {
-    if (!receipt) return "a line that nobody can read";
-    const { shape } = receipt;
-    if (shape === "start") return "session begins";
-    if (shape === "end") return "session ends";
-    if (shape === "raw" || shape === "decision") return `${receipt.verdict} ${receipt.reason}`;
-    if (shape === "outcome") return "outcome " + receipt.status + (receipt.reason ? " " + receipt.reason : "");
-    if (shape === "statement") return `a person's ${receipt.statement.kind}`;
-    return shape === "hold" ? `the kernel holds a tool: ${receipt.reason}` : "the kernel recovers";
-  }
-
-  // What an attachment holds: {state: "here", text | bytes} | {state: "withheld" | "wrong"}.
-  function attachmentReader(checklist) {
-    return (name) => {
-      const bytes = checklist.attachments?.get(name);
-      if (!bytes) return { state: "withheld" };
-      const salt = helm.attachments.SALT_BYTES;
-      if (bytes.length < salt || helm.sha.digest(bytes) !== name) return { state: "wrong" };
-      const content = bytes.subarray(salt);
-      return { state: "here", text: helm.bytes.text(content), bytes: content.length };
-    };
-  }
-
-  return { of, titleOf };
+  return { Teller };
 })();

@@ -1,41 +1,41 @@
 // The container (pack.md): a ustar archive whose every byte follows from the names and contents of its entries. Each
 // header is built again from the name and size that were read, and compared: so links, climbing paths, extension
-// headers, times, trailing data and a second version of an entry have no form here. Nothing is ever extracted.
+// headers, times, trailing data and a second version of an entry have no form here. Nothing is ever extracted, and contents stay
+// where they are.
 helm.tar = (() => {
   "use strict";
   const { malformed } = helm.forms;
-  const BYTES_MAX = 2 ** 31; // 2 GiB
+  const BYTES_MAX = 2 ** 35; // 32 GiB
   const BLOCK = 512;
   const NAME_BYTES = 100;
   const PREFIX_BYTES = 155;
   const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,3}$/;
 
-  // name -> content (a view of the pack), in the order of the archive.
-  function read(pack) {
-    if (pack.length > BYTES_MAX) malformed("a pack is longer than 2 GiB");
-    const entries = new Map();
+  // Tells every entry, in the order of the archive: (name, {at, size}). Contents are passed over.
+  async function walk(source, tell) {
+    if (source.size > BYTES_MAX) malformed("a pack is longer than 32 GiB");
+    const window = new helm.source.Window(source);
     let last = "";
     let at = 0;
-    while (at + BLOCK <= pack.length && pack[at] !== 0) {
-      const header = pack.subarray(at, at + BLOCK);
+    while (at + BLOCK <= source.size) {
+      const header = await window.bytes(at, BLOCK);
+      if (header[0] === 0) break;
       const { name, size } = readHeader(header);
       if (!helm.bytes.equal(header, headerOf(name, size))) malformed(`the header of \`${name}\` is not in its one form`);
       if (name <= last) malformed(`\`${name}\` is not sorted, or there twice`);
+      const behind = at + BLOCK + size;
       const end = at + BLOCK + Math.ceil(size / BLOCK) * BLOCK;
-      if (end > pack.length) malformed(`\`${name}\` is cut`);
-      if (!zeros(pack, at + BLOCK + size, end)) malformed(`behind \`${name}\` is something`);
-      entries.set(name, pack.subarray(at + BLOCK, at + BLOCK + size));
+      if (end > source.size) malformed(`\`${name}\` is cut`);
+      if (!zeros(await window.bytes(behind, end - behind))) malformed(`behind \`${name}\` is something`);
+      tell(name, { at: at + BLOCK, size });
       last = name;
       at = end;
     }
-    if (pack.length !== at + 2 * BLOCK || !zeros(pack, at, pack.length)) malformed("the archive does not end as it has to");
-    checkTwins([...entries.keys()]);
-    return entries;
+    if (source.size !== at + 2 * BLOCK || !zeros(await window.bytes(at, 2 * BLOCK))) malformed("the archive does not end as it has to");
   }
 
-  function zeros(bytes, from, to) {
-    for (let at = from; at < to; at++) if (bytes[at] !== 0) return false;
-    return true;
+  function zeros(bytes) {
+    return bytes.every((byte) => byte === 0);
   }
 
   function field(header, from, length) {
@@ -69,9 +69,15 @@ helm.tar = (() => {
     put(329, "0000000");
     put(337, "0000000");
     if (split >= 0) put(345, name.slice(0, split));
-    const sum = header.reduce((total, byte) => total + byte, 0);
+    const sum = sumOf(header);
     put(148, sum.toString(8).padStart(6, "0") + "\0 ");
     return header;
+  }
+
+  function sumOf(header) {
+    let sum = 0;
+    for (const byte of header) sum += byte;
+    return sum;
   }
 
   // The first slash that leaves at most 100 bytes behind it; -1 for a name that needs none.
@@ -93,5 +99,5 @@ helm.tar = (() => {
     }
   }
 
-  return { read };
+  return { walk, checkTwins };
 })();

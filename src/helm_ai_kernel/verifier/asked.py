@@ -1,0 +1,75 @@
+"""What a verifier brings from outside the pack, as options of a command line, and the question that comes of them."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from helm_ai_kernel.tcb.checklist import Progress, Question, verify
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
+from helm_ai_kernel.tcb.container import Source
+from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, WitnessPolicy
+from helm_ai_kernel.tcb.digest import Digest, is_digest
+from helm_ai_kernel.tcb.findings import Report
+
+from . import files
+from .cores import vet_on
+
+CORES_MAX = 8  # one process reads what the others vetted: more of them would wait for it
+
+_AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options that `question` and `judge` read."""
+    add_genesis(parser)
+    kept = "a checkpoint of this log that you kept: the pack must extend it (again for more of them)"
+    parser.add_argument("--known-head", type=Path, metavar="FILE", action="append", default=[], help=kept)
+    parser.add_argument(
+        "--witnesses", type=Path, metavar="FILE", help="whose cosignatures count, and how many must be there: a tlog-policy"
+    )
+    parser.add_argument("--max-age", type=_age, metavar="AGE", help="how old the pack may be: `90m`, `24h`, `7d`")
+    parser.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
+    parser.add_argument(
+        "--cores", type=int, choices=range(1, CORES_MAX + 1), default=None, help="processes for signatures (default: all cores)"
+    )
+
+
+def add_genesis(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--genesis", type=pinned, metavar="sha256:HEX", help="digest of the trust registry's genesis, from outside the pack"
+    )
+
+
+def question(args: argparse.Namespace, *, genesis: Digest | None, known: Sequence[bytes] = ()) -> Question:
+    """`known`: heads that are known beside those that are named. Raises `OutsideError`, or `Refused` for a wrong policy."""
+    heads = [files.read(path, NOTE_BYTES_MAX) for path in args.known_head]
+    policy = None if args.witnesses is None else WitnessPolicy.from_bytes(files.read(args.witnesses, POLICY_BYTES_MAX))
+    oldest = None if args.max_age is None else _written(datetime.now(UTC) - args.max_age)
+    return Question(genesis, (*heads, *known), policy, oldest, args.require_resolved)
+
+
+def judge(source: Source, asked: Question, cores: int | None, progress: Progress = lambda done, of: None) -> Report:
+    many = min(CORES_MAX, cores or len(os.sched_getaffinity(0)))
+    return verify(source, asked, vet=vet_on(many), progress=progress)
+
+
+def pinned(text: str) -> Digest:
+    """A genesis digest as a person pins it."""
+    if not is_digest(text):
+        raise argparse.ArgumentTypeError("not `sha256:` and 64 lowercase hex digits")
+    return Digest(text)
+
+
+def _age(text: str) -> timedelta:
+    found = _AGE.match(text)
+    if found is None:
+        raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

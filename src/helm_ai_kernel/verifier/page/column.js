@@ -1,0 +1,50 @@
+// What is kept of each receipt: a few numbers in columns, and digests in rows, never an object. A column grows by
+// chunks, so that growing copies nothing. What was never set is 0.
+helm.column = (() => {
+  "use strict";
+  const SHIFT = 12; // 4,096 items in a chunk: little for a small pack, few for a large one
+  const MASK = (1 << SHIFT) - 1;
+
+  class Column {
+    constructor(Type) {
+      Object.assign(this, { Type, chunks: [] });
+    }
+
+    get(at) {
+      const chunk = this.chunks[at >>> SHIFT];
+      return chunk === undefined ? 0 : chunk[at & MASK];
+    }
+
+    set(at, value) {
+      const chunk = (this.chunks[at >>> SHIFT] ??= new this.Type(1 << SHIFT));
+      chunk[at & MASK] = value;
+    }
+  }
+
+  // Byte strings of one length, in the order in which they came.
+  class Rows {
+    constructor(width) {
+      Object.assign(this, { width, size: 0, chunks: [] });
+    }
+
+    push(bytes) {
+      const chunk = (this.chunks[this.size >>> SHIFT] ??= new Uint8Array(this.width << SHIFT));
+      chunk.set(bytes, (this.size & MASK) * this.width);
+      return this.size++;
+    }
+
+    at(index) {
+      const from = (index & MASK) * this.width;
+      return this.chunks[index >>> SHIFT].subarray(from, from + this.width);
+    }
+
+    is(index, bytes) {
+      const chunk = this.chunks[index >>> SHIFT];
+      const from = (index & MASK) * this.width;
+      for (let at = 0; at < this.width; at++) if (chunk[from + at] !== bytes[at]) return false;
+      return true;
+    }
+  }
+
+  return { Column, Rows };
+})();

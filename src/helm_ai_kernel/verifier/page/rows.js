@@ -1,0 +1,91 @@
+// What a receipt says, row by row.
+helm.rows = (() => {
+  "use strict";
+  const { element, quiet, foreign, name, short, row, anchor } = helm.elements;
+  const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows };
+
+  function rowsOf(entry) {
+    const { receipt } = entry;
+    if (!receipt) return [];
+    return [...(ROWS[receipt.shape]?.(entry) ?? []), row("time", receipt.at, quiet(" the operator's word"))];
+  }
+
+  function attachment(digest, { held, erased }, withheld = "withheld") {
+    const { state, text, size } = held.get(digest);
+    if (state === "withheld" && erased !== null) return element("span", { class: "withheld" }, "erased, as ", anchor(erased), " says ", short(digest));
+    if (state === "withheld") return element("span", { class: "withheld" }, withheld, " ", short(digest));
+    if (state === "wrong") return element("span", { class: "accused" }, "an attachment that is not what its name says ", short(digest));
+    if (text === null) return quiet(`${helm.words.number(size)} bytes that are no text `, short(digest));
+    return element("pre", {}, foreign(text));
+  }
+
+  function link(leaf, { links }) {
+    const index = links.get(leaf) ?? null;
+    return index === null ? element("span", { class: "accused" }, "a receipt that is not here ", short(leaf)) : anchor(index);
+  }
+
+  function commaed(nodes) {
+    return nodes.flatMap((node, at) => (at ? [", ", node] : [node]));
+  }
+
+  function decisionRows(entry) {
+    const { receipt, outcomes } = entry;
+    const rows = [];
+    if (receipt.raw_hash) rows.push(row("tried", attachment(receipt.raw_hash, entry, "a request that nobody could read; withheld")));
+    if (receipt.args_hash) rows.push(row("arguments", attachment(receipt.args_hash, entry)));
+    if (receipt.subject) rows.push(row("about", element("code", {}, receipt.subject), ...(entry.erased === null ? [] : [", erased: ", anchor(entry.erased)])));
+    if (receipt.effect) rows.push(row("may", receipt.effect));
+    if (receipt.sub) rows.push(row("because", name(receipt.sub)));
+    if (receipt.rules) rows.push(row("rules", ...commaed(receipt.rules.map(name))));
+    rows.push(row("policy", receipt.policy ? short(receipt.policy) : quiet("none in force")));
+    if (receipt.key) rows.push(row("key", attachment(receipt.key, entry)));
+    if (receipt.facts.hold) rows.push(row("held by", link(receipt.facts.hold, entry)));
+    if (receipt.repeats) rows.push(row("answered as", link(receipt.repeats, entry), ", and dispatched no more"));
+    if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
+    else if (!receipt.repeats) rows.push(row("what happened", "nothing was dispatched"));
+    return rows;
+  }
+
+  function happened(outcomes) {
+    if (!outcomes.length) return [element("span", { class: "unknown" }, "unknown: no outcome is recorded here")];
+    return outcomes.flatMap(({ index, status }, at) => {
+      const what = element("span", { class: status === "UNKNOWN" ? "unknown" : "" }, helm.words.OUTCOMES[status], " (", anchor(index), ")");
+      return at ? ["; ", what] : [what];
+    });
+  }
+
+  function outcomeRows(entry) {
+    const { receipt } = entry;
+    const rows = [row("of", link(receipt.decision, entry))];
+    if (receipt.output_hash) rows.push(row("output", attachment(receipt.output_hash, entry)));
+    if (receipt.contract) rows.push(row("kept", receipt.contract === "schema" ? "its pinned output schema" : "the shape of an answer: no schema is pinned"));
+    if (receipt.tool_error) rows.push(row("", "the tool says that this is an error"));
+    if (receipt.truncated) rows.push(row("", "cut: there was more output than the limit"));
+    if (receipt.sub) rows.push(row("because", name(receipt.sub)));
+    if (receipt.status === "UNKNOWN") rows.push(row("", element("span", { class: "unknown" }, "the kernel does not know whether it was applied")));
+    return rows;
+  }
+
+  function statementRows(entry) {
+    const { statement } = entry.receipt;
+    const { kind, hold, subject, count, policy, catalog } = statement;
+    const signers = statement.signers.map((who) => (who === null ? element("span", { class: "accused" }, "a key that the registry does not have") : name(who)));
+    const rows = [row("signed by", ...commaed(signers))];
+    const change = ({ from, to }) => [from ? short(from) : "nothing", " → ", short(to)];
+    if (kind === "release") rows.push(row("releases", link(hold, entry)));
+    else if (kind === "erasure") rows.push(row("erases", element("code", {}, subject), `: what was kept about this subject, ${helm.words.number(count)} attachments, can be read no more`));
+    else rows.push(row("policy", ...change(policy)), row("catalogue", ...change(catalog)));
+    return rows;
+  }
+
+  function holdRows(entry) {
+    return [row("because of", link(entry.receipt.cause, entry))];
+  }
+
+  function recoveryRows({ receipt }) {
+    const found = row("found", `${receipt.open} calls without an outcome, behind ${receipt.size} receipts`);
+    return [found, ...(receipt.heads ?? []).map((head) => row("in place of", element("pre", {}, foreign(head))))];
+  }
+
+  return { rowsOf };
+})();

@@ -1,0 +1,110 @@
+// Who does the work: a thread of its own, made from this page's own script, so that the page stays awake; or, where no
+// such thread can start, the page itself. Both take the same questions: `verify`, and what a Teller is asked.
+helm.service = (() => {
+  "use strict";
+  const PAUSE_MS = 100; // between two words about progress
+  class Cancelled extends Error {}
+
+  // The work itself.
+  class Work {
+    constructor(tell) {
+      Object.assign(this, { tell, teller: null, isCancelled: false, told: 0 });
+    }
+
+    async verify(file, asked) {
+      const checklist = new helm.checklist.Checklist({ ...asked, progress: (...words) => this.progress(...words) });
+      const report = await checklist.run(file);
+      this.teller = new helm.tale.Teller(checklist, report);
+      return { report, overview: this.teller.overview() };
+    }
+
+    async progress(what, done, all) {
+      if (this.isCancelled) throw new Cancelled("cancelled");
+      if (Date.now() - this.told < PAUSE_MS) return;
+      this.told = Date.now();
+      this.tell(what, done, all);
+      await new Promise((resolve) => setTimeout(resolve)); // let a page breathe
+    }
+
+    async answer(method, words) {
+      return method === "verify" ? this.verify(...words) : this.teller[method](...words);
+    }
+  }
+
+  // In a thread: questions come as messages, {number, method, words}.
+  function serve(port) {
+    const work = new Work((...progress) => port.postMessage({ progress }));
+    port.addEventListener("message", async ({ data: { number, method, words } }) => {
+      try {
+        port.postMessage({ number, value: await work.answer(method, words) });
+      } catch (error) {
+        port.postMessage({ number, error: error.message, isUsage: error instanceof helm.findings.Usage });
+      }
+    });
+    port.postMessage({ ready: true });
+  }
+
+  // The thread, as the page sees it.
+  class Thread {
+    constructor(worker, tell) {
+      Object.assign(this, { worker, tell, asked: new Map(), number: 0 });
+      worker.addEventListener("message", ({ data }) => this.receive(data));
+    }
+
+    receive({ progress, number, value, error, isUsage }) {
+      if (progress) return this.tell(...progress);
+      const { resolve, reject } = this.asked.get(number) ?? {};
+      if (!resolve) return;
+      this.asked.delete(number);
+      if (error === undefined) resolve(value);
+      else reject(isUsage ? new helm.findings.Usage(error) : new Error(error));
+    }
+
+    ask(method, ...words) {
+      const number = ++this.number;
+      return new Promise((resolve, reject) => {
+        this.asked.set(number, { resolve, reject });
+        this.worker.postMessage({ number, method, words });
+      });
+    }
+
+    cancel() {
+      this.worker.terminate();
+      for (const { reject } of this.asked.values()) reject(new Cancelled("cancelled"));
+    }
+  }
+
+  class Here {
+    constructor(tell) {
+      this.work = new Work(tell);
+    }
+
+    ask(method, ...words) {
+      return this.work.answer(method, words);
+    }
+
+    cancel() {
+      this.work.isCancelled = true;
+    }
+  }
+
+  // `tell`: (what, done, all) about progress.
+  async function start(script, tell) {
+    try {
+      return new Thread(await threadOf(script), tell);
+    } catch {
+      return new Here(tell);
+    }
+  }
+
+  function threadOf(script) {
+    const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    return new Promise((resolve, reject) => {
+      const worker = new Worker(address);
+      worker.addEventListener("message", () => resolve(worker), { once: true });
+      worker.addEventListener("error", reject, { once: true });
+    }).finally(() => URL.revokeObjectURL(address));
+  }
+
+  return { start, serve, Cancelled };
+})();
