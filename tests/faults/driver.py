@@ -42,6 +42,7 @@ CATALOG = canonical({"v": 1, "servers": []})
 POLICY = canonical({"v": 1, "catalog": digest(CATALOG), "files": {}, "protected": []})
 IN_FORCE = {"policy": digest(POLICY), "catalog": digest(CATALOG)}
 KEYS = ("k0", "k1")
+SUBJECT, KEPT = "customer-4711", 3  # attachments of each call about them: arguments, key, output
 LEFT = ("k0", "left")  # of them `leave` settles none
 CALLERS, OWN = 16, 4  # of `crowd`: each caller has so many keys of its own, and all want `KEYS` too
 INLINE = Pace(inline_us=1e9, wal_bytes_max=3000, idle_s=3600)  # the WAL is folded every few receipts, and nothing depends on time
@@ -156,8 +157,18 @@ async def _caller(folder: Path, log: Ledger, session: Session, n: int) -> None:
         await call(folder, log, session, key, True)
 
 
-async def call(folder: Path, log: Ledger, session: Session, key: str, settled: bool) -> None:
-    intent = await patient(f"commit {key}", lambda: log.commit(session, admitted(key), allow))
+async def erase(log: Ledger) -> None:
+    """Whoever `SUBJECT` is: what is kept about them is destroyed."""
+    vault = log.writer.ink.vault
+    content: dict[str, Json] = {"subject": vault.named(SUBJECT).id.hex(), "count": KEPT * len(KEYS)}
+    nonce = os.urandom(16).hex()
+    statement = sign(StatementKind.ERASURE, content, log=log.origin, at=AT, nonce=nonce, signers=[APPROVAL])
+    done = await patient("erase", lambda: log.enact(statement, {}))
+    say(f"ack {done.leaf}")
+
+
+async def call(folder: Path, log: Ledger, session: Session, key: str, settled: bool, subject: str | None = None) -> None:
+    intent = await patient(f"commit {key}", lambda: log.commit(session, admitted(key, subject), allow))
     say(f"ack {intent.leaf}")
     if intent.verdict is not Verdict.ALLOW:
         return
@@ -168,8 +179,9 @@ async def call(folder: Path, log: Ledger, session: Session, key: str, settled: b
         say(f"ack {done.leaf}")
 
 
-def admitted(key: str) -> Call:
-    return Call("test/effect", digest(b"pin"), Effect.WRITE, b'{"key":"' + key.encode() + b'"}', {"key": key}, key=key)
+def admitted(key: str, subject: str | None = None) -> Call:
+    args = b'{"key":"' + key.encode() + b'"}'
+    return Call("test/effect", digest(b"pin"), Effect.WRITE, args, {"key": key}, key=key, subject=subject)
 
 
 def allow(_: Admitted, facts: Facts) -> Decision:
@@ -211,7 +223,13 @@ async def main(mode: str, folder: Path) -> None:
     if mode == "leave":
         await calls(folder, log, LEFT, settled=False)
         os._exit(0)
-    if mode == "crowd":
+    if mode == "about":
+        session = await opened(log)
+        for key in KEYS:
+            await call(folder, log, session, key, True, SUBJECT)
+    elif mode == "erase":
+        await erase(log)
+    elif mode == "crowd":
         await crowd(folder, log)
     elif mode != "recover":
         await calls(folder, log, KEYS)

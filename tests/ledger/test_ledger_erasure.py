@@ -21,6 +21,7 @@ from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.ledger.jobs import Intent, late
 from helm_ai_kernel.ledger.ledger import TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import enact
@@ -409,6 +410,60 @@ def test_what_was_not_erased_and_does_not_open_is_damage(erased: Home, change: s
         ).rowcount
         conn.commit()
     assert {damage.where for damage in fsck(erased.folder, erased.vault)[1]} & {"attachments", "claims", "log"}
+
+
+def test_what_is_moved_under_a_destroyed_key_does_not_pass_for_erased(erased: Home) -> None:
+    """A whole call, so that each receipt by itself could be of one that was erased: only the erasure's count tells."""
+    living = erased.vault.named("customer-4712").id
+    with closing(sqlite3.connect(erased.database)) as conn:
+        gone, decision, outcome = conn.execute(
+            "SELECT (SELECT subject FROM attachments ORDER BY idx LIMIT 1), min(idx), max(idx) FROM attachments WHERE subject=?",
+            (living,),
+        ).fetchone()
+        conn.execute("UPDATE attachments SET subject=? WHERE subject=?", (gone, living))
+        conn.commit()
+    found = [damage.detail for damage in fsck(erased.folder, erased.vault)[1] if damage.where == "attachments"]
+    assert any("is not kept what its erasure counted" in detail for detail in found) and decision < outcome
+
+
+def test_what_is_kept_behind_an_erasure_under_the_destroyed_key_is_damage(tmp_path: Path) -> None:
+    async def work(world: World) -> tuple[bytes, Receipt]:
+        own = await world.call(None)  # about the principal: no receipt of it names the subject
+        subject = world.subject("agent")
+        await world.erase(2, subject)
+        assert own.outcome is not None
+        return subject, (await world.call(None)).decision
+
+    here = home(tmp_path / "home")
+    trustlog.create(here.folder / TRUST, here.registry)
+    subject, later = in_world(tmp_path, work, here)
+    with closing(sqlite3.connect(here.database)) as conn:
+        conn.execute("UPDATE attachments SET subject=? WHERE idx>=?", (subject, later.index))
+        conn.commit()
+    found = [damage.detail for damage in fsck(here.folder, here.vault)[1] if damage.where == "attachments"]
+    assert found and all("under a key that was destroyed before" in detail for detail in found)
+
+
+def test_an_answer_in_the_group_of_the_erasure_is_kept_as_nothing(tmp_path: Path) -> None:
+    """The key is still there then: what is written with it would be under a destroyed key a moment later."""
+
+    async def work(world: World) -> Receipt:
+        intent = await world.intend()
+        unknown = Outcome(Status.UNKNOWN, 1, reason=Reason.ERR_OUTCOME_UNKNOWN, sub="timeout")
+        await world.ledger.settle(world.host.session, intent, unknown)
+        statement, session = world.erasure(1), world.host.session
+        answer = Outcome(Status.OK, 2, output=b'"secret"', reason=Reason.ERR_CONNECTOR_CONTRACT_DRIFT)
+        writer, named = world.ledger.writer, Intent(intent.index, intent.leaf)
+        erased = writer.submit(lambda tx: enact(tx, statement, {}))
+        came = writer.submit(lambda tx: late(tx, session, "desk/echo", named, answer))
+        await erased
+        return await came
+
+    here = home(tmp_path / "home")
+    trustlog.create(here.folder / TRUST, here.registry)
+    receipt = in_world(tmp_path, work, here)
+    with closing(sqlite3.connect(here.database)) as conn:
+        assert conn.execute("SELECT content FROM attachments WHERE idx=?", (receipt.index,)).fetchall() == [(b"",)]
 
 
 def test_a_key_that_is_lost_is_damage_and_no_erasure(erased: Home) -> None:

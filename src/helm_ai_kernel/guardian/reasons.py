@@ -197,13 +197,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_APPROVAL_INTENT_MISMATCH: Page(
         "The statement was signed for something else than what it meets: another log, another policy or catalogue in"
-        " force, another hold.",
+        " force, another hold, another number of attachments.",
         Retry.CHANGED,
         "nothing: statements are signed by people",
         "look at what is in force now, and sign again",
     ),
     Reason.ERR_IDEMPOTENCY_MISMATCH: Page(
-        "The idempotency key was used before, for other arguments. A key names one call.",
+        "The idempotency key was used before, for other arguments or about another subject, or what was sent then is erased."
+        " A key names one call.",
         Retry.NEW_KEY,
         "use a fresh key for each new call",
         "nothing: the client is at fault",

@@ -26,20 +26,21 @@ def admit(raw: bytes, catalog: Catalog) -> Admitted:
         body = parse(raw)
     except Refused as refused:
         return Refusal(refused.reason, refused.sub, raw, hint=refused.hint)
-    if type(body) is not dict or body.keys() - _NAMES != _FIELDS:
+    if type(body) is not dict or (body.keys() != _FIELDS and body.keys() - _NAMES != _FIELDS):
         return _misshapen(raw, "fields", "send `tool`, `arguments` and, if wanted, `idempotency_key` and `subject`")
     name, view = body["tool"], body["arguments"]
     if type(name) is not str:
         return _misshapen(raw, "tool", "`tool` is a string, `server/tool`")
     if type(view) is not dict:
         return _misshapen(raw, "arguments", "`arguments` is an object, not a string that holds one")
-    named: dict[str, str | None] = dict.fromkeys(_NAMES)
+    named: dict[str, str] = {}
     for optional, chars_max in _NAMES.items():  # in this order: of two faults a replay must find the same one
-        value = body.get(optional, "")
-        if optional in body and not (type(value) is str and 0 < len(value) <= chars_max):
-            return _misshapen(raw, optional, f"`{optional}` is a string of 1 to {chars_max} characters")
-        named[optional] = str(value) or None
-    return _checked(raw, name, view, named["idempotency_key"], named["subject"], catalog)
+        if optional in body:
+            value = body[optional]
+            if type(value) is not str or not 0 < len(value) <= chars_max:
+                return _misshapen(raw, optional, f"`{optional}` is a string of 1 to {chars_max} characters")
+            named[optional] = value
+    return _checked(raw, name, view, named.get("idempotency_key"), named.get("subject"), catalog)
 
 
 def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, subject: str | None, catalog: Catalog) -> Admitted:
