@@ -39,7 +39,7 @@ helm.checklist = (() => {
 
     async run(pack) {
       this.source = helm.source.of(pack);
-      this.pack = await this.findings.attempted(1, "pack", () => helm.pack.open(this.source)); // V1
+      this.pack = await this.findings.attempted(1, "pack", () => helm.pack.open(this.source, this.progress)); // V1
       if (this.pack) await this.findings.attempted(2, "pack", () => this.readPack()); // V2
       if (!this.manifest) {
         this.findings.axes.leaveOpen("signers", "completeness");
