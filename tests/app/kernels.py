@@ -14,6 +14,8 @@ from helm_ai_kernel.app.config import Config, Paths, load
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -53,6 +55,10 @@ class Place:
     @property
     def config(self) -> Config:
         return load(self.paths, {})
+
+    @property
+    def vault(self) -> Subjects:
+        return Subjects(self.paths.subjects)
 
     @property
     def passphrase(self) -> Path:
@@ -100,8 +106,8 @@ class Place:
 
     def check(self) -> None:
         """Everything that was recorded verifies, and every session was ended."""
-        with Reader(self.paths.store) as reader:
-            data = reader.export()
+        with Reader(self.paths.store, vault=self.vault) as reader:
+            data = b"".join(whole(reader))
         genesis = home.trusted(self.paths.trust)[0]
         report = checklist.verify(data, checklist.Question(genesis=genesis))
         assert report.exit == 0, report.to_text()

@@ -24,6 +24,9 @@ def test_every_section_is_read(tmp_path: Path) -> None:
 agent = "claude"
 [approval]
 key = "ssh-agent"
+[log]
+witnesses = "policy/../witness-policy.txt"
+heartbeat_s = 60
 [upstream.time]
 command = ["mcp-server-time", "--local-timezone", "UTC"]
 env = ["TZ"]
@@ -35,6 +38,7 @@ tools = ["time/*"]
     config = read(tmp_path, text)
     assert (config.agent, config.approval_key) == ("claude", "ssh-agent")
     assert config.upstreams == {"time": Upstream(("mcp-server-time", "--local-timezone", "UTC"), ("TZ",))}
+    assert (config.witnesses, config.heartbeat_s) == (tmp_path / "policy/../witness-policy.txt", 60)
     assert config.budgets == (Budget("daily", 10, Per.DAY, ("time/*",)),)
 
 
@@ -52,6 +56,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
         ("[approval]\nkeys = 'file'\n", "approval.keys", "key"),
         ("[upstream.time]\ncomand = ['a']\n", "upstream.time.comand", "command"),
         ("[budget.daily]\ncalls = 1\ntool = ['*']\n", "budget.daily.tool", "tools"),
+        ("[log]\nwitness = 'a'\n", "log.witness", "witnesses"),
         ("zzz = 1\n", "zzz", ""),
     ],
 )
@@ -66,6 +71,11 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, te
     ("text", "says"),
     [
         ("[kernel\n", "Expected ']'"),
+        ("[log]\nwitnesses = 5\n", "log.witnesses is not the name of a file"),
+        ("[log]\nwitnesses = ''\n", "log.witnesses is not the name of a file"),
+        ("[log]\nheartbeat_s = true\n", "log.heartbeat_s is no number of seconds"),
+        ("[log]\nheartbeat_s = -1\n", "log.heartbeat_s is no number of seconds"),
+        ("[log]\nheartbeat_s = 2592001\n", "log.heartbeat_s is no number of seconds up to 2592000"),
         ("kernel = 5\n", "[kernel] is not a table"),
         ("upstream = 5\n", "[upstream] is not a table"),
         ("[kernel]\nagent = 5\n", "kernel.agent is not a short string"),

@@ -23,6 +23,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_a_new_kernel_has_its_keys_its_registry_an_empty_log_and_a_policy_that_allows_nothing(place: Place) -> None:
     assert set(tree(place.folder)) == {
         "passphrase", "home/helm.toml", "home/policy/main.cedar", "home/keys/execution", "home/keys/log", "home/store/ledger.db",
+        "home/keys/subjects/secret",
         "home/store/trust.jsonl", "people/keys/root", "people/keys/root.pub", "people/keys/approval",
         "people/keys/approval.pub", "people/trust.json",
     }  # fmt: skip
@@ -30,13 +31,14 @@ def test_a_new_kernel_has_its_keys_its_registry_an_empty_log_and_a_policy_that_a
     assert sorted(entry.key.purpose for entry in registry.keys.values()) == ["approval", "execution", "log", "root"]
     assert home.trusted(place.paths.trust) == [registry.genesis]
     assert place.receipts() == []
-    assert fsck(place.paths.store) == (0, [])
+    assert fsck(place.paths.store, place.vault) == (0, [])
 
 
 def test_secrets_are_their_owners_alone(place: Place) -> None:
-    for path in (*place.paths.keys.iterdir(), place.paths.people_keys / "root", place.paths.people_keys / "approval"):
+    machine = [path for path in place.paths.keys.rglob("*") if path.is_file()]
+    for path in (*machine, place.paths.people_keys / "root", place.paths.people_keys / "approval"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for folder in (place.paths.home, place.paths.keys, place.paths.store, place.paths.people_keys):
+    for folder in (place.paths.home, place.paths.keys, place.paths.subjects, place.paths.store, place.paths.people_keys):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

@@ -272,15 +272,15 @@ def test_a_damaged_backup_is_refused_with_what_is_wrong(terminal: Terminal) -> N
     cases = {
         "`store/ledger.db` is damaged": damaged(data, "store/ledger.db"),
         "`policy/main.cedar` is damaged": damaged(data, "policy/main.cedar"),
-        "is no whole backup: no backup has a file `policy/../x.cedar`": renamed,
+        "is no whole backup: an entry that cannot be": renamed,
         "the end is not two empty blocks": data + b"\0",
-        "`store/trust.jsonl` is cut off": data[:-2048],
-        "does not begin with `backup.json`": data[512:],
+        "entry `store/trust.jsonl` is cut off": data[:-2048],
+        "an entry that cannot be: its name, kind or size is none": data[512:],
     }
     for says, content in cases.items():
         Path("damaged.tar").write_bytes(content)
         said = terminal.sign("restore", "damaged.tar", "--home", str(there.paths.home))
-        assert said.code == 2 and (says in said.error or says == "does not begin with `backup.json`"), said
+        assert said.code == 2 and says in said.error, said
     assert list((terminal.place.folder / "second").glob("*home*")) == []
 
 

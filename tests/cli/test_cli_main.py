@@ -35,7 +35,8 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
         "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
-        "trust sign", "trust apply",
+        "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey", "witness log",
+        "subjects", "erase", "backup", "restore", "pack redact",
     }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_every_command_has_help_with_an_example_that_parses(terminal: Terminal, 
     assert (args.what, args.format) == (name, "json" if "json" in words else "text")
 
 
-@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",)])
+@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",)])
 def test_groups_have_help_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert "helm-ai-kernel" in terminal.done(*argv, "--help").out
 

@@ -119,7 +119,7 @@ def test_a_head_that_was_kept_makes_a_rollback_and_a_fork_visible(exported: Term
     assert exported("pack", "verify", "fork.tar").code == 0, "to whoever has seen neither it is one history of two"
     assert exported("pack", "verify", "fork.tar", "--known-head", "new.txt").code == 30
     missing = exported("pack", "verify", "fork.tar", "--known-head", "nothing.txt")
-    assert (missing.code, missing.error) == (64, "pack verify: `nothing.txt`: no such file or directory")
+    assert missing.code == 64 and "`nothing.txt` cannot be read: No such file" in missing.error
 
 
 def test_the_page_is_written_beside_the_answer_and_has_nothing_of_the_pack(exported: Terminal) -> None:
@@ -198,9 +198,8 @@ def test_every_decision_is_derived_again(exported: Terminal) -> None:
 
 def test_a_file_without_end_is_not_read_to_its_end(exported: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("helm_ai_kernel.cli.packs.REPLAY_BYTES_MAX", 1 << 16)
-    for argv, code in ((("replay", "/dev/zero"), 64), (("pack", "show", "/dev/zero"), 2)):
-        said = exported(*argv)
-        assert said.code == code
-        assert "`/dev/zero` is larger than 65536 bytes" in said.error
-    verify = exported("pack", "verify", "/dev/zero")
-    assert verify.code == 64 and "`/dev/zero` is not a file" in verify.error
+    said = exported("replay", "/dev/zero")
+    assert said.code == 64 and "`/dev/zero` is larger than 65536 bytes" in said.error
+    for command, code in (("verify", 64), ("show", 2)):
+        said = exported("pack", command, "/dev/zero")
+        assert said.code == code and "`/dev/zero` is not a file" in said.error

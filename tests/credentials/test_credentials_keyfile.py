@@ -71,7 +71,7 @@ def test_a_key_serves_only_its_purpose_and_its_log(tmp_path: Path) -> None:
     assert keyfile.read_machine(path, Purpose.EXECUTION).public.purpose is Purpose.EXECUTION
 
 
-@pytest.mark.parametrize("purpose", [Purpose.ROOT, Purpose.APPROVAL, Purpose.RELEASE, Purpose.WITNESS])
+@pytest.mark.parametrize("purpose", [Purpose.ROOT, Purpose.APPROVAL, Purpose.RELEASE])
 def test_a_persons_key_is_never_a_machine_key(tmp_path: Path, purpose: Purpose) -> None:
     with pytest.raises(OutsideError, match="no machine key"):
         keyfile.write_machine(tmp_path / "key", SEED, purpose, LOG)
@@ -184,6 +184,14 @@ def test_a_persons_key_opens_with_its_passphrase_only(tmp_path: Path) -> None:
         with pytest.raises(OutsideError, match="did not open") as error:
             keyfile.read_person(path, Purpose.APPROVAL, wrong)
         assert error.value.reason is Reason.ERR_SIGNER_UNAVAILABLE and error.value.hint
+
+
+def test_a_witness_key_tells_its_name(tmp_path: Path) -> None:
+    public = keyfile.write_machine(tmp_path / "key", SEED, Purpose.WITNESS, "witness.example/w1")
+    name, key = keyfile.read_named(tmp_path / "key", Purpose.WITNESS)
+    assert (name, key.public) == ("witness.example/w1", public)
+    refused(tmp_path / "key", Purpose.LOG)
+    refused(tmp_path / "key", Purpose.WITNESS, "witness.example/w2")
 
 
 @pytest.mark.parametrize("purpose", [Purpose.EXECUTION, Purpose.LOG, Purpose.WITNESS])

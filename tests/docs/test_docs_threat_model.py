@@ -25,6 +25,8 @@ ROOMS = {
     "verifier",
     "cli",
     "trials",
+    "gateway",
+    "net",
     "—",
 }
 

@@ -31,7 +31,7 @@ def shown() -> list[object]:
         answered(),
         Outcome(Status.OK, 1, output=CANARY.encode()),
         Reply(ReplyKind.OUTPUT, 1, output=CANARY.encode()),
-        Open(Digest("sha256:" + "0" * 64), "desk/keyed", "agent", CANARY, {}),
+        Open(Digest("sha256:" + "0" * 64), "desk/keyed", "agent", b"", b"", {}),
     ]
 
 

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from helm_ai_kernel.credentials import subjects
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import ledger, trustlog
 from helm_ai_kernel.ledger.ledger import Ledger
@@ -55,16 +57,23 @@ def store(folder: Path) -> Path:
     return folder / "home" / "store"
 
 
+def keys(folder: Path) -> Path:
+    """Where a real home has the keys of subjects."""
+    return folder / "home" / "keys" / "subjects"
+
+
 def make(folder: Path) -> None:
     """A home with an empty log."""
     store(folder).mkdir(parents=True)
     (folder / "home" / "helm.toml").write_text("")
     (folder / "home" / "packs").mkdir()
+    keys(folder).parent.mkdir()
+    subjects.make(keys(folder))
     registry = FIRST.fold(trust.add(FIRST, APPROVAL, "owner", None, at=AT, roots=[ROOT]))
     for key, name in ((EXECUTION, "kernel-execution"), (LOG, "kernel-log")):
         registry = registry.fold(trust.add(registry, key, name, ORIGIN, at=AT, roots=[ROOT]))
     trustlog.create(store(folder) / ledger.TRUST, registry)
-    ledger.create(store(folder), origin=ORIGIN, log_key=LOG)
+    ledger.create(store(folder), origin=ORIGIN, log_key=LOG, vault=Subjects(keys(folder)))
 
 
 async def start(folder: Path, pace: Pace = INLINE) -> Ledger:
@@ -75,7 +84,9 @@ async def start(folder: Path, pace: Pace = INLINE) -> Ledger:
 
 async def _started(folder: Path, pace: Pace) -> Ledger:
     """As the product starts: what fails before it is ready lets go of everything."""
-    ink = Ink(EXECUTION, trustlog.load(store(folder) / ledger.TRUST), "test")
+    vault = Subjects(keys(folder))
+    vault.sweep()
+    ink = Ink(EXECUTION, trustlog.load(store(folder) / ledger.TRUST), "test", vault)
     log = Ledger.open(store(folder), ink=ink, log_key=LOG, pace=pace)
     try:
         clean = await log.begin("driver")

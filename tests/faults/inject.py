@@ -17,7 +17,21 @@ from pathlib import Path
 
 from needs import needs
 
-CHANGES = ("openat", "mkdir", "rmdir", "write", "pwrite64", "ftruncate", "fchmod", "fsync", "fdatasync", "rename", "unlink")
+CHANGES = (
+    "openat",
+    "mkdir",
+    "rmdir",
+    "write",
+    "pwrite64",
+    "ftruncate",
+    "fchmod",
+    "fsync",
+    "fdatasync",
+    "link",
+    "symlink",
+    "rename",
+    "unlink",
+)
 LOOKS = ("read", "pread64", "flock", "fcntl")  # to die at one is to die at the next change; they can fail
 TRACED = ",".join(CHANGES + LOOKS)
 KILL, EIO, FULL = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
@@ -104,6 +118,8 @@ def unsynced(trace: Sequence[str], folder: Path, there: Collection[str] = ()) ->
         elif syscall in ("fsync", "fdatasync"):
             contents.discard(name)
             names = {made for made in names if str(Path(made).parent) != name}
+        elif syscall in ("link", "symlink"):  # of a link the last path is the new name
+            names, known = names | ({touched[-1]} - known), known | {touched[-1]}
         elif syscall == "mkdir" or (syscall == "openat" and "O_CREAT" in line):
             names, empty, known = names | ({name} - known), empty | ({name} - known), known | {name}
         elif syscall == "unlink":

@@ -9,7 +9,7 @@ SHORT, STORY = short(), story()
 
 
 def check(data: bytes, log: Log = SHORT, head: bytes | None = None) -> Report:
-    return verify(data, Question(genesis=log.genesis, known_heads=[head]))
+    return verify(data, Question(genesis=log.genesis, known_heads=[] if head is None else [head]))
 
 
 def codes(report: Report, where: str = "") -> set[Finding]:

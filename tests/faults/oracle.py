@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults import driver
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
@@ -37,9 +39,9 @@ class Left:
 
     @classmethod
     def of(cls, folder: Path) -> "Left":
-        with Reader(driver.store(folder)) as reader:
+        with Reader(driver.store(folder), vault=Subjects(driver.keys(folder))) as reader:
             receipts = list(reader.receipts())
-            kept = [reader.attachment(receipt.index, ARGS) or b"" for receipt in receipts if receipt.is_intent]
+            kept = [reader.attachments(receipt.index)[ARGS] or b"" for receipt in receipts if receipt.is_intent]
             return cls(receipts, [json.loads(content[SALT_BYTES:])["key"] for content in kept], reader.checkpoint)
 
 
@@ -60,7 +62,7 @@ def check(folder: Path, said: Sequence[str], under_way: int = 1) -> Left:
     assert max(Counter(after.keys).values()) == 1, "a key was allowed twice"
     outcomes = Counter(str(r.body["decision"]) for r in after.receipts if r.kind is Kind.OUTCOME and r.status is not Status.LATE)
     assert outcomes == Counter(r.leaf for r in after.receipts if r.is_intent), "not exactly one outcome for each intent"
-    count, damage = fsck(driver.store(folder))
+    count, damage = fsck(driver.store(folder), Subjects(driver.keys(folder)))
     assert (count, damage) == (len(after.receipts), []), damage
     extends(folder, before.checkpoint)
     return after
@@ -75,8 +77,8 @@ async def again(folder: Path, keys: Sequence[str]) -> None:
 
 def extends(folder: Path, head: bytes) -> None:
     """An outsider who kept that head accepts the log."""
-    with Reader(driver.store(folder)) as reader:
-        data = reader.export()
+    with Reader(driver.store(folder), vault=Subjects(driver.keys(folder))) as reader:
+        data = b"".join(whole(reader))
     report = verify(data, Question(genesis=genesis(folder), known_heads=[head]))
     fresh = Standing.OK if Checkpoint.from_bytes(head).size else Standing.UNKNOWN  # every log extends the empty one
     assert (report.exit, report.axes[Axis.FRESHNESS]) == (Exit.VALID, fresh), report.to_text()

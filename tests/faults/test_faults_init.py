@@ -12,6 +12,7 @@ from faults.inject import KILL, Ended, Place
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST, Ledger
@@ -68,7 +69,7 @@ def whole(where: Paths) -> None:
     load(where, {})
     registry = trustlog.load(where.store / TRUST)
     log = keyfile.read_machine(where.keys / "log", Purpose.LOG)
-    ink = Ink(keyfile.read_machine(where.keys / "execution", Purpose.EXECUTION), registry, "test")
+    ink = Ink(keyfile.read_machine(where.keys / "execution", Purpose.EXECUTION), registry, "test", Subjects(where.subjects))
     approval = keyfile.read_public(where.people_keys / "approval.pub", Purpose.APPROVAL)
     assert approval.id in registry.keys
 
@@ -78,7 +79,7 @@ def whole(where: Paths) -> None:
         await ledger.close()
 
     asyncio.run(start())
-    assert fsck(where.store) == (2, [])
+    assert fsck(where.store, Subjects(where.subjects)) == (2, [])
 
 
 def places(tmp_path: Path) -> list[Place]:

@@ -15,8 +15,10 @@ from faults.inject import EIO, FULL, KILL, Ended, Place
 from helm_ai_kernel.cli import main as helm_ai_kernel
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.ledger.writer import EXIT_SEALED
-from helm_ai_kernel.tcb.findings import Exit
-from helm_ai_kernel.verifier.files import check as verified
+from helm_ai_kernel.tcb.checklist import Question, verify
+from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.findings import Exit, Report
+from helm_ai_kernel.verifier.files import PackFile
 
 DRIVER = Path(driver.__file__)
 MODES = ("calls", "threaded", "recover")
@@ -26,11 +28,15 @@ CORE = [(syscall, file) for syscall in WRITES for file in STORED]
 PACK = "home/packs/pack.tar"
 
 
+def verified(pack: Path, genesis: Digest) -> Report:
+    with PackFile(pack) as source:
+        return verify(source, Question(genesis=genesis))
+
+
 def prepared(folder: Path, mode: str) -> Path:
     """A home as the mode meets it: fresh, or after a crash that left intents open and a checkpoint that is behind."""
     folder.mkdir()
     driver.make(folder)
-    (folder / "home" / "keys").mkdir()
     for purpose, seed in driver.SEEDS.items():
         keyfile.write_machine(folder / "home" / "keys" / purpose, seed, purpose, driver.ORIGIN)
     for earlier in ["leave"] if mode in ("recover", "export") else []:
@@ -47,7 +53,7 @@ def command(folder: Path, mode: str) -> list[str]:
 
 def strike(template: Path, mode: str, place: Place, fault: str, *, on: bool = False) -> Ended:
     """One fault on a copy of the template, and what must be true after it."""
-    folder = Path(shutil.copytree(template, template.parent / "case"))
+    folder = Path(shutil.copytree(template, template.parent / "case", symlinks=True))
     ended = inject.inject(command(folder, mode), folder, place, fault, on=on)
     assert "Traceback" not in ended.stderr, f"{place} {fault}: {ended.stderr}"
     if mode == "export":
@@ -79,12 +85,12 @@ def exported(folder: Path, ended: Ended, fault: str) -> None:
     pack = folder / PACK
     if pack.exists():
         genesis = oracle.genesis(folder)
-        assert verified(pack, genesis=genesis).exit is Exit.INCOMPLETE, "whole, with the intents that are open"
+        assert verified(pack, genesis).exit is Exit.INCOMPLETE, "whole, with the intents that are open"
         pack.unlink()
     elif fault != KILL:
         assert ended.code == 2 and ended.stderr.startswith("error: "), ended.stderr
     assert helm_ai_kernel(["pack", "export", "--home", str(folder / "home"), "--out", str(pack)]) == 0
-    assert verified(pack, genesis=oracle.genesis(folder)).exit is Exit.INCOMPLETE
+    assert verified(pack, oracle.genesis(folder)).exit is Exit.INCOMPLETE
     oracle.check(folder, ended.said)
 
 
@@ -94,7 +100,7 @@ def sweep(tmp_path: Path, mode: str, faults: Sequence[tuple[Place, str]]) -> lis
 
 def places(tmp_path: Path, mode: str) -> list[Place]:
     template = prepared(tmp_path / "template", mode)
-    count = Path(shutil.copytree(template, tmp_path / "count"))
+    count = Path(shutil.copytree(template, tmp_path / "count", symlinks=True))
     return inject.places(command(count, mode), count)
 
 

@@ -11,6 +11,7 @@ from faults.inject import EIO, FULL, KILL, Place
 from helm_ai_kernel.app import home, trust
 from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.app.runtime import Runtime
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.fsck import fsck
 
 PASSPHRASE = "a passphrase"
@@ -52,7 +53,7 @@ def starts(folder: Path) -> int:
         return size
 
     assert asyncio.run(main()) == 1
-    assert fsck(paths(folder).store) == (2, [])
+    assert fsck(paths(folder).store, Subjects(paths(folder).subjects)) == (2, [])
     return trust.known(paths(folder)).size
 
 

@@ -12,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.desk import Desk, boundary, request
-from executor.trust import EXECUTION, LOG
+from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Reply
 from helm_ai_kernel.ledger.ledger import Ledger
-from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.ledger.writer import GROUP_MAX
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -130,7 +129,7 @@ async def ending(folder: Path) -> None:
 async def broken(folder: Path) -> None:
     here = home(folder / "home")
     (await started(here, boundary())).abandon()
-    ledger = Ledger.open(here.folder, ink=Ink(EXECUTION, here.registry, "test"), log_key=LOG)  # with the real end
+    ledger = Ledger.open(here.folder, ink=here.ink, log_key=LOG)  # with the real end
     await ledger.begin("test")
     host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
     await execute(call("before"), boundary(), host)
@@ -148,7 +147,7 @@ async def queued(folder: Path) -> None:
         here.ended.append(why)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    ledger = Ledger.open(here.folder, ink=Ink(EXECUTION, here.registry, "test"), log_key=LOG, end=end)
+    ledger = Ledger.open(here.folder, ink=here.ink, log_key=LOG, end=end)
     await ledger.begin("test")
     host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
     count = len(here.receipts())

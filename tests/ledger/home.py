@@ -10,12 +10,15 @@ from pathlib import Path
 from executor.desk import Desk
 from executor.memory import summary
 from executor.trust import APPROVAL, AT, EXECUTION, LOG, trust
+from helm_ai_kernel.credentials import subjects
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.host import Answer, Decide, Reply
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger import ledger as ledgers
 from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.tcb import digest as hashes
@@ -41,8 +44,22 @@ class Home:
     origin: str
     ended: list[str] = field(default_factory=list)  # why the writer would have ended the process
 
+    @property
+    def keys(self) -> Path:
+        """Of subjects: beside the store, never in it."""
+        return self.folder.with_name(self.folder.name + ".subjects")
+
+    @property
+    def vault(self) -> Subjects:
+        """As a process that starts now reads it."""
+        return Subjects(self.keys)
+
+    @property
+    def ink(self) -> Ink:
+        return Ink(EXECUTION, self.registry, "test", self.vault)
+
     def open(self, *, budgets: Sequence[Budget] = (), heads: Path | None = None) -> Ledger:
-        ink = Ink(EXECUTION, self.registry, "test")
+        ink = self.ink
         return Ledger.open(self.folder, ink=ink, log_key=LOG, heads=heads, budgets=budgets, end=self.ended.append)
 
     @property
@@ -55,7 +72,9 @@ class Home:
         for path in self.folder.glob(f"{ledgers.DATABASE}*"):
             if not path.name.endswith("-shm"):
                 shutil.copyfile(path, folder / path.name)
-        return Home(folder, self.registry, self.origin)
+        image = Home(folder, self.registry, self.origin)
+        shutil.copytree(self.keys, image.keys, symlinks=True)
+        return image
 
     def receipts(self) -> list[Receipt]:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as conn:
@@ -66,16 +85,18 @@ class Home:
 
     def pack(self, note: bytes, *boundaries: Boundary) -> bytes:
         """The evidence of the whole log. `boundaries` were in force at one time or another."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as conn:
-            held = {hashes.digest(content): content for (content,) in conn.execute("SELECT content FROM attachments")}
+        with Reader(self.folder, vault=self.vault) as reader:
+            kept = [content for receipt in self.receipts() for content in reader.attachments(receipt.index).values()]
+        held = {hashes.digest(content): content for content in kept if content is not None}
         policies = {p.digest: {**p.files, "manifest.json": p.manifest} for p in (b.policy for b in boundaries) if p is not None}
         catalogs = {boundary.catalog.digest: boundary.catalog.document for boundary in boundaries}
         lines = [receipt.line for receipt in self.receipts()]
         return pack.build(lines, note, self.registry.lines, policies, catalogs, held)
 
     def spoil(self, statement: str, *values: object) -> None:
-        """Change the file behind the kernel's back."""
+        """Change the file behind the kernel's back; `mark('a')` is what it says for the idempotency key `a`."""
         with closing(sqlite3.connect(self.database)) as conn:
+            conn.create_function("mark", 1, self.vault.mark)
             assert conn.execute(statement, values).rowcount == 1
             conn.commit()
 
@@ -96,8 +117,10 @@ def check_salts(answer: Answer, raw: bytes) -> None:
 def home(folder: Path) -> Home:
     folder.mkdir(exist_ok=True)
     registry, origin = trust()
-    ledgers.create(folder, origin=origin, log_key=LOG)
-    return Home(folder, registry, origin)
+    here = Home(folder, registry, origin)
+    subjects.make(here.keys)
+    ledgers.create(folder, origin=origin, log_key=LOG, vault=here.vault)
+    return here
 
 
 @dataclass

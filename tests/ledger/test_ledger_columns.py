@@ -88,7 +88,7 @@ def wheres(killed: Home, folder: Path, statement: str, *values: object) -> set[s
         conn.execute("PRAGMA ignore_check_constraints=ON")
         assert conn.execute(statement, values).rowcount == 1
         conn.commit()
-    found = {damage.where.split()[0] for damage in fsck(folder)[1]}
+    found = {damage.where.split()[0] for damage in fsck(folder, killed.vault)[1]}
     shutil.rmtree(folder)
     return found
 
@@ -115,7 +115,7 @@ def others(value: object) -> Iterator[object]:
 def test_no_table_is_empty_and_the_store_is_whole(killed: Home) -> None:
     assert all(rows(killed, table) for table in TABLES)
     assert denied(killed) & kept(killed) and denied(killed) - kept(killed)
-    assert fsck(killed.folder)[1] == []
+    assert fsck(killed.folder, killed.vault)[1] == []
 
 
 def named(table: str) -> set[str]:
@@ -158,7 +158,7 @@ def test_of_what_was_denied_the_arguments_may_be_gone_but_not_others(killed: Hom
     for index in sorted(denied(killed) & kept(killed)):
         assert wheres(killed, tmp_path / "copy", f"DELETE FROM attachments WHERE {one}", index) == set()
         changed = f"UPDATE attachments SET content=zeroblob(40) WHERE {one}"
-        assert wheres(killed, tmp_path / "copy", changed, index) == {"attachments"}
+        assert wheres(killed, tmp_path / "copy", changed, index) == {"attachments", "evidence"}
 
 
 def kept(killed: Home) -> set[object]:

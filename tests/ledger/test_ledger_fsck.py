@@ -82,12 +82,12 @@ def state(folder: Path) -> dict[str, object]:
 def test_nothing_is_written_neither_into_a_file_nor_beside_it(tmp_path: Path, made: Callable[[Path], Home]) -> None:
     here = made(tmp_path)
     before = state(here.folder)
-    count, damage = fsck(here.folder)
+    count, damage = fsck(here.folder, here.vault)
     assert count >= 5 and damage == []
     assert state(here.folder) == before
     here.spoil("DELETE FROM claims")
     before = state(here.folder)
-    assert {damage.where for damage in fsck(here.folder)[1]} == {"claims"}
+    assert {damage.where for damage in fsck(here.folder, here.vault)[1]} == {"claims"}
     assert state(here.folder) == before
 
 
@@ -97,11 +97,13 @@ def test_a_disk_that_cannot_be_written_is_checked_all_the_same(tmp_path: Path, m
     mount = f"mount --bind {here.folder} {here.folder} && mount -o remount,bind,ro {here.folder}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
         pytest.skip("no private mounts here: run as root, or allow user namespaces")
-    check = f"from pathlib import Path; from helm_ai_kernel.ledger.fsck import fsck; print(fsck(Path({str(here.folder)!r})))"
+    imports = "from pathlib import Path; from helm_ai_kernel.ledger.fsck import fsck; "
+    imports += "from helm_ai_kernel.credentials.subjects import Subjects; "
+    check = f"{imports}print(fsck(Path({str(here.folder)!r}), Subjects(Path({str(here.keys)!r}))))"
     probe = f'touch {here.folder}/x && exit 9; exec "$0" -c "$1"'
     command = ["unshare", "-rm", "sh", "-c", f"{mount}; {probe}", sys.executable, check]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{fsck(here.folder)}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{fsck(here.folder, here.vault)}\n"), done.stderr
     assert done.stdout.endswith(", [])\n")
 
 
@@ -111,7 +113,7 @@ def test_a_store_that_is_locked_absent_or_newer_is_said_and_is_no_damage(tmp_pat
     def refused() -> tuple[Reason, str]:
         before = state(here.folder)
         with pytest.raises(OutsideError) as error:
-            fsck(here.folder)
+            fsck(here.folder, here.vault)
         assert state(here.folder) == before and error.value.hint
         return error.value.reason, error.value.detail
 
@@ -146,7 +148,7 @@ def test_one_damage_does_not_hide_another(tmp_path: Path) -> None:
     here.spoil("DELETE FROM claims")
     here.spoil("UPDATE documents SET content=zeroblob(9) WHERE name='catalog'")
     (here.folder / TRUST).write_bytes(b"{}\n")
-    found = {damage.where for damage in fsck(here.folder)[1]}
+    found = {damage.where for damage in fsck(here.folder, here.vault)[1]}
     assert found >= {"log", "receipt 2", "claims", "documents", "evidence"}
 
 
@@ -165,7 +167,7 @@ def test_a_store_without_its_form_is_damaged(tmp_path: Path, spoil: str) -> None
     with closing(sqlite3.connect(here.database)) as conn:
         conn.execute(spoil)
         conn.commit()
-    assert fsck(here.folder)[1] != []
+    assert fsck(here.folder, here.vault)[1] != []
 
 
 def test_bytes_that_are_no_database_are_damaged_wherever_they_are(tmp_path: Path) -> None:
@@ -173,9 +175,9 @@ def test_bytes_that_are_no_database_are_damaged_wherever_they_are(tmp_path: Path
     whole = here.database.read_bytes()
     for at in range(0, len(whole), 4096):
         here.database.write_bytes(whole[:at] + b"\xff" * 4096 + whole[at + 4096 :])
-        assert fsck(here.folder)[1] != [], at
+        assert fsck(here.folder, here.vault)[1] != [], at
     here.database.write_bytes(b"")
-    assert fsck(here.folder)[1] != []
+    assert fsck(here.folder, here.vault)[1] != []
     here.database.unlink()
     os.symlink(here.folder / TRUST, here.database)
-    assert fsck(here.folder)[1] != []
+    assert fsck(here.folder, here.vault)[1] != []

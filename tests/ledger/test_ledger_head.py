@@ -8,6 +8,7 @@ import pytest
 from executor.desk import Desk, boundary, request
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist
@@ -34,9 +35,9 @@ def test_beside_an_idle_kernel_an_export_has_the_last_outcome(tmp_path: Path) ->
         await execute(ECHO, boundary(), LedgerHost(ledger, await ledger.session("agent", "python", None), Desk()))
         while len(set(signed(here))) > 1:  # noqa: ASYNC110  (what is waited for is on the disk, not in this loop)
             await asyncio.sleep(0)
-        with Reader(here.folder) as reader:
+        with Reader(here.folder, vault=here.vault) as reader:
             report = checklist.verify(
-                reader.export(), checklist.Question(genesis=here.registry.genesis, known_heads=[ledger.checkpoint])
+                b"".join(whole(reader)), checklist.Question(genesis=here.registry.genesis, known_heads=[ledger.checkpoint])
             )
         await ledger.close()
         return int(report.exit)

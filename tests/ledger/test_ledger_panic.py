@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import EXECUTION, LOG
+from executor.trust import LOG
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger.ledger import Ledger
-from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.ledger.writer import IDLE_S, WAL_BYTES_MAX, Pace
 from helm_ai_kernel.tcb.call import Admitted
 from helm_ai_kernel.tcb.codes import Reason
@@ -134,7 +133,7 @@ def test_nothing_is_told_after_the_last_session_has_ended(tmp_path: Path) -> Non
 
 async def opened(here: Home, inline_us: float) -> Ledger:
     """With the desk's policy in force, committing on the loop or in the writer's thread."""
-    pace, ink = Pace(inline_us, WAL_BYTES_MAX, IDLE_S), Ink(EXECUTION, here.registry, "test")
+    pace, ink = Pace(inline_us, WAL_BYTES_MAX, IDLE_S), here.ink
     ledger = Ledger.open(here.folder, ink=ink, log_key=LOG, end=here.ended.append, pace=pace)
     await ledger.begin("test")
     await ledger.enact(pin(boundary(), here.origin), documents(boundary()))

@@ -20,7 +20,8 @@ from faults import driver, inject, oracle
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from needs import needs
 
-CALLS = "openat,write,pwrite64,ftruncate,fsync,fdatasync,unlink,rename,mkdir"
+CALLS = "openat,write,pwrite64,ftruncate,fsync,fdatasync,link,symlink,unlink,rename,mkdir"
+LINK = b"link to "  # what this disk has for a symbolic link
 SECTOR = 512
 _HEX = r"((?:\\x[0-9a-f]{2})*)"
 _CALL = re.compile(rf'\d+ +(\w+)\((?:\d+<{_HEX}>|AT_FDCWD<{_HEX}>, "{_HEX}"|"{_HEX}")(?:, "{_HEX}")?(.*)\) += (?!-1)')
@@ -49,6 +50,12 @@ class Disk:
         match op.call:
             case "write" if op.name == "effects":
                 self.effects += op.data
+            case "write" if op.name:
+                self.pending[op.name].append((len(self.files[op.name]), op.data))
+            case "link" | "symlink":
+                to = op.data.decode()
+                self.files[to] = self.files[op.name] if op.call == "link" else LINK + op.name.encode()
+                self.names[to] = True
             case "write":
                 self.said.append(op.data.decode().strip())
             case "openat" if "O_CREAT" in op.rest and op.name not in self.files and op.name != "effects":
@@ -109,6 +116,9 @@ def _ops(trace: Sequence[str], folder: Path) -> Iterator[Op]:
         path, content = (_bytes(text or "") for text in (fd or opened or named, data))
         if path.startswith(b"pipe:") and call == "write":
             yield Op(call, "", content)
+        elif call in ("link", "symlink"):
+            inside = [side.removeprefix(bytes(folder) + b"/") for side in (path, content)]
+            yield Op(call, inside[0].decode(), inside[1])
         elif path.startswith(bytes(folder) + b"/") and not path.endswith(b"-shm"):  # made again by whoever starts
             yield Op(call, path.removeprefix(bytes(folder) + b"/").decode(), content, rest)
 
@@ -123,7 +133,11 @@ def before(folder: Path, mode: str) -> tuple[dict[str, bytes], list[str]]:
     earlier = inject.python(Path(driver.__file__), "leave", folder) if mode == "recover" else ["true"]
     said = subprocess.run(earlier, check=True, stdout=subprocess.PIPE, timeout=inject.TIMEOUT_S).stdout.decode().splitlines()
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, said
+    return {path.relative_to(folder).as_posix(): content(path) for path in paths}, said
+
+
+def content(path: Path) -> bytes:
+    return LINK + bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 def cut(ops: Sequence[Op], files: dict[str, bytes], folder: Path, dice: random.Random) -> list[str]:
@@ -133,7 +147,11 @@ def cut(ops: Sequence[Op], files: dict[str, bytes], folder: Path, dice: random.R
         disk.take(op)
     for name, content in {**disk.after_the_cut(dice), "effects": disk.effects}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        if content.startswith(LINK):
+            (folder / name).symlink_to(content.removeprefix(LINK).decode())
+        else:
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o600)
     return disk.said
 
 

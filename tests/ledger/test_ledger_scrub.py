@@ -16,6 +16,8 @@ from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.scrub import PART
 from helm_ai_kernel.ledger.standing import STANDING, check_standing
+from helm_ai_kernel.ledger.transaction import OUTPUT
+from helm_ai_kernel.ledger.vault import place
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -69,11 +71,11 @@ def test_an_edited_old_receipt_seals_the_kernel_in_the_background(tmp_path: Path
 @pytest.mark.parametrize(
     "change",
     [
-        "DELETE FROM claims WHERE key='b'",
-        "UPDATE claims SET state='open', outcome=NULL WHERE key='b'",
+        "DELETE FROM claims WHERE key=mark('b')",
+        "UPDATE claims SET state='open', outcome=NULL WHERE key=mark('b')",
         "DELETE FROM budgets",
         "UPDATE budgets SET used=used-1",
-        "DELETE FROM attachments WHERE slot=2 AND idx=(SELECT outcome FROM claims WHERE key='b')",
+        "DELETE FROM attachments WHERE slot=2 AND idx=(SELECT outcome FROM claims WHERE key=mark('b'))",
         "UPDATE receipts SET kind='late' WHERE idx=4",
     ],
 )
@@ -137,33 +139,33 @@ def test_a_log_of_many_parts_is_scrubbed_beside_callers_and_found_whole_or_not(t
 
     for count in (3 * PART, PART, 2):
         assert asyncio.run(many(count)) is Reason.REPEATED
-    here.spoil("DELETE FROM claims WHERE key=?", f"{PART} 5")
+    here.spoil("DELETE FROM claims WHERE key=mark(?)", f"{PART} 5")
     assert asyncio.run(many(1)) is Reason.ERR_SEALED
 
 
 @pytest.mark.parametrize(
     ("table", "change"),
     [
-        ("claims", "DELETE FROM claims WHERE key='a'"),
-        ("claims", "UPDATE claims SET state='open' WHERE key='a'"),
-        ("claims", "UPDATE claims SET key='z' WHERE key='a'"),
-        ("claims", "UPDATE claims SET principal='eve' WHERE key='a'"),
-        ("claims", "UPDATE claims SET tool='desk/wipe' WHERE key='a'"),
+        ("claims", "DELETE FROM claims WHERE key=mark('a')"),
+        ("claims", "UPDATE claims SET state='open' WHERE key=mark('a')"),
+        ("claims", "UPDATE claims SET key=mark('z') WHERE key=mark('a')"),
+        ("claims", "UPDATE claims SET principal='eve' WHERE key=mark('a')"),
+        ("claims", "UPDATE claims SET tool='desk/wipe' WHERE key=mark('a')"),
         ("attachments", "UPDATE attachments SET content=zeroblob(40) WHERE slot=2 AND idx=(SELECT min(outcome) FROM claims)"),
-        ("attachments", "INSERT INTO attachments VALUES (0, 0, zeroblob(40))"),
+        ("attachments", "INSERT INTO attachments VALUES (0, 0, zeroblob(16), zeroblob(40))"),
         ("statements", "INSERT INTO statements VALUES ('0', 1)"),
         ("budgets", "INSERT INTO budgets VALUES ('day', 'total', 3)"),
         ("budgets", "INSERT INTO budgets VALUES ('in-all', 'day 2020-01-01', 0)"),
         ("holds", "INSERT INTO holds VALUES ('desk/echo', zeroblob(32))"),
-        ("intents", "INSERT INTO intents VALUES (99, zeroblob(32), 'desk/echo', 'agent', NULL, '')"),
+        ("intents", "INSERT INTO intents VALUES (99, zeroblob(32), 'desk/echo', 'agent', NULL, zeroblob(16), '')"),
         ("receipt 3", "UPDATE receipts SET line='text' WHERE idx=3"),
     ],
 )  # fmt: skip
 def test_fsck_names_the_table_that_was_touched(tmp_path: Path, table: str, change: str) -> None:
     here = used(tmp_path / "home")
-    assert fsck(here.folder)[1] == []
+    assert fsck(here.folder, here.vault)[1] == []
     here.spoil(change)
-    assert table in {damage.where for damage in fsck(here.folder)[1]}
+    assert table in {damage.where for damage in fsck(here.folder, here.vault)[1]}
 
 
 def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum_is_right(tmp_path: Path) -> None:
@@ -172,10 +174,10 @@ def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum
         ((total,),) = conn.execute("SELECT used FROM budgets").fetchall()
     here.spoil("UPDATE budgets SET used=used-2")
     here.spoil("INSERT INTO budgets VALUES ('in-all', 'day 2020-01-01', 2)")
-    assert {damage.where for damage in fsck(here.folder)[1]} == {"budgets"}
+    assert {damage.where for damage in fsck(here.folder, here.vault)[1]} == {"budgets"}
     here.spoil("UPDATE budgets SET used=? WHERE window='total'", total + 2)
     here.spoil("UPDATE budgets SET used=-2 WHERE window<>'total'")
-    assert {damage.where for damage in fsck(here.folder)[1]} == {"budgets"}
+    assert {damage.where for damage in fsck(here.folder, here.vault)[1]} == {"budgets"}
 
 
 FORGED = b"0" * 32 + b'"forged"'
@@ -191,13 +193,15 @@ def test_a_repeat_is_answered_only_with_an_outcome_that_the_kernel_signed(tmp_pa
         assert ledger.scrubbed is not None
         await ledger.scrubbed
         with closing(store.connect(here.database, read_only=True)) as conn:
+            conn.create_function("mark", 1, here.vault.mark)
             ((index, line),) = conn.execute(
-                "SELECT idx, line FROM receipts WHERE idx=(SELECT outcome FROM claims WHERE key='a')"
+                "SELECT idx, line FROM receipts WHERE idx=(SELECT outcome FROM claims WHERE key=mark('a'))"
             ).fetchall()
         named = json.loads(line)["body"]["output_hash"].encode()
         forged = line.replace(named, hashes.digest(FORGED).encode())
         here.spoil("UPDATE receipts SET line=?, leaf=? WHERE idx=?", forged, leaf_hash(forged), index)
-        here.spoil("UPDATE attachments SET content=? WHERE idx=? AND slot=2", FORGED, index)
+        sealed = here.vault.named("agent").seal(FORGED, place(here.origin, index, OUTPUT))
+        here.spoil("UPDATE attachments SET content=? WHERE idx=? AND slot=2", sealed, index)
         try:
             with pytest.raises(OutsideError) as error:
                 await execute(request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "a"}), boundary(), host)
@@ -243,7 +247,7 @@ def test_a_repeat_never_releases_an_output_that_was_changed_on_the_disk(tmp_path
         raw = request({"tool": "desk/echo", "arguments": {"text": "a"}, "key": "a"})
         assert ledger.scrubbed is not None
         await ledger.scrubbed  # which would find it too
-        sql = "UPDATE attachments SET content=zeroblob(40) WHERE slot=2 AND idx=(SELECT outcome FROM claims WHERE key='a')"
+        sql = "UPDATE attachments SET content=zeroblob(40) WHERE slot=2 AND idx=(SELECT outcome FROM claims WHERE key=mark('a'))"
         here.spoil(sql)
         try:
             with pytest.raises(OutsideError) as error:

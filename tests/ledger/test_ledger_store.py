@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from executor.desk import Desk, boundary, request
-from executor.trust import AT, EXECUTION, LOG, ROOT
+from executor.trust import AT, LOG, ROOT
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import store, trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.ledger import DATABASE, TRUST, Ledger
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.tcb import registry
 from helm_ai_kernel.tcb.checkpoint import Checkpoint, sign
 from helm_ai_kernel.tcb.codes import Reason
@@ -161,9 +161,9 @@ def test_a_reader_says_that_the_store_is_damaged_and_never_more(change: str, tmp
     here.spoil(change)
 
     def look() -> None:
-        with Reader(here.folder) as reader:
+        with Reader(here.folder, vault=here.vault) as reader:
             list(reader.receipts())
-            reader.export()
+            b"".join(whole(reader))
 
     assert reason(look) is Reason.ERR_STORE_CORRUPT
 
@@ -171,7 +171,7 @@ def test_a_reader_says_that_the_store_is_damaged_and_never_more(change: str, tmp
 def test_a_checkpoint_by_another_key_does_not_open(tmp_path: Path) -> None:
     here = used(tmp_path)
     other = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
-    ink = Ink(EXECUTION, here.registry, "test")
+    ink = here.ink
     assert reason(lambda: Ledger.open(here.folder, ink=ink, log_key=other)) is Reason.ERR_SIGNER_UNAVAILABLE
     with Reader(here.folder) as reader:
         last = Checkpoint.from_bytes(reader.checkpoint)
@@ -191,7 +191,7 @@ def test_a_log_goes_on_under_a_new_log_key_also_for_what_a_crash_left(tmp_path: 
     here = used(tmp_path)
     new = SecretKey.from_seed(b"!" * 32, Purpose.LOG)
     here.registry = grown(here.registry, rotate=new)
-    ink = Ink(EXECUTION, here.registry, "test")
+    ink = here.ink
     Ledger.open(here.folder, ink=ink, log_key=new).abandon()  # signs for the tail
     with Reader(here.folder) as reader:
         assert Checkpoint.from_bytes(reader.checkpoint).signer([LOG.public, new.public]) == new.public
@@ -265,7 +265,7 @@ def test_a_newer_format_is_said_and_never_guessed_at(tmp_path: Path) -> None:
     here = used(tmp_path)
     with closing(sqlite3.connect(here.database)) as conn:
         conn.execute(f"PRAGMA user_version={store.FORMAT + 1}")
-    for look in (here.open, lambda: Reader(here.folder), lambda: fsck(here.folder)):
+    for look in (here.open, lambda: Reader(here.folder), lambda: fsck(here.folder, here.vault)):
         assert reason(look) is Reason.ERR_EVIDENCE_UNAVAILABLE
 
 
@@ -312,7 +312,9 @@ def test_a_lock_that_cannot_be_taken_is_said_and_not_followed(tmp_path: Path) ->
     lock.symlink_to(tmp_path / "elsewhere")
     assert reason(here.open) in (Reason.ERR_STORE_CORRUPT, Reason.ERR_EVIDENCE_UNAVAILABLE)
     assert not (tmp_path / "elsewhere").exists()
-    assert reason(Home(tmp_path / "nowhere", here.registry, here.origin).open) is Reason.ERR_EVIDENCE_UNAVAILABLE
+    nowhere = Home(tmp_path / "nowhere", here.registry, here.origin)
+    here.keys.rename(nowhere.keys)
+    assert reason(nowhere.open) is Reason.ERR_EVIDENCE_UNAVAILABLE
 
 
 @pytest.mark.parametrize("name", ["50%41", "what?", "a#b", "ä b", "mode=ro&x"])
@@ -324,7 +326,7 @@ def test_a_home_of_any_name_is_opened_where_it_was_made(name: str, tmp_path: Pat
         await ledger.close()
 
     asyncio.run(main())
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, here.keys.name]
 
 
 def test_a_new_log_never_overwrites_one(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from helm_ai_kernel.tcb import merkle
 from helm_ai_kernel.tcb.chain import Chains
 from helm_ai_kernel.tcb.checklist import Question, verify
-from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.digest import Digest, digest, raw
+from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.ijson import Json
@@ -116,9 +117,9 @@ def receipt(step: Step, index: int) -> Receipt:
 
 def accepts(log: Sequence[Step]) -> bool:
     receipts = [receipt(step, index) for index, step in enumerate(log)]
-    index_of: dict[Digest, int] = {}
+    index_of = Digests()
     for one in receipts:
-        index_of.setdefault(one.leaf, one.index)
+        index_of.append(raw(one.leaf))
     chains, faults = Chains(index_of), 0
     for one in receipts:
         try:

@@ -7,7 +7,8 @@ import pytest
 
 from helm_ai_kernel.tcb.chain import Chain, Chains
 from helm_ai_kernel.tcb.codes import Finding
-from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.digest import digest, raw
+from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.receipt import SEQ_MAX, Kind, Receipt
 from packs import short, story
@@ -89,9 +90,9 @@ def test_the_number_after_the_last_one_is_refused() -> None:
 def faults(log: list[Receipt]) -> list[tuple[int, Finding]]:
     """What `Chains` says about this order of receipts, by place."""
     log = [replace(receipt, index=index) for index, receipt in enumerate(log)]
-    index_of: dict[Digest, int] = {}
+    index_of = Digests()
     for receipt in log:
-        index_of.setdefault(receipt.leaf, receipt.index)
+        index_of.append(raw(receipt.leaf))
     chains, found = Chains(index_of), []
     for receipt in log:
         try:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest, leaf
@@ -421,6 +422,7 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("a head twice", "recovery", {"heads": ["one", "one"]}, MALFORMED),
         ("three heads", "recovery", {"heads": ["one", "other", "third"]}, MALFORMED),
         ("a head that is none", "recovery", {"heads": [1]}, MALFORMED),
+        ("a head beyond what a note has", "recovery", {"heads": ["a" * (NOTE_BYTES_MAX + 1)]}, MALFORMED),
         ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "grant"}}}, MALFORMED),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.fsck import fsck
 from threats.governed import in_force, made
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def damage(folder: Path) -> list[str]:
-    return [item.where for item in fsck(folder / "home/store")[1]]
+    return [item.where for item in fsck(folder / "home/store", Subjects(folder / "home/keys/subjects"))[1]]
 
 
 def test_an_untouched_store_has_no_damage(folder: Path) -> None:

@@ -4,11 +4,10 @@ Neither the machine's keys nor people's are in it: a log that goes on from a bac
 ustar archive, as a pack is; unlike a pack it is unpacked, so every name is one of a short list, and every byte has its digest.
 """
 
-import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,11 +16,11 @@ from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import store, succession
 from helm_ai_kernel.ledger.ledger import DATABASE, TRUST
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.tcb import fields
+from helm_ai_kernel.tcb import container, fields
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.container import header
-from helm_ai_kernel.tcb.digest import PREFIX, Digest, text
+from helm_ai_kernel.tcb.container import Entry, Source
+from helm_ai_kernel.tcb.digest import Digest, digest, digest_of, text
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.ijson import Json, parse_evidence
 from helm_ai_kernel.tcb.jcs import canonical
@@ -32,16 +31,14 @@ KIND = "backup"
 MANIFEST = "backup.json"  # the first by name, so that a reader knows what may come
 MANIFEST_BYTES_MAX = 16 << 20  # 120 bytes for each file
 ENTRY_BYTES_MAX = (1 << 33) - 1  # 8 GiB: what the size in a ustar header can say
-_BLOCK = 512
 _PIECE = 1 << 20
 _PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _NAME = re.compile(
     rf"helm\.toml|catalog/{_PART}\.json|policy/(?:overlays/)?{_PART}\.cedar|store/ledger\.db|store/trust\.jsonl"
-    rf"|store/witnessed/{_PART}|store/before/{_PART}/ledger\.db|store/before/{_PART}/witnessed/{_PART}"
+    rf"|store/witnessed/{_PART}\.txt|store/before/{_PART}/ledger\.db|store/before/{_PART}/{_PART}\.txt"
 )
 _NEEDED = frozenset({"helm.toml", f"store/{DATABASE}", f"store/{TRUST}"})
 _FIELDS = frozenset({"v", "kind", "log", "size", "root", "files"})
-_SIZE = re.compile(rb"[0-7]{11}\x00\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +62,15 @@ def save(config: Config, out: Path) -> Saved:
         found, left_out = _files(home)  # behind the snapshot: the registry has what the log relies on, or more
         found |= {f"store/{DATABASE}": copy}
         kept = {name: path.read_bytes() for name, path in found.items() if path.name != DATABASE}  # small, and perhaps edited now
-        digests = {name: text(hashlib.sha256(data).digest()) for name, data in kept.items()}
-        digests |= {name: _digest_of(path) for name, path in found.items() if name not in kept}
+        digests = {name: digest(kept[name]) if name in kept else digest_of(_pieces(path)) for name, path in found.items()}
         count = durable.write(out, _archive(found, kept, _manifest(head, digests)), mode=0o600)
     return Saved(count, head, tuple(left_out))
 
 
-def unpack(file: Path, home: Path) -> None:
+def unpack(source: Source, file: Path, home: Path) -> None:
     """Into a folder that is ours and empty; raises `OutsideError(ERR_STORE_CORRUPT)` where a byte is not what it was."""
     try:
-        with file.open("rb") as archive:
-            _unpack(archive, home)
+        _unpack(source, home)
     except EvidenceError as e:
         detail = f"`{file}` is no whole backup: {e.detail}"
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="take another backup") from None
@@ -83,9 +78,8 @@ def unpack(file: Path, home: Path) -> None:
 
 def _files(home: Paths) -> tuple[dict[str, Path], list[str]]:
     """What goes into the backup but the database, and what of the same folders does not."""
-    before = [path for path in (home.store / succession.BEFORE).glob("*/*") if path.is_file()]
-    before += (home.store / succession.BEFORE).glob(f"*/{succession.WITNESSED}/*")
-    there = [home.config, home.store / TRUST, *(home.store / succession.WITNESSED).glob("*"), *before]
+    there = [home.config, home.store / TRUST, *(home.store / succession.WITNESSED).glob("*")]
+    there += (home.store / succession.BEFORE).glob("*/*")
     there += [path for folder in (home.policy, home.catalog) for path in folder.rglob("*") if not path.is_dir()]
     names = {path.relative_to(home.home).as_posix(): path for path in there}
     taken = {name: path for name, path in names.items() if _NAME.fullmatch(name) and path.is_file() and not path.is_symlink()}
@@ -98,7 +92,7 @@ def _manifest(head: Checkpoint, files: Mapping[str, Digest]) -> bytes:
 
 
 def _archive(found: Mapping[str, Path], kept: Mapping[str, bytes], manifest: bytes) -> Iterator[bytes]:
-    yield from _entry(MANIFEST, len(manifest), [manifest])
+    entries: list[tuple[str, int, Iterable[bytes]]] = [(MANIFEST, len(manifest), [manifest])]
     for name in sorted(found):
         size = len(kept[name]) if name in kept else found[name].stat().st_size
         if size > ENTRY_BYTES_MAX:
@@ -107,14 +101,8 @@ def _archive(found: Mapping[str, Path], kept: Mapping[str, bytes], manifest: byt
                 f"`{found[name]}` is larger than {ENTRY_BYTES_MAX} bytes, the most that a backup holds of one file",
                 hint="end the kernel and copy its home whole",
             )
-        yield from _entry(name, size, [kept[name]] if name in kept else _pieces(found[name]))
-    yield bytes(2 * _BLOCK)
-
-
-def _entry(name: str, size: int, content: Iterator[bytes] | list[bytes]) -> Iterator[bytes]:
-    yield header(name, size)
-    yield from content
-    yield bytes(-size % _BLOCK)
+        entries.append((name, size, [kept[name]] if name in kept else _pieces(found[name])))
+    return container.stream(entries)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -123,37 +111,38 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _digest_of(path: Path) -> Digest:
-    with path.open("rb") as file:
-        return Digest(PREFIX + hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _unpack(archive: BinaryIO, home: Path) -> None:
-    name, size = _header(archive)
-    if name != MANIFEST or size > MANIFEST_BYTES_MAX:
+def _unpack(source: Source, home: Path) -> None:
+    entries = list(container.entries(source))
+    if not entries or entries[0].name != MANIFEST or entries[0].size > MANIFEST_BYTES_MAX:
         raise fields.wrong(f"it does not begin with `{MANIFEST}`")
-    data = b"".join(_content(archive, name, size))
-    files = _listed(data)
-    for wanted in sorted(files):
-        name, size = _header(archive)
-        if name != wanted:
-            raise fields.wrong(f"`{wanted}` is missing, or something else is in its place")
-        path, sha = home / name, hashlib.sha256()
+    files = _listed(source.read(entries[0].at, entries[0].size))
+    if [entry.name for entry in entries[1:]] != sorted(files):
+        raise fields.wrong(f"its entries are not those that `{MANIFEST}` lists")
+    for entry in entries[1:]:
+        path = home / entry.name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            for piece in _content(archive, name, size):
-                sha.update(piece)
-                file.write(piece)
-        if text(sha.digest()) != files[name]:
-            raise fields.wrong(f"`{name}` is damaged: it has another digest than `{MANIFEST}` says")
-    if archive.read(2 * _BLOCK + 1) != bytes(2 * _BLOCK):
-        raise fields.wrong("the end is not two empty blocks and nothing more")
+            if digest_of(_written(file, _content(source, entry))) != files[entry.name]:
+                raise fields.wrong(f"`{entry.name}` is damaged: it has another digest than `{MANIFEST}` says")
+
+
+def _content(source: Source, entry: Entry) -> Iterator[bytes]:
+    for at in range(entry.at, entry.at + entry.size, _PIECE):
+        yield source.read(at, min(_PIECE, entry.at + entry.size - at))
+
+
+def _written(file: BinaryIO, parts: Iterator[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        file.write(part)
+        yield part
 
 
 def _listed(data: bytes) -> dict[str, Digest]:
     body = fields.exact(parse_evidence(data, bytes_max=MANIFEST_BYTES_MAX), _FIELDS)
     if body["v"] != 1 or type(body["v"]) is not int or body["kind"] != KIND:
         raise fields.wrong("it is no backup of version 1")
+    if canonical(body) != data:
+        raise fields.wrong(f"`{MANIFEST}` is not the canonical form of what it says")
     listed = fields.typed(body, "files", dict)
     for name in listed:
         if not _NAME.fullmatch(name):
@@ -161,26 +150,3 @@ def _listed(data: bytes) -> dict[str, Digest]:
     if not listed.keys() >= _NEEDED:
         raise fields.wrong(f"`{min(_NEEDED - listed.keys())}` is not in it")
     return {name: fields.digest(listed, name) for name in listed}
-
-
-def _header(archive: BinaryIO) -> tuple[str, int]:
-    """Name and size of the next entry, whose header is the one that these two have."""
-    block = archive.read(_BLOCK)
-    size = int(block[124:135], 8) if len(block) == _BLOCK and _SIZE.match(block[124:136]) else -1
-    prefix, short = block[345:500].rstrip(b"\0"), block[:100].rstrip(b"\0")
-    name = (prefix + b"/" + short if prefix else short).decode("ascii", "replace")
-    if size < 0 or not (name == MANIFEST or _NAME.fullmatch(name)) or header(name, size) != block:
-        raise fields.wrong("it is cut off, or an entry is none that a backup has")
-    return name, size
-
-
-def _content(archive: BinaryIO, name: str, size: int) -> Iterator[bytes]:
-    left = size
-    while left:
-        piece = archive.read(min(left, _PIECE))
-        if not piece:
-            raise fields.wrong(f"`{name}` is cut off")
-        left -= len(piece)
-        yield piece
-    if archive.read(-size % _BLOCK) != bytes(-size % _BLOCK):
-        raise fields.wrong(f"`{name}` is cut off, or not padded with zeros")

@@ -27,6 +27,11 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # command = ["mcp-server-time", "--local-timezone", "UTC"]
 # env = []             # names of environment variables that it may see
 
+# Witnesses, in a C2SP tlog-policy beside this file; the newest checkpoint is shown to them every so many seconds (0: never):
+# [log]
+# witnesses = "witness-policy.txt"
+# heartbeat_s = 3600
+
 # A budget in calls, reserved before dispatch:
 # [budget.daily]
 # calls = 1000
@@ -34,12 +39,16 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # tools = ["time/*"]
 """
 
+HEARTBEAT_S = 3600  # how old the newest cosignature of a log gets, where nobody says otherwise
+HEARTBEAT_S_MAX = 30 * 86_400  # longer than a month is never: 0 says it
+
 SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also the name of a file
 _PRINCIPAL = re.compile(r"[!-~]{1,64}\Z")
 
 _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent"}),
     "approval": frozenset({"key"}),
+    "log": frozenset({"witnesses", "heartbeat_s"}),
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
     "upstream": frozenset({"command", "env"}),
@@ -78,6 +87,11 @@ class Paths:
     @property
     def keys(self) -> Path:
         return self.home / "keys"
+
+    @property
+    def subjects(self) -> Path:
+        """A key for each of those whom calls are about (`credentials/subjects.py`)."""
+        return self.keys / "subjects"
 
     @property
     def store(self) -> Path:
@@ -119,6 +133,8 @@ class Config:
     approval_key: str = "file"
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
+    witnesses: Path | None = None  # the policy
+    heartbeat_s: int = HEARTBEAT_S
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
@@ -170,7 +186,20 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
     upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
-    return Config(where, agent, key, upstreams, budgets)
+    witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s)
+
+
+def _witnesses(where: Paths, log: Mapping[str, Any]) -> tuple[Path | None, int]:
+    every = log.get("heartbeat_s", HEARTBEAT_S)
+    if type(every) is not int or not 0 <= every <= HEARTBEAT_S_MAX:
+        raise _wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
+    named = log.get("witnesses")
+    if named is None:
+        return None, every
+    if not isinstance(named, str) or not named or "\0" in named:
+        raise _wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
+    return where.home / named, every  # an absolute path stays what it is
 
 
 def _check(table: Mapping[str, Any]) -> None:

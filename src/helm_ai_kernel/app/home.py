@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials import keyfile, subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.guardian.bundle import STARTER, STARTER_NAME
 from helm_ai_kernel.ledger import ledger, trustlog
@@ -111,6 +111,7 @@ def _person(path: Path, purpose: Purpose, passphrase: Callable[[], bytes]) -> Si
 def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
     for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
         folder.mkdir(parents=True, mode=0o700)
+    subjects.make(new.subjects)
     at = now()
     line = trust.genesis([(root, OWNER)], threshold=1, at=at, nonce=os.urandom(16).hex())
     registry = Registry.replay([line])
@@ -123,6 +124,6 @@ def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
     for purpose, key in machine.items():
         registry = registry.fold(trust.add(registry, key, f"kernel-{purpose.value}", origin, at=at, roots=[root]))
     trustlog.create(new.store / ledger.TRUST, registry)
-    ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG])
+    ledger.create(new.store, origin=origin, log_key=machine[Purpose.LOG], vault=subjects.Subjects(new.subjects))
     durable.write(new.policy / STARTER_NAME, [STARTER])
     return Made(registry.genesis, origin, root.public.id, approval.public.id)

@@ -76,19 +76,26 @@ class Kernel:
             return lambda inner: self._govern(inner, Effect(effect))
         return self._govern(function, Effect(effect))
 
-    def call(self, tool: str, arguments: dict[str, Json], *, key: str | None = None) -> Answer:
-        """Execute one call and wait for its answer. `tool` is `server/tool`; `key` makes retries safe."""
-        self._refuse_own_loop()
-        return self._answered(tool, self._wait(self._send(tool, arguments, key, None)))
+    def call(
+        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None
+    ) -> Answer:  # fmt: skip
+        """Execute one call and wait for its answer. `tool` is `server/tool`; `key` makes retries safe.
 
-    async def acall(self, tool: str, arguments: dict[str, Json], *, key: str | None = None) -> Answer:
+        `subject` names whom it is about: what is kept about them can be erased by itself (`docs/spec/erasure.md`).
+        """
+        self._refuse_own_loop()
+        return self._answered(tool, self._wait(self._send(_request(tool, arguments, key, subject), None)))
+
+    async def acall(
+        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None
+    ) -> Answer:  # fmt: skip
         """`call` for asynchronous programs. An async function of this program runs on the loop that awaits this.
 
         Cancelling it undoes nothing: the outcome is recorded all the same.
         """
         if self._running is None:
             await asyncio.to_thread(self._submit, _nothing)  # opening reads the disk, and this loop has others to serve
-        sent = self._send(tool, arguments, key, asyncio.get_running_loop())
+        sent = self._send(_request(tool, arguments, key, subject), asyncio.get_running_loop())
         return self._answered(tool, await asyncio.wrap_future(sent))
 
     def run(self, work: Work[T]) -> T:
@@ -144,10 +151,7 @@ class Kernel:
         del made.__wrapped__  # the way around the kernel that `inspect.unwrap` takes
         return made  # type: ignore[no-any-return]
 
-    def _send(
-        self, tool: str, arguments: dict[str, Any], key: str | None, caller: asyncio.AbstractEventLoop | None
-    ) -> "Future[Answer]":
-        raw = _request(tool, arguments, key)
+    def _send(self, raw: bytes, caller: asyncio.AbstractEventLoop | None) -> "Future[Answer]":
         token = CALLER.set(caller)  # the call's task copies this context
         try:
             return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR))
@@ -211,9 +215,9 @@ class Kernel:
         return differ
 
 
-def _request(tool: str, arguments: dict[str, Any], key: str | None) -> bytes:
-    body: dict[str, Any] = {"tool": tool, "arguments": arguments}
-    raw = encode(body if key is None else {**body, "idempotency_key": key})
+def _request(tool: str, arguments: dict[str, Any], key: str | None, subject: str | None) -> bytes:
+    named = {name: value for name, value in (("idempotency_key", key), ("subject", subject)) if value is not None}
+    raw = encode({"tool": tool, "arguments": arguments, **named})
     if raw is None:
         raise Refused(Reason.ERR_JSON_NOT_IJSON, f"the arguments of `{tool}` are no JSON", hint="pass what its signature says")
     return raw

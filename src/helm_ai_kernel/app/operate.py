@@ -110,6 +110,11 @@ async def enact_release(config: Config, tool: str, hold: Digest, signers: Sequen
     return await _with_runtime(config, lambda runtime: release(runtime, tool, hold, signers))
 
 
+async def enact_erasure(config: Config, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
+    """Destroy what is kept about a subject: so many attachments, as the person was shown."""
+    return await _with_runtime(config, lambda runtime: erase(runtime, subject, count, signers))
+
+
 async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[Receipt]]) -> Receipt:
     runtime = await Runtime.open(config)
     try:
@@ -132,6 +137,11 @@ async def activate(runtime: Runtime, proposal: Proposal, signers: Sequence[Signe
 async def release(runtime: Runtime, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
     """Let a held tool be called again."""
     return await _enact(runtime, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers, {})
+
+
+async def erase(runtime: Runtime, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
+    """Sign that what is kept about a subject is destroyed, and destroy its key."""
+    return await _enact(runtime, StatementKind.ERASURE, {"subject": subject.hex(), "count": count}, signers, {})
 
 
 def cover_tail(config: Config) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helm_ai_kernel import __version__
-from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials import keyfile, subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import ledger, succession, trustlog
 from helm_ai_kernel.ledger.fsck import fsck
@@ -25,6 +25,7 @@ from helm_ai_kernel.ledger.transaction import Ink
 from helm_ai_kernel.tcb import registry as registries
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.container import Source
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -123,8 +124,9 @@ def _stage(partial: Path, paths: Paths, old: Old, new: New, registry: Registry) 
         keyfile.write_machine(partial / succession.KEYS / purpose.value, seed, purpose, new.origin)
     keys = new.keys()
     trustlog.create(partial / TRUST, registry)
-    ledger.create(partial, origin=new.origin, log_key=keys[Purpose.LOG])
-    ink = Ink(keys[Purpose.EXECUTION], registry, __version__)
+    vault = subjects.Subjects(paths.subjects)
+    ledger.create(partial, origin=new.origin, log_key=keys[Purpose.LOG], vault=vault)
+    ink = Ink(keys[Purpose.EXECUTION], registry, __version__, vault)
     asyncio.run(_begin(partial, ink, keys[Purpose.LOG], paths.heads, [head.note for head in old.heads]))
     succession.fold(partial / DATABASE)
     (partial / LOCK).unlink()
@@ -145,9 +147,10 @@ async def _begin(folder: Path, ink: Ink, log_key: SecretKey, mirror: Path, heads
 class Restoring:
     """A backup in a home that is not in its place yet. Leaving the block without `keep` leaves nothing."""
 
-    def __init__(self, file: Path, paths: Paths) -> None:
+    def __init__(self, source: Source, file: Path, paths: Paths) -> None:
         """Raises `OutsideError` where something is in that place."""
         home.check_free(paths)
+        self._source = source
         self._file = file
         self._target = paths
         partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
@@ -159,7 +162,8 @@ class Restoring:
             new = self.paths
             for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
                 folder.mkdir(parents=True, mode=0o700)
-            backup.unpack(self._file, self.paths.home)
+            subjects.make(new.subjects)  # others than those of the log that ends: a backup has no keys
+            backup.unpack(self._source, self._file, self.paths.home)
         except BaseException:
             self.__exit__()
             raise
@@ -177,7 +181,7 @@ class Restoring:
                     f"nobody here trusts its genesis `{registry.genesis}`",
                     f"if it is the one that you wrote down: helm-ai-kernel restore {self._file} --genesis {registry.genesis}",
                 )
-            _, damage = fsck(self.paths.store)
+            _, damage = fsck(self.paths.store, None)
             for item in damage:
                 raise self._refused(f"{item.where}: {item.detail}", "take another backup")
             return old(self.paths, self._target.heads)

@@ -12,6 +12,7 @@ from typing import Any
 from helm_ai_kernel import __version__
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
@@ -21,6 +22,7 @@ from helm_ai_kernel.ledger import store, succession, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
+from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog
 from helm_ai_kernel.tcb.call import Admitted, Call
@@ -32,9 +34,10 @@ from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from . import trust
+from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Config
+from .heartbeat import Heartbeat
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
 
@@ -45,12 +48,15 @@ def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Led
     lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
     try:
         succession.finish(folder, config.paths.keys)
+        Witnessed(folder).check()  # behind that: another log that takes the place of this one is a way out
         registry = trustlog.load(folder / TRUST)
         execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
+        vault = Subjects(config.paths.subjects)
+        vault.sweep()
     except BaseException:
         lock.release()
         raise
-    ink = Ink(execution, registry, __version__)
+    ink = Ink(execution, registry, __version__, vault)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 
@@ -69,6 +75,7 @@ class Runtime:
         self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
+        self.heartbeat: Heartbeat | None = None
 
     @classmethod
     async def open(
@@ -80,6 +87,7 @@ class Runtime:
         end: Callable[[str], None] = end_process,
     ) -> "Runtime":
         """Take the lock, verify registry and tail, close what a crash left open, load what is in force."""
+        asked = witnesses.of_config(config) if config.heartbeat_s else None
         ledger = open_ledger(config, end)
         runtime = cls(config, ledger, connectors or {})
         try:
@@ -89,6 +97,8 @@ class Runtime:
         except BaseException:
             ledger.abandon()
             raise
+        if asked is not None:
+            runtime.heartbeat = Heartbeat(ledger, asked, config.heartbeat_s)
         return runtime
 
     def reload(self) -> None:
@@ -169,6 +179,8 @@ class Runtime:
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
         await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]

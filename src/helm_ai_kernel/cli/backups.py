@@ -7,7 +7,8 @@ from pathlib import Path
 from helm_ai_kernel.app import backup, operate, restore, trust
 from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.tcb.findings import visible
-from helm_ai_kernel.verifier.asked import pinned
+from helm_ai_kernel.verifier import asked
+from helm_ai_kernel.verifier.files import PackFile
 
 from .output import PROGRAM, Commands, Declined, command, config, emit, tell, where
 from .ownkeys import held, signed_here
@@ -28,7 +29,7 @@ def add(commands: Commands) -> None:
     again.add_argument("backup", nargs="?", type=Path, help="a file that `backup` wrote; into a home that does not exist yet")
     again.add_argument("--here", action="store_true", help="instead: of the store in this home, which was put back")
     text = "what its registry must begin with, from outside (default: the local trust file)"
-    again.add_argument("--genesis", type=pinned, metavar="sha256:HEX", help=text)
+    again.add_argument("--genesis", type=asked.pinned, metavar="sha256:HEX", help=text)
     again.add_argument(
         "--signer", action="append", default=[], metavar="NAME", help="who signs with a root key; again for each (default: you)"
     )
@@ -65,7 +66,7 @@ def run_restore(args: argparse.Namespace) -> int:
             return _go_on(args, paths, paths, restore.old(paths, paths.heads))
         finally:
             lock.release()
-    with restore.Restoring(args.backup, paths) as restoring:
+    with PackFile(args.backup) as source, restore.Restoring(source, args.backup, paths) as restoring:
         old = restoring.check(args.genesis)
         lock = restore.hold(restoring.paths)
         try:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.findings import visible
@@ -21,7 +22,7 @@ def add(commands: Commands) -> None:
     receipts = group(commands, "receipts", "what happened, in the order of the log")
     listed = command(receipts, "list", "the newest receipts, one line each", "helm-ai-kernel receipts list --newest 20")
     listed.add_argument("--newest", type=number, default=50, metavar="N", help="how many (default 50; 0 for all)")
-    listed.add_argument("--session", type=_session, help="only this session (32 hex digits)")
+    listed.add_argument("--session", type=session, help="only this session (32 hex digits)")
     listed.set_defaults(run=run_list)
     show = command(receipts, "show", "one receipt whole, with what was kept beside it", "helm-ai-kernel receipts show 7")
     show.add_argument("receipt", help="its index, or its leaf hash or the first digits of it")
@@ -44,14 +45,17 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    with Reader(config(args).paths.store) as reader:
+    paths = config(args).paths
+    with Reader(paths.store, vault=Subjects(paths.subjects)) as reader:
         receipt = reader.find(args.receipt)
-        held = {name: reader.attachment(receipt.index, slot) for slot, name in enumerate(KEPT)}
+        held = {KEPT[slot]: content for slot, content in reader.attachments(receipt.index).items()}
     kept = {name: content[32:].decode("utf-8", "backslashreplace") for name, content in held.items() if content is not None}
-    data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": kept}
+    erased = [name for name, content in held.items() if content is None]
+    data = {"index": receipt.index, "leaf": receipt.leaf, "body": dict(receipt.body), "kept": kept, "erased": erased}
     lines = [f"receipt {receipt.index}  {receipt.leaf}"]
     lines += [f"  {name:<12} {plain(receipt.body[name], SHOWN_CHARS_MAX)}" for name in sorted(receipt.body)]
     lines += [f"kept {name}: {visible(text, SHOWN_CHARS_MAX)}" for name, text in kept.items()]
+    lines += [f"kept {name}: erased" for name in erased]
     emit(args, data, lines)
     return 0
 
@@ -121,12 +125,12 @@ def _words(receipt: Receipt) -> Iterator[str]:
     elif receipt.kind is Kind.STATEMENT:
         statement = Statement.from_record(Record.from_json(body["statement"]))
         yield statement.kind
-        yield statement.tool or ""
+        yield statement.tool or statement.subject or ""
     elif receipt.kind is Kind.RECOVERY:
         yield f"{body['open']} open"
 
 
-def _session(text: str) -> str:
+def session(text: str) -> str:
     if len(text) != 32 or not set(text) <= set("0123456789abcdef"):
         raise argparse.ArgumentTypeError(f"`{text}` is not 32 hex digits: helm-ai-kernel sessions")
     return text

@@ -4,8 +4,9 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, NoReturn
 
 from helm_ai_kernel.app.config import Config, Paths, load, paths
@@ -14,7 +15,17 @@ from helm_ai_kernel.tcb.findings import Exit, visible
 Commands = Any  # argparse's subparsers action has no public type
 PROGRAM = "helm-ai-kernel"
 TELL_S = 0.5  # between two words to a terminal
-HOMELESS = ("explain", "demo", "bench", "pack verify", "pack show", "replay", "trust sign")  # these know no `--home`
+HOMELESS = (
+    "explain",
+    "demo",
+    "bench",
+    "pack verify",
+    "pack show",
+    "pack redact",
+    "replay",
+    "trust sign",
+    "witness",
+)  # these know no `--home`
 
 
 class Declined(Exception):
@@ -69,6 +80,16 @@ def number(text: str) -> int:
     return int(text)
 
 
+def time(text: str) -> str:
+    """A moment as records have it; the type of an option."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` is no time such as 2026-01-31T18:00:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def emit(args: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:
     """`data` as JSON, or `lines` as text."""
     if args.format == "json":
@@ -76,6 +97,18 @@ def emit(args: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:
     else:
         for line in lines:
             print(line)
+
+
+def stream(**parts: Iterable[Any]) -> None:
+    """One JSON document, an object of lists, whose items are printed as they come."""
+    opening = "{"
+    for name, items in parts.items():
+        print(f"{opening}\n {json.dumps(name)}: [", end="")
+        for number, item in enumerate(items):
+            print("," if number else "", json.dumps(item), sep="\n  ", end="")
+        print("\n ]", end="")
+        opening = ","
+    print("\n}")
 
 
 def tell(args: argparse.Namespace, lines: Iterable[str]) -> None:
@@ -94,11 +127,11 @@ def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None]:
     """Tells a person at a terminal how far long work is; says nothing in a pipe, and nothing of what is short."""
     if not sys.stderr.isatty():
         return lambda done, of: None
-    begun = told = time.monotonic()
+    begun = told = monotonic()
 
     def show(done: int, of: int) -> None:
         nonlocal told
-        now = time.monotonic()
+        now = monotonic()
         if now - told >= TELL_S:
             told = now
             share = f" of {of}" if of else ""

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import home, operate
+from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import paths
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
-from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
-from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.container import Held, Source
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -25,8 +23,9 @@ from helm_ai_kernel.verifier import asked, files
 from helm_ai_kernel.verifier.document import document
 from helm_ai_kernel.verifier.files import PackFile
 
+from . import exports
 from .evidence import brief, line
-from .output import Commands, command, complain, config, emit, group, progress
+from .output import Commands, command, complain, emit, group, progress, stream
 from .seen import SeenHeads
 
 REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
@@ -35,14 +34,7 @@ HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is dec
 
 def add(commands: Commands) -> None:
     packs = group(commands, "pack", "evidence packs: make, verify, look inside")
-    export = command(packs, "export", "write the log's evidence pack", "helm-ai-kernel pack export --out evidence.tar")
-    export.add_argument("--out", type=Path, help="where to (default: packs/ in the home, named by log and size)")
-    export.add_argument(
-        "--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies"
-    )
-    export.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
-    export.add_argument("--of", metavar="LOG", help="instead of this log, one that ended here: `restore` says its name")
-    export.set_defaults(run=run_export)
+    exports.add(packs)
     verify = command(
         packs,
         "verify",
@@ -72,21 +64,6 @@ def add(commands: Commands) -> None:
     )
     asked.add_genesis(again)
     again.set_defaults(run=run_replay)
-
-
-def run_export(args: argparse.Namespace) -> int:
-    settings = config(args)
-    if args.of is None:
-        operate.cover_tail(settings)
-    with Reader(settings.paths.store) if args.of is None else Reader.of_ended(settings.paths.store, args.of) as reader:
-        if args.jsonl and args.out is None:
-            sys.stdout.buffer.writelines(reader.jsonl())
-            return 0
-        name = f"{reader.origin.replace('/', '-')}-{Checkpoint.from_bytes(reader.checkpoint).size}.tar"
-        out: Path = args.out or settings.paths.packs / name
-        count = durable.write(out, reader.jsonl() if args.jsonl else [reader.export(attachments=not args.without_attachments)])
-    emit(args, {"receipts" if args.jsonl else "pack": str(out), "bytes": count}, [str(out)])
-    return 0
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -127,13 +104,16 @@ def _trusted(source: Source) -> Digest | None:
 
 
 def run_inside(args: argparse.Namespace) -> int:
-    entries = pack.read(_read(args.pack))
-    rows = [{"name": name, "bytes": len(content)} for name, content in entries.items()]
-    receipts = [Receipt.from_bytes(row, index) for index, row in enumerate(pack.lines(entries.get(pack.RECEIPTS, b"")))]
-    data = {"files": rows, "receipts": [brief(receipt) for receipt in receipts]}
-    lines = [f"{row['bytes']:>10}  {row['name']}" for row in rows] + [line(receipt) for receipt in receipts]
-    verify = f"helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"
-    emit(args, data, [*lines, f"nothing here was verified; next: {verify}"])
+    with PackFile(args.pack) as source:
+        entries = Entries(source)
+        receipts = (Receipt.from_bytes(row, at) for at, row in enumerate(entries.lines(pack.RECEIPTS)))
+        files = ((name, entries.size(name)) for name in entries)
+        if args.format == "json":
+            stream(files=({"name": name, "bytes": size} for name, size in files), receipts=map(brief, receipts))
+            return 0
+        emit(args, None, (f"{size:>10}  {name}" for name, size in files))
+        emit(args, None, map(line, receipts))
+    emit(args, None, [f"nothing here was verified; next: helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"])
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import load
 from helm_ai_kernel.credentials import agent
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.tcb.codes import Reason
@@ -85,7 +86,8 @@ def _page(reason: Reason) -> dict[str, str]:
 
 
 def run_fsck(args: argparse.Namespace) -> int:
-    count, damage = fsck(load(where(args)).paths.store)
+    paths = load(where(args)).paths
+    count, damage = fsck(paths.store, Subjects(paths.subjects))
     data = {"receipts": count, "damage": [{"where": item.where, "detail": item.detail} for item in damage]}
     emit(args, data, [*(f"{item.where}: {item.detail}" for item in damage), f"{count} receipts, {len(damage) or 'no'} damage"])
     return 1 if damage else 0

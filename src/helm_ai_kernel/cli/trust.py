@@ -6,7 +6,6 @@ One owner does it in one command. Where others must sign too it becomes a file, 
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.registry import Registry
 
-from .output import PROGRAM, Commands, Declined, command, config, emit, group, number, plain, tell, where
+from .output import PROGRAM, Commands, Declined, command, config, emit, group, number, plain, tell, time, where
 from .ownkeys import PEOPLE, New, held, new_key, signed_here
 from .signing import agreed, signing_options
 
@@ -45,7 +44,7 @@ def add(commands: Commands) -> None:
     revoke = _change(trusts, "revoke", "end a key", "3f9a --reason compromise --since 2026-01-31T18:00:00Z", run_revoke)
     revoke.add_argument("key", help="its id or the first digits of it; or a purpose, where one key is in force for it")
     revoke.add_argument("--reason", required=True, choices=[end.value for end in events.End])
-    revoke.add_argument("--since", type=_time, metavar="TIME", help="of a compromise: from when on it may have been misused")
+    revoke.add_argument("--since", type=time, metavar="TIME", help="of a compromise: from when on it may have been misused")
     example = "2 --signer ada --signer bob"
     threshold = _change(trusts, "threshold", "change how many people must sign an event", example, run_threshold)
     threshold.add_argument("count", type=number, help="distinct principals with a root key")
@@ -235,12 +234,3 @@ def _body(line: bytes) -> Any:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(LINE_BYTES_MAX + 1)
-
-
-def _time(text: str) -> str:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"`{text}` is no time such as 2026-01-31T18:00:00Z") from None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

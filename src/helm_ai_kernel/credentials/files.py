@@ -14,23 +14,28 @@ BYTES_MAX = 16 << 10  # an encrypted Ed25519 key file has about 500 bytes
 
 def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Whole or not there at all, and durable when it returns. An existing file is never overwritten, and no link is followed."""
-    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, mode)  # whatever the umask says
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
-            os.link(partial, path)  # unlike a rename, this never replaces what is there
-        finally:
-            os.unlink(partial)
-        durable.sync_directory(path.parent)
+        put(path, data, mode)
     except FileExistsError:
         raise unavailable(f"`{path}` exists already", "choose another file: a key is never overwritten") from None
     except OSError as error:
         raise unavailable(f"`{path}` could not be written: {_cause(error)}", "check the directory and its space") from None
+
+
+def put(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """`create`, for whoever says in other words what went wrong: raises `OSError`."""
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)  # whatever the umask says
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.link(partial, path)  # unlike a rename, this never replaces what is there
+    finally:
+        os.unlink(partial)
+    durable.sync_directory(path.parent)
 
 
 def read(path: Path) -> bytes:

@@ -24,7 +24,7 @@ from helm_ai_kernel.tcb.keys import PublicKey, Purpose, SecretKey
 from . import openssh
 from .files import create, read, unavailable
 
-MACHINE = frozenset({Purpose.EXECUTION, Purpose.LOG})
+MACHINE = frozenset({Purpose.EXECUTION, Purpose.LOG, Purpose.WITNESS})
 PEOPLE = frozenset({Purpose.ROOT, Purpose.APPROVAL, Purpose.RELEASE})
 KDF_ROUNDS = 24  # of bcrypt, as ssh-keygen writes them
 PASSPHRASE_BYTES_MIN = 8
@@ -34,7 +34,10 @@ PASSPHRASE_BYTES_MAX = 72  # the most that `cryptography` takes for this format
 def write_machine(path: Path, seed: bytes, purpose: Purpose, log: str) -> PublicKey:
     """`seed`: 32 fresh bytes. Durable when it returns; raises `OutsideError(ERR_SIGNER_UNAVAILABLE)`."""
     if purpose not in MACHINE or not log:
-        raise unavailable(f"`{purpose}` for `{log}` is no machine key", "machine keys are `execution` or `log`, for one log")
+        raise unavailable(
+            f"`{purpose}` for `{log}` is no machine key",
+            "machine keys are `execution` or `log`, for one log, and `witness`, for one name",
+        )
     public = SecretKey.from_seed(seed, purpose).public
     create(path, _machine_line(seed, purpose, log))
     return public
@@ -42,6 +45,14 @@ def write_machine(path: Path, seed: bytes, purpose: Purpose, log: str) -> Public
 
 def read_machine(path: Path, purpose: Purpose, log: str | None = None) -> SecretKey:
     """Exactly what `write_machine` wrote, for that purpose (and, when given, that log); raises `OutsideError`."""
+    named, key = read_named(path, purpose)
+    if log is not None and named != log:
+        raise _other(path, purpose, named)
+    return key
+
+
+def read_named(path: Path, purpose: Purpose) -> tuple[str, SecretKey]:
+    """The same, and the name of the log or the witness that it is for."""
     data = read(path)
     try:
         body = fields.exact(parse(data), {"v", "kind", "purpose", "log", "seed"})
@@ -56,9 +67,13 @@ def read_machine(path: Path, purpose: Purpose, log: str | None = None) -> Secret
         raise unavailable(f"`{path}` is not a machine key: the seed is not base64", "restore the file") from None
     if len(seed) != 32 or found not in MACHINE or data != _machine_line(seed, found, named):
         raise unavailable(f"`{path}` is not a machine key as it was written", "restore the file")
-    if found is not purpose or (log is not None and named != log):
-        raise unavailable(f"`{path}` is the `{found}` key of `{named}`, which is not what it is used for", "give the right file")
-    return SecretKey.from_seed(seed, found)
+    if found is not purpose:
+        raise _other(path, found, named)
+    return named, SecretKey.from_seed(seed, found)
+
+
+def _other(path: Path, found: Purpose, named: str) -> OutsideError:
+    return unavailable(f"`{path}` is the `{found}` key of `{named}`, which is not what it is used for", "give the right file")
 
 
 def write_person(path: Path, seed: bytes, purpose: Purpose, passphrase: bytes, *, comment: str = "") -> PublicKey:

@@ -266,7 +266,8 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_STORE_ROLLBACK: Page(
         "The store is older than the head that is kept outside it, or has another history: it was put back, or a copy of it"
-        " runs somewhere else under the same keys. It has forgotten calls that were made.",
+        " runs somewhere else under the same keys. It has forgotten calls that were made. With `SPLIT_VIEW`: a witness has"
+        " cosigned what this store does not have.",
         Retry.SAME_ANSWER,
         "tell its user",
         "put the newer store back, and keep both: the two heads in the message are evidence. Where the newer one is lost, go on"

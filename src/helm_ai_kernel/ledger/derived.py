@@ -7,22 +7,25 @@ is looked up and compared when its receipts pass, and a count at the end shows r
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.bundle import PolicyManifest
+from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.decision import ClaimState, Status, Verdict
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
+from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from helm_ai_kernel.tcb.process import KERNEL
 from helm_ai_kernel.tcb.receipt import Kind
 from helm_ai_kernel.tcb.statement import Statement
 
-from .standing import MALFORMED, Body, Difference, Standing, said
-from .transaction import ARGS, KEY, OUTPUT
+from .standing import MALFORMED, Body, Difference, Standing, erasures, said
+from .transaction import ARGS, KEY, OUTPUT, Kept
+from .vault import NoKeys, Vault, place
 
 RECEIPTS = "SELECT idx, session, seq, kind, leaf, line FROM receipts WHERE idx >= ? ORDER BY idx"
 FIRST = -(1 << 63)  # the smallest index that a row can have; no receipt has one below 0
@@ -35,16 +38,20 @@ class Intent:
     place: int  # in the log
     tool: str
     principal: str | None
-    key: str | None = field(repr=False)
+    key: bytes | None  # the mark of its idempotency key
     key_hash: bytes
+    erased: bool  # with its key, which nobody can mark again
+    subject: bytes
     windows: dict[str, frozenset[str]]  # each budget that it reserved from, with the windows that could be meant
 
 
 class Comparison:
     """`add` takes the rows of `RECEIPTS` in order, with the tables as they were then or later; `end` compares what is left."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    def __init__(self, conn: sqlite3.Connection, vault: Vault) -> None:
         self._conn = conn
+        self._vault = vault
+        self._origin: str = conn.execute("SELECT origin FROM log").fetchone()[0]
         self._size = 0
         self._standing = Standing()
         self._sessions: dict[str, str] = {}  # open ones of the newest process, each with its principal
@@ -53,6 +60,8 @@ class Comparison:
         self._windows: Counter[tuple[str, str]] = Counter()  # the same, by each window that a budget could have
         self._brought: dict[Digest, str] = {}  # documents, each with the name under which a statement first brought it
         self._rows: Counter[str] = Counter()  # of the tables in which each row belongs to one receipt
+        self._about: Counter[bytes] = Counter()  # attachments of each subject
+        self._lost: set[bytes] = set()  # subjects whose key was not here
 
     def add(self, index: int, session: object, seq: object, kind: object, leaf: object, line: Any) -> Iterator[Difference]:
         where = f"receipt {index}"
@@ -64,7 +73,14 @@ class Comparison:
             expected = (bytes.fromhex(body["session"]), body["seq"], body["kind"], leaf_hash(line))
             if (session, seq, kind, leaf) != expected:
                 yield where, "its session, number, kind or leaf hash is not that of the line"
-            kept = dict(self._conn.execute("SELECT slot, content FROM attachments WHERE idx=?", (index,)).fetchall())
+            rows = self._conn.execute("SELECT slot, subject, content FROM attachments WHERE idx=?", (index,)).fetchall()
+            kept: dict[int, Kept] = {}
+            for slot, subject, sealed in rows:
+                try:
+                    kept[slot] = Kept(subject, self._opened(index, slot, subject, sealed))
+                except EvidenceError as e:
+                    yield "attachments", f"beside receipt {index}: {e.detail}"
+                    kept[slot] = Kept(subject, None)
             yield from self._kept(index, body, kept)
             yield from self._fold(index, line, body, kept)
         except MALFORMED as e:
@@ -85,7 +101,27 @@ class Comparison:
         if self._conn.execute("SELECT clean FROM log").fetchall() not in [[(mark,)] for mark in marks]:
             yield "log", "whether the last process ended cleanly is not what its sessions say"
 
-    def _fold(self, index: int, line: bytes, body: Body, kept: dict[int, bytes]) -> Iterator[Difference]:
+    def lost(self) -> Iterator[Difference]:
+        """Behind `end`, in a snapshot that began after it: a key that was destroyed meanwhile, the log says so by now."""
+        for subject in sorted(self._lost - self._standing.erased and self._lost - erasures(self._conn)):
+            yield "attachments", f"the key of subject `{subject.hex()}` is not here, and nobody erased it"
+
+    def _opened(self, index: int, slot: int, subject: object, sealed: object) -> bytes | None:
+        """Salt and content; None where the key is not here. Raises `EvidenceError` where one that is here does not open it."""
+        if not isinstance(subject, bytes) or not isinstance(sealed, bytes):
+            raise EvidenceError(Finding.REDACTION_MISMATCH, "a column has another type than was written")
+        self._about[subject] += 1
+        if subject in self._standing.erased:  # it came after the erasure, as only the rest of a call can
+            if sealed:
+                raise EvidenceError(Finding.REDACTION_MISMATCH, "something is kept under a key that was destroyed before")
+            return None
+        key = self._vault.of(subject)
+        if key is None:
+            self._lost.add(subject)
+            return None
+        return key.open(sealed, place(self._origin, index, slot))
+
+    def _fold(self, index: int, line: bytes, body: Body, kept: dict[int, Kept]) -> Iterator[Difference]:
         match body["kind"]:
             case Kind.SESSION if body["event"] == "start":
                 if body["principal"] == KERNEL:  # a process begins, and with it whatever was open before has ended
@@ -103,8 +139,9 @@ class Comparison:
                 statement = self._standing.add(index, line, body)
                 if statement is not None:
                     yield from self._documents(statement)
+                    yield from self._erased(statement)
 
-    def _kept(self, index: int, body: Body, kept: dict[int, bytes]) -> Iterator[Difference]:
+    def _kept(self, index: int, body: Body, kept: dict[int, Kept]) -> Iterator[Difference]:
         """What is named for the first time is kept beside the receipt that names it.
 
         Of what was denied perhaps nothing is: a large request is not kept then, and its receipt does not say how large it was.
@@ -118,17 +155,32 @@ class Comparison:
         if "output_hash" in body:
             named[OUTPUT] = body["output_hash"]
         self._rows["attachments"] += len(kept)
-        if named != {slot: _digest(content) for slot, content in kept.items()}:
+        held = {slot: named.get(slot) if content is None else _digest(content) for slot, (_, content) in kept.items()}
+        if named != held or not self._mine(body, {subject for subject, _ in kept.values()}):
             yield "attachments", f"what is kept beside receipt {index} is not what it names"
 
-    def _intent(self, index: int, body: Body, kept: dict[int, bytes]) -> Intent:
-        named = "key" in body
-        key = kept[KEY][SALT_BYTES:].decode() if named and KEY in kept else None
+    def _mine(self, body: Body, subjects: set[bytes]) -> bool:
+        """Whether this is about whom the receipt says, or of an outcome its decision."""
+        if "subject" in body:
+            return subjects <= {bytes.fromhex(body["subject"])}
+        intent = self._open.get(hashes.raw(body["decision"])) if body["kind"] == Kind.OUTCOME else None
+        return len(subjects) <= 1 if intent is None else subjects <= {intent.subject}
+
+    def _erased(self, statement: Statement) -> Iterator[Difference]:
+        """The person who signed was shown how much is kept: what was moved under a destroyed key, or away from it, shows here."""
+        if statement.subject is not None and self._about[bytes.fromhex(statement.subject)] != statement.count:
+            yield "attachments", f"about subject `{statement.subject}` is not kept what its erasure counted"
+
+    def _intent(self, index: int, body: Body, kept: dict[int, Kept]) -> Intent:
+        subject, _ = kept.get(ARGS, Kept(b"", None))
+        content = kept[KEY].content if "key" in body and KEY in kept else None
+        key = None if content is None else self._vault.mark(content[SALT_BYTES:].decode())
+        erased = KEY in kept and content is None
         wall_ms = body["facts"]["clock"]["wall_ms"]
         reserved, session = body.get("reserved", ()), body["session"]
         windows = {name: frozenset(Budget(name, 1, per).window(session, wall_ms) for per in Per) for name in reserved}
-        key_hash = hashes.raw(body["key"]) if named else b""
-        return Intent(index, body["tool"], self._sessions.get(body["session"]), key, key_hash, windows)
+        key_hash = hashes.raw(body["key"]) if "key" in body else b""
+        return Intent(index, body["tool"], self._sessions.get(body["session"]), key, key_hash, erased, subject, windows)
 
     def _outcome(self, index: int, body: Body) -> Iterator[Difference]:
         leaf = hashes.raw(body["decision"])
@@ -141,9 +193,10 @@ class Comparison:
         yield from self._claim(leaf, intent, state, index)
 
     def _claim(self, leaf: bytes, intent: Intent, state: ClaimState, outcome: int | None) -> Iterator[Difference]:
-        rows = self._conn.execute("SELECT principal, tool, key, idx, key_hash, state, outcome FROM claims WHERE leaf=?", (leaf,))
-        key = (intent.principal, intent.tool, intent.key, intent.place, intent.key_hash)
-        if rows.fetchall() != ([(*key, state.value, outcome)] if intent.key_hash else []):
+        sql = "SELECT key, principal, tool, idx, key_hash, state, outcome FROM claims WHERE leaf=?"
+        rows = [row[1:] if intent.erased else row for row in self._conn.execute(sql, (leaf,))]
+        claim = (intent.principal, intent.tool, intent.place, intent.key_hash, state.value, outcome)
+        if rows != ([claim if intent.erased else (intent.key, *claim)] if intent.key_hash else []):
             yield "claims", f"the claim of receipt {intent.place} is not what it and its outcome say"
 
     def _count(self, intent: Intent, calls: int) -> None:
@@ -170,9 +223,13 @@ class Comparison:
 
     def _intents(self) -> Iterator[Difference]:
         expected = {intent.place: (leaf, intent) for leaf, intent in self._open.items()}
-        for index, *row, reserved in self._conn.execute("SELECT idx, leaf, tool, principal, key, reserved FROM intents"):
+        for index, *row, reserved in self._conn.execute("SELECT idx, leaf, tool, principal, subject, key, reserved FROM intents"):
             leaf, intent = expected.pop(index, (b"", None))
-            if intent is None or row != [leaf, intent.tool, intent.principal, intent.key] or not _reserves(intent, reserved):
+            if (
+                intent is None
+                or row != [leaf, intent.tool, intent.principal, intent.subject, intent.key]
+                or not _reserves(intent, reserved)
+            ):
                 yield "intents", f"the open intent {index} is not what its receipt says"
         for index in expected:
             yield "intents", f"receipt {index} is an open intent, and is not among them"
@@ -196,12 +253,17 @@ class Comparison:
         return None if row is None or _digest(row[0]) != digest else bytes(row[0])
 
 
-def differences(conn: sqlite3.Connection) -> Iterator[Difference]:
-    """Everything, in the transaction that `conn` is in: where the tables are not what the receipts say, and how."""
-    comparison = Comparison(conn)
+def differences(conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
+    """Everything, in the transaction that `conn` is in: where the tables are not what the receipts say, and how.
+
+    `vault` None: what is kept beside receipts is not opened, and counted only.
+    """
+    comparison = Comparison(conn, vault or NoKeys())
     for row in conn.execute(RECEIPTS, (FIRST,)):
         yield from comparison.add(*row)
     yield from comparison.end()
+    if vault is not None:
+        yield from comparison.lost()
 
 
 def _digest(content: object) -> Digest | None:

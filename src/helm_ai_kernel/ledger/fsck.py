@@ -6,7 +6,8 @@ All that is wrong is told, not only the first: a part that cannot be read at all
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryFile, gettempdir
+from typing import BinaryIO, NamedTuple
 
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.codes import Reason
@@ -15,10 +16,13 @@ from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 
 from . import store, trustlog
 from .derived import differences
+from .export import whole
 from .ledger import DATABASE, LOCK, TRUST
+from .opening import check_vault
 from .reader import Reader
 from .signer import stored
 from .standing import Difference
+from .vault import Vault
 
 
 class Damage(NamedTuple):
@@ -28,8 +32,10 @@ class Damage(NamedTuple):
     detail: str
 
 
-def fsck(folder: Path) -> tuple[int, list[Damage]]:
+def fsck(folder: Path, vault: Vault | None) -> tuple[int, list[Damage]]:
     """How many receipts are there, and what is wrong; an empty list is a clean store. Holds the lock, and writes nothing.
+
+    `vault` None: the keys of subjects are not here (a backup has none), and what they encrypt is not opened.
 
     Raises `OutsideError` where nothing can be said: a kernel is running, there is no store, or it is of a newer format.
     """
@@ -37,7 +43,7 @@ def fsck(folder: Path) -> tuple[int, list[Damage]]:
     try:
         conn = store.connect_unwritten(folder / DATABASE)
         try:
-            return _checked(folder, conn)
+            return _checked(folder, conn, vault)
         finally:
             conn.close()
     except OutsideError as e:
@@ -48,14 +54,14 @@ def fsck(folder: Path) -> tuple[int, list[Damage]]:
         lock.release()
 
 
-def _checked(folder: Path, conn: sqlite3.Connection) -> tuple[int, list[Damage]]:
+def _checked(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> tuple[int, list[Damage]]:
     with store.outside():
         conn.execute("BEGIN")
     parts = {
         "sqlite": _sqlite(conn),
-        "log": _tree(folder, conn),
-        "store": differences(conn),
-        "evidence": _evidence(folder, conn),
+        "log": _tree(folder, conn, vault),
+        "store": differences(conn, vault),
+        "evidence": _evidence(folder, conn, vault),
     }
     damage = [item for where, part in parts.items() for item in _told(where, part)]
     return _count(conn), damage
@@ -77,11 +83,13 @@ def _sqlite(conn: sqlite3.Connection) -> Iterator[Difference]:
             yield "sqlite", str(line)
 
 
-def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
-    """The stored frontier, and the checkpoint that was signed for it."""
+def _tree(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
+    """The stored frontier, and the checkpoint that was signed for it; and whose keys all is kept under."""
     ((one, origin, peaks, note),) = conn.execute("SELECT one, origin, frontier, checkpoint FROM log").fetchall()
     signed = Frontier.from_bytes(bytes(peaks))
     stored(trustlog.load(folder / TRUST).log_keys(origin), origin, signed, bytes(note))
+    if vault is not None:
+        check_vault(conn, vault, origin)
     if one != 1:
         yield "log", f"its row is numbered {one}"
     frontier = Frontier()
@@ -91,13 +99,31 @@ def _tree(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
         yield "log", f"the signed tree of size {signed.size} is not that of the receipts"
 
 
-def _evidence(folder: Path, conn: sqlite3.Connection) -> Iterator[Difference]:
+def _evidence(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
-    genesis = trustlog.load(folder / TRUST).genesis
-    report = checklist.verify(Reader(folder, conn).export(), checklist.Question(genesis=genesis))
+    reader = Reader(folder, conn, vault=vault)
+    try:
+        with TemporaryFile(prefix="helm-fsck-") as file:  # without a name; nothing is written in the store, or beside it
+            file.writelines(whole(reader, attachments=vault is not None))
+            report = checklist.verify(_Written(file), checklist.Question(genesis=reader.trust().genesis))
+    except OSError as e:
+        detail = f"the pack of the log cannot be written in `{gettempdir()}`: {(e.strerror or '').lower()}"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="TMPDIR=DIR helm-ai-kernel fsck") from None
     for finding in report.findings:
         if finding.code not in ("OPEN_INTENT", "KEY_COMPROMISED_UNANCHORED"):  # a theft damages no file
             yield finding.where, f"{finding.code}: {finding.detail}"
+
+
+class _Written:
+    """A pack in a file that is ours."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.size = file.tell()
+        self._file = file
+
+    def read(self, at: int, count: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(count)
 
 
 def _count(conn: sqlite3.Connection) -> int:

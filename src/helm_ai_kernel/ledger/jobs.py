@@ -20,6 +20,7 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 
 from .transaction import ARGS, KEY, OUTPUT, Open, Session, Transaction
+from .vault import Subject
 
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
 
@@ -50,7 +51,8 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
     """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt at once."""
     if session.id not in tx.heads:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the session has ended", hint="open a new one")
-    read = _read(tx, session, admitted, budgets)
+    about = tx.subject(admitted.subject or session.principal)
+    read = _read(tx, session, admitted, budgets, about)
     decision = rule(admitted, read.facts)
     content: dict[str, Json] = {
         "verdict": decision.verdict.value,
@@ -62,9 +64,11 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
     if decision.sub:
         content["sub"] = decision.sub
     if admitted.args is None or admitted.tool is None:
-        content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", REFUSED_KEPT_MAX)
+        content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", about, REFUSED_KEPT_MAX)
         return tx.append(session, Kind.DECISION, content, hint=decision.hint)
     content["tool"] = admitted.tool
+    if admitted.subject is not None:
+        content["subject"] = about.id.hex()
     if admitted.pin is not None:
         content["pin"] = admitted.pin
     if admitted.effect is not None:
@@ -72,9 +76,9 @@ def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, 
     if decision.rules:
         content["rules"] = list(decision.rules)
     if isinstance(admitted, Refusal):
-        content["args_hash"] = _kept(tx, ARGS, admitted.args, REFUSED_KEPT_MAX)
+        content["args_hash"] = _kept(tx, ARGS, admitted.args, about, REFUSED_KEPT_MAX)
         return tx.append(session, Kind.DECISION, content, hint=decision.hint)
-    return _decided(tx, session, admitted, read, decision, content)
+    return _decided(tx, session, admitted, read, about, decision, content)
 
 
 def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
@@ -85,7 +89,7 @@ def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) 
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
     tool, principal, key, windows = found.tool, found.principal, found.key, found.reserved
     spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
-    receipt = _outcome(tx, session, intent.leaf, outcome, spent)
+    receipt = _outcome(tx, session, intent.leaf, outcome, spent, found.subject)
     for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
         tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
     del tx.open[intent.index]
@@ -104,7 +108,9 @@ def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: 
     """An answer after a recorded UNKNOWN: kept as evidence, never an edit. An intent that is still open is settled with it."""
     if intent.index in tx.open:
         return settle(tx, session, intent, outcome)
-    receipt = _outcome(tx, _teller(tx, session), intent.leaf, replace(outcome, status=Status.LATE), {})
+    kept = tx.attachment(intent.index, ARGS)
+    about = b"" if kept is None else kept.subject
+    receipt = _outcome(tx, _teller(tx, session), intent.leaf, replace(outcome, status=Status.LATE), {}, about)
     if outcome.reason in DRIFTS:
         hold(tx, tool, receipt.leaf, outcome.reason)
     return receipt
@@ -144,27 +150,32 @@ class Read(NamedTuple):
     windows: Mapping[str, str]  # budget -> the key under which its use is counted
     first: int = -1  # log index of the ALLOW that holds the idempotency key
     key_hash: Digest | None = None  # as that receipt names the key
+    args: bytes = b""  # of that call, with their salt; nothing where they were erased
+    mark: bytes | None = None  # of the key
 
 
-def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequence[Budget]) -> Read:
-    """Everything that `decide` reads."""
+def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequence[Budget], about: Subject) -> Read:
+    """Everything that `decide` reads. Of a first call whose arguments were erased nothing is the same."""
     clock = tx.moment.clock
     if isinstance(admitted, Refusal):
         return Read(Facts(session.principal, session.door, tx.policy, clock), {})
     windows = {b.name: b.window(session.id, clock.wall_ms) for b in budgets if b.covers(session.principal, admitted.tool)}
     left = {b.name: b.left(_used(tx, b.name, windows[b.name])) for b in budgets if b.name in windows}
-    claim, first, key_hash = None, -1, None
+    claim, first, key_hash, args, mark = None, -1, None, b"", None
     if admitted.key is not None:
+        mark = tx.ink.vault.mark(admitted.key)
         row = tx.conn.execute(
             "SELECT idx, leaf, key_hash, state FROM claims WHERE principal=? AND tool=? AND key=?",
-            (session.principal, admitted.tool, admitted.key),
+            (session.principal, admitted.tool, mark),
         ).fetchone()
         if row is not None:
             first, key_hash = int(row[0]), hashes.text(bytes(row[2]))
-            same = (tx.attachment(first, ARGS) or b"")[SALT_BYTES:] == admitted.args
+            kept = tx.attachment(first, ARGS)
+            args = b"" if kept is None or kept.content is None else kept.content
+            same = kept is not None and kept.subject == about.id and args[SALT_BYTES:] == admitted.args
             claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
     facts = Facts(session.principal, session.door, tx.policy, clock, tx.holds.get(admitted.tool), claim, left)
-    return Read(facts, windows, first, key_hash)
+    return Read(facts, windows, first, key_hash, args, mark)
 
 
 def _used(tx: Transaction, name: str, window: str) -> int:
@@ -172,18 +183,19 @@ def _used(tx: Transaction, name: str, window: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision: Decision, content: dict[str, Json]) -> Receipt:
+def _decided(
+    tx: Transaction, session: Session, call: Call, read: Read, about: Subject, decision: Decision, content: dict[str, Json]
+) -> Receipt:
     """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
     if decision.repeats is not None:
-        first = tx.attachment(read.first, ARGS) or b""
-        content["args_hash"] = hashes.digest(first)  # the same content under the first one's salt: one attachment, one name
+        content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
         content["repeats"] = decision.repeats
-        tx.salt = first[:SALT_BYTES]
+        tx.salt = read.args[:SALT_BYTES]
     else:
         bytes_max = REFUSED_KEPT_MAX if decision.verdict is Verdict.DENY else None
-        content["args_hash"] = _kept(tx, ARGS, call.args, bytes_max)
+        content["args_hash"] = _kept(tx, ARGS, call.args, about, bytes_max)
     if call.key is not None:
-        content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode())
+        content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode(), about)
     if decision.verdict is not Verdict.ALLOW or decision.repeats is not None:
         parents = () if decision.repeats is None else (decision.repeats,)
         return tx.append(session, Kind.DECISION, content, parents, decision.hint)
@@ -199,7 +211,7 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
             (
                 session.principal,
                 call.tool,
-                call.key,
+                read.mark,
                 receipt.index,
                 hashes.raw(receipt.leaf),
                 hashes.raw(Digest(str(content["key"]))),
@@ -207,14 +219,17 @@ def _decided(tx: Transaction, session: Session, call: Call, read: Read, decision
             ),
         )
     windows = {name: read.windows[name] for name in decision.reserve}
-    tx.open[receipt.index] = Open(receipt.leaf, call.tool, session.principal, call.key, windows)
+    tx.open[receipt.index] = Open(receipt.leaf, call.tool, session.principal, read.mark, about.id, windows)
     return receipt
 
 
-def _outcome(tx: Transaction, session: Session, intent: Digest, outcome: Outcome, spent: Mapping[str, int]) -> Receipt:
+def _outcome(
+    tx: Transaction, session: Session, intent: Digest, outcome: Outcome, spent: Mapping[str, int], subject: bytes
+) -> Receipt:
+    """`subject` is whom the call was about, erased or not."""
     content: dict[str, Json] = {"decision": intent, "status": outcome.status.value, "ms": outcome.ms}
     if outcome.output is not None:
-        content["output_hash"] = _kept(tx, OUTPUT, outcome.output)
+        content["output_hash"] = _kept(tx, OUTPUT, outcome.output, tx.alive(subject) or subject)
     if outcome.contract is not None:
         content["contract"] = outcome.contract.value
     if outcome.reason is not Reason.OK:
@@ -230,10 +245,10 @@ def _outcome(tx: Transaction, session: Session, intent: Digest, outcome: Outcome
     return tx.append(session, Kind.OUTCOME, content, (intent,))
 
 
-def _kept(tx: Transaction, slot: int, content: bytes, bytes_max: int | None = None) -> Digest:
+def _kept(tx: Transaction, slot: int, content: bytes, about: bytes | Subject, bytes_max: int | None = None) -> Digest:
     """Name the content under a fresh salt, and keep it unless it is larger than `bytes_max`; the caller gets the salt anyway."""
     salt = os.urandom(SALT_BYTES)
     if bytes_max is not None and len(content) > bytes_max:
         tx.salt = salt
         return hashes.attachment_name(salt, content)
-    return tx.attach(slot, salt, content)
+    return tx.attach(slot, salt, content, about)

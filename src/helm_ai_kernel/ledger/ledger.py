@@ -25,21 +25,23 @@ from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
 from .jobs import Decide, Intent
-from .opening import check_keys, load, mirrored
+from .opening import check_keys, check_vault, load, mirrored
 from .scrub import scrub
 from .signer import first
 from .standing import check_standing, verified
 from .statements import Document
 from .transaction import OUTPUT, Ink, Session
+from .vault import Vault, opened
 from .writer import Pace, Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
 
 
-def create(folder: Path, *, origin: str, log_key: Signer) -> None:
+def create(folder: Path, *, origin: str, log_key: Signer, vault: Vault) -> None:
     """Write an empty log; refuses to overwrite one."""
     frontier, checkpoint = first(log_key, origin)
-    store.create(folder / DATABASE, origin=origin, frontier=frontier.to_bytes(), checkpoint=checkpoint.note)
+    mark = vault.mark(origin)
+    store.create(folder / DATABASE, origin=origin, frontier=frontier.to_bytes(), checkpoint=checkpoint.note, mark=mark)
 
 
 class Ledger:
@@ -88,10 +90,13 @@ class Ledger:
             try:
                 with store.outside():
                     state, signer, clean = load(conn, log_key, ink.registry)
-                    check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
+                    check_vault(conn, ink.vault, state.origin)
+                    erased = check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
                     mirror = None if heads is None else mirrored(conn, heads, ink.registry, state)
                 check_keys(ink, log_key, state.origin)
                 store.fold(conn)
+                for subject in erased:  # a crash behind the statement left the key, or somebody put it back
+                    ink.vault.destroy(subject)
                 read = store.connect(folder / DATABASE, read_only=True)
             except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
                 conn.close()
@@ -126,7 +131,7 @@ class Ledger:
 
         def work() -> None:
             try:
-                damage = scrub(self._database, self._signed, self._stop)
+                damage = scrub(self._database, self.writer.ink.vault, self._signed, self._stop)
             except Exception as e:  # what cannot be checked is not whole
                 damage = e.detail if isinstance(e, OutsideError) else f"{type(e).__name__}: {e}"
             with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
@@ -189,7 +194,7 @@ class Ledger:
     def first_outcome(self, repeat: Receipt) -> tuple[Receipt, bytes | None, bytes | None]:
         """The outcome that a repeated call is answered with: receipt, salt, and output unless it was withheld."""
         rows = self._rows(
-            "SELECT r.idx, r.line, a.content FROM claims c JOIN receipts r ON r.idx=c.outcome "
+            "SELECT r.idx, r.line, a.subject, a.content FROM claims c JOIN receipts r ON r.idx=c.outcome "
             "LEFT JOIN attachments a ON a.idx=r.idx AND a.slot=? WHERE c.leaf=?",
             OUTPUT,
             hashes.raw(Digest(str(repeat.repeats))),
@@ -198,14 +203,17 @@ class Ledger:
             raise OutsideError(
                 Reason.ERR_STORE_CORRUPT, "the first outcome of a repeated call is gone", hint="helm-ai-kernel fsck"
             )
-        index, line, kept = rows[0]
+        index, line, subject, sealed = rows[0]
         try:
             receipt = replace(verified(bytes(line), self.writer.ink.registry), index=index)
         except (EvidenceError, Refused) as e:
             detail = f"the first outcome of a repeated call is not what the kernel signed: {e}"
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
-        content = b"" if kept is None else bytes(kept)
-        released = receipt.status is Status.OK
+        vault, released = self.writer.ink.vault, receipt.status is Status.OK
+        content = b"" if sealed is None else opened(vault, self.origin, index, OUTPUT, bytes(subject), bytes(sealed))
+        if content is None:
+            detail = "what the first call returned was erased, and a call is never made again by itself"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="send a new call, under a new idempotency key")
         if receipt.body.get("decision") != repeat.repeats or (released and hashes.digest(content) != receipt.body["output_hash"]):
             raise OutsideError(
                 Reason.ERR_STORE_CORRUPT, "the first outcome is not the one that was recorded", hint="helm-ai-kernel fsck"

@@ -14,6 +14,7 @@ from helm_ai_kernel.tcb.registry import Registry
 from .mirror import Mirror, rolled_back
 from .signer import CheckpointSigner, stored
 from .transaction import Ink, Open, State
+from .vault import Vault
 
 
 def check_keys(ink: Ink, log_key: Signer, origin: str) -> None:
@@ -26,6 +27,16 @@ def check_keys(ink: Ink, log_key: Signer, origin: str) -> None:
                 f"the `{purpose}` key is not the one that the registry names for `{origin}`",
                 hint="restore keys/ and store/ from the same backup",
             )
+
+
+def check_vault(conn: sqlite3.Connection, vault: Vault, origin: str) -> None:
+    """The store was written with the secret that is here: with another one no repeated call would be known as one."""
+    if conn.execute("SELECT mark FROM log").fetchall() != [(vault.mark(origin),)]:
+        raise OutsideError(
+            Reason.ERR_SIGNER_UNAVAILABLE,
+            "the secret in keys/subjects is not the one that the store was written with",
+            hint="restore keys/ and store/ from the same backup",
+        )
 
 
 def _check_trust(registry: Registry, last: Receipt) -> None:
@@ -75,6 +86,6 @@ def load(conn: sqlite3.Connection, log_key: Signer, registry: Registry) -> tuple
     signer.extend(leaves)
     digests = [None if raw is None else hashes.text(bytes(raw)) for raw in (policy, catalog)]
     holds = {tool: hashes.text(bytes(leaf)) for tool, leaf in conn.execute("SELECT tool, leaf FROM holds")}
-    rows = conn.execute("SELECT idx, leaf, tool, principal, key, reserved FROM intents ORDER BY idx")
+    rows = conn.execute("SELECT idx, leaf, tool, principal, key, subject, reserved FROM intents ORDER BY idx")
     opened = {index: Open.from_row(bytes(leaf), *rest) for index, leaf, *rest in rows}
     return State(origin, signer.frontier, {}, digests[0], digests[1], holds, opened), signer, bool(clean)

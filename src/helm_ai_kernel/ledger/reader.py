@@ -6,25 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.bundle import PolicyManifest
-from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
+from .standing import MALFORMED, erasures
+from .transaction import ARGS
+from .vault import Vault, opened
 
 
 class Reader:
     """One consistent view of a store, as of the moment it was opened."""
 
-    def __init__(self, folder: Path, conn: sqlite3.Connection | None = None, *, trust: Path | None = None) -> None:
-        """`conn`: one that is there already, in the transaction to read in. `trust`: a registry elsewhere than in `folder`."""
-        self._folder = folder
+    def __init__(
+        self, folder: Path, conn: sqlite3.Connection | None = None, *, trust: Path | None = None, vault: Vault | None = None
+    ) -> None:
+        """`conn`: one that is there already, in the transaction to read in. `trust`: a registry elsewhere than in `folder`.
+
+        `vault` opens what is kept beside receipts.
+        """
+        self.witnessed = folder / succession.WITNESSED if trust is None else folder  # beside a log that ended it has no folder
         self._trust = trust or folder / TRUST
+        self._folder = folder
+        self._vault = vault
+        self._own = conn is None
+        self._ended = trust is not None  # a log that goes on elsewhere, perhaps without the keys of its subjects
+        self._gone: set[bytes] = set()  # subjects that the log says are erased
         self._conn = store.connect(folder / DATABASE, read_only=True) if conn is None else conn
         with store.outside():
             if not self._conn.in_transaction:
@@ -35,13 +47,13 @@ class Reader:
         self.checkpoint = _blob(row[3])  # the newest one that is stored; a running kernel is one group ahead
 
     @classmethod
-    def of_ended(cls, folder: Path, origin: str) -> "Reader":
-        """The store of a log that ended here; raises `OutsideError` where there is none."""
+    def of_ended(cls, folder: Path, origin: str, vault: Vault) -> "Reader":
+        """The store of a log that ended here; raises `OutsideError` where there is none. What `vault` cannot open is withheld."""
         kept = succession.ended(folder, origin)
         if not (kept / DATABASE).exists():
             detail = f"no log `{origin}` ended here"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {folder / succession.BEFORE}")
-        return cls(kept, store.connect_unwritten(kept / DATABASE), trust=folder / TRUST)
+        return cls(kept, store.connect_unwritten(kept / DATABASE), trust=folder / TRUST, vault=vault)
 
     def close(self) -> None:
         self._conn.close()
@@ -69,6 +81,11 @@ class Reader:
         for index, line in self._rows(sql, values):
             yield Receipt.from_bytes(_blob(line), index)
 
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """The leaf hashes of these receipts, in log order."""
+        for row in self._rows("SELECT leaf FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):
+            yield _blob(row[0])
+
     def find(self, name: str) -> Receipt:
         """By index, by leaf hash, or by the first digits of a leaf hash; raises `OutsideError` where that is not one receipt."""
         if name.isdecimal() and len(name) < 16:
@@ -83,10 +100,15 @@ class Reader:
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"{how} is named `{name}`", hint=hint)
         return found[0]
 
-    def attachment(self, index: int, slot: int) -> bytes | None:
-        """Salt and content."""
-        row = self._row("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot))
-        return None if row is None else _blob(row[0])
+    def attachments(self, index: int) -> dict[int, bytes | None]:
+        """What is kept beside a receipt, by slot: salt and content, None where they were erased. Raises `OutsideError`."""
+        rows = self._rows("SELECT idx, slot, subject, content FROM attachments WHERE idx=? ORDER BY slot", (index,))
+        return {row[1]: self._opened(row) for row in rows}
+
+    def about(self) -> dict[bytes, tuple[int, int]]:
+        """How many attachments are kept about each subject, and beside how many decisions; also about those who were erased."""
+        sql = "SELECT subject, count(*), sum(slot=?) FROM attachments GROUP BY subject"
+        return {_blob(row[0]): (row[1], row[2]) for row in self._rows(sql, (ARGS,))}
 
     def holds(self) -> dict[str, Digest]:
         """The tools that are held, each with the leaf hash of its hold."""
@@ -108,24 +130,73 @@ class Reader:
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
         return {"manifest.json": manifest, **{name: self.document(named) for name, named in files.items()}}
 
-    def export(self, *, attachments: bool = True) -> bytes:
-        """The evidence pack of the log up to the stored checkpoint, with or without contents (`docs/spec/pack.md`)."""
-        size = Checkpoint.from_bytes(self.checkpoint).size
-        lines = [_blob(row[0]) for row in self._rows("SELECT line FROM receipts WHERE idx < ? ORDER BY idx", (size,))]
-        named = pack.Mentions()
-        for line in lines:
-            named.add(Receipt.from_bytes(line))
-        rows = self._rows("SELECT content FROM attachments WHERE idx < ?", (size,))
-        kept = {hashes.digest(_blob(row[0])): _blob(row[0]) for row in rows} if attachments else {}
-        policies = {digest: self.policy_files(digest) for digest in named.policies}
-        catalogs = {digest: self.document(digest) for digest in named.catalogs}
-        trust = trustlog.load(self._trust).lines
-        return pack.build(lines, self.checkpoint, trust, policies, catalogs, kept)
+    def lines(self, start: int, end: int) -> Iterator[bytes]:
+        """Receipts as they were signed, from `start` up to, and not with, `end`."""
+        for row in self._rows("SELECT line FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):
+            yield _blob(row[0])
+
+    def at(self, index: int) -> Receipt:
+        row = self._row("SELECT line FROM receipts WHERE idx = ?", (index,))
+        if row is None:
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, f"receipt {index} is missing", hint="helm-ai-kernel fsck")
+        return Receipt.from_bytes(_blob(row[0]), index)
+
+    def of_session(self, session: str) -> list[int]:
+        """The places of its receipts."""
+        rows = self._rows("SELECT idx FROM receipts WHERE session = ? ORDER BY seq", (bytes.fromhex(session),))
+        return [int(row[0]) for row in rows]
+
+    def outcomes(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """Place and line of each outcome among the first so many receipts."""
+        for index, line in self._rows("SELECT idx, line FROM receipts WHERE kind = 'outcome' AND idx < ? ORDER BY idx", (size,)):
+            yield index, _blob(line)
+
+    def kept(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        """Index, slot, and salt with content, of what is kept beside these receipts and was not erased."""
+        sql = "SELECT idx, slot, subject, content FROM attachments WHERE idx >= ? AND idx < ? ORDER BY idx, slot"
+        for row in self._rows(sql, (start, end)):
+            content = self._opened(row)
+            if content is not None:
+                yield row[0], row[1], content
+
+    def claimed(self, decision: Digest) -> int | None:
+        """The place of the call that claimed an idempotency key."""
+        row = self._row("SELECT idx FROM claims WHERE leaf = ?", (hashes.raw(decision),))
+        return None if row is None else int(row[0])
+
+    def trust(self) -> Registry:
+        """The registry beside the store, or a longer one."""
+        return trustlog.load(self._trust)
 
     def jsonl(self) -> Iterator[bytes]:
         """Every receipt as it was signed, one line each."""
         for row in self._rows("SELECT line FROM receipts ORDER BY idx", ()):
             yield _blob(row[0]) + b"\n"
+
+    def _opened(self, row: Any) -> bytes | None:
+        """Salt and content of such a row; None where its subject was erased. Raises `OutsideError` where they cannot be read."""
+        if self._vault is None:
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this store was opened without the keys of its attachments")
+        index, slot, subject, sealed = row[0], row[1], _blob(row[2]), _blob(row[3])
+        content = opened(self._vault, self.origin, index, slot, subject, sealed) if sealed else None
+        if content is None and not self._ended and not self._is_erased(subject):
+            detail = f"the key of subject `{subject.hex()}` is not here, and nobody erased it"
+            raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="restore keys/ and store/ from the same backup")
+        return content
+
+    def _is_erased(self, subject: bytes) -> bool:
+        """By now: a key may have been destroyed since this view began."""
+        if subject not in self._gone:
+            now = store.connect(self._folder / DATABASE, read_only=True) if self._own else self._conn
+            try:
+                self._gone = erasures(now)
+            except MALFORMED as e:
+                detail = f"a statement is damaged: {e}"
+                raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
+            finally:
+                if self._own:
+                    now.close()
+        return subject in self._gone
 
     def _row(self, sql: str, values: tuple[object, ...]) -> Any:
         with store.outside():

@@ -16,12 +16,13 @@ from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 
 from . import store
 from .derived import FIRST, RECEIPTS, Comparison
+from .vault import Vault
 
 PART = 32  # receipts: about 1.5 ms of work, for which the event loop may have to wait
 REST_S = 0.002  # between two parts: calls go before, and a million receipts take two minutes
 
 
-def scrub(database: Path, signed: Frontier, stop: Event) -> str:
+def scrub(database: Path, vault: Vault, signed: Frontier, stop: Event) -> str:
     """What is wrong with the first `signed.size` receipts or with the tables; empty where nothing is, or `stop` was set.
 
     Raises `OutsideError` where they cannot be read.
@@ -29,17 +30,17 @@ def scrub(database: Path, signed: Frontier, stop: Event) -> str:
     conn = store.connect(database, read_only=True)
     try:
         with store.outside():
-            return _Scrub(conn, signed).run(stop)
+            return _Scrub(conn, vault, signed).run(stop)
     finally:
         conn.close()
 
 
 class _Scrub:
-    def __init__(self, conn: sqlite3.Connection, signed: Frontier) -> None:
+    def __init__(self, conn: sqlite3.Connection, vault: Vault, signed: Frontier) -> None:
         self._conn = conn
         self._signed = signed
         self._frontier = Frontier()
-        self._tables = Comparison(conn)
+        self._tables = Comparison(conn, vault)
         self._next = FIRST
 
     def run(self, stop: Event) -> str:
@@ -50,7 +51,7 @@ class _Scrub:
             damage = next(self._part(rows, last), "")
             self._conn.execute("COMMIT")
             if damage or last:
-                return damage
+                return damage or next(map(": ".join, self._tables.lost()), "")
             stop.wait(REST_S)
         return ""
 

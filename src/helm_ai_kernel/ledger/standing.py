@@ -1,4 +1,6 @@
-"""What holds until somebody changes it: held tools, used statements, what is in force. Compared before the first call.
+"""What holds until somebody changes it: held tools, used statements, what is in force, whom nothing is kept about any more.
+
+Compared before the first call.
 
 A start takes these from the tables; what the tables must say is folded from the few receipts that change it, however long the
 log is.
@@ -32,12 +34,13 @@ MALFORMED = (EvidenceError, Refused, LookupError, TypeError, ValueError, Attribu
 
 @dataclass(slots=True)
 class Standing:
-    """What holds until somebody changes it: holds, used nonces, and what is in force."""
+    """What holds until somebody changes it: holds, used nonces, erased subjects, and what is in force."""
 
     holds: dict[str, bytes] = field(default_factory=dict)
     nonces: dict[str, int] = field(default_factory=dict)
     policy: Digest | None = None
     catalog: Digest | None = None
+    erased: set[bytes] = field(default_factory=set)
 
     def add(self, index: int, line: bytes, body: Body) -> Statement | None:
         """A hold or a statement."""
@@ -48,6 +51,8 @@ class Standing:
         self.nonces[statement.nonce] = index
         if statement.tool is not None:
             self.holds.pop(statement.tool, None)
+        if statement.subject is not None:
+            self.erased.add(bytes.fromhex(statement.subject))
         if statement.policy is not None:
             self.policy = statement.policy.after
         if statement.catalog is not None:
@@ -64,11 +69,20 @@ class Standing:
             yield "log", "the policy or catalogue that is marked as in force is not the one that a person's statement put there"
 
 
-def check_standing(conn: sqlite3.Connection, registry: Registry) -> None:
+def erasures(conn: sqlite3.Connection) -> set[bytes]:
+    """The subjects that the log says are erased; raises `MALFORMED`."""
+    standing = Standing()
+    for index, line in conn.execute(STANDING):
+        standing.add(index, line, said(line))
+    return standing.erased
+
+
+def check_standing(conn: sqlite3.Connection, registry: Registry) -> set[bytes]:
     """Before the first call: reads the receipts of `STANDING` only, however long the log is, and verifies who signed them.
 
-    Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say otherwise: a hold that vanished would let its tool be called.
-    A receipt that was hidden from `STANDING` is found by the scrub, which hashes every line.
+    Returns the subjects that were erased, whose keys must be gone. Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say
+    otherwise: a hold that vanished would let its tool be called. A receipt that was hidden from `STANDING` is found by the scrub,
+    which hashes every line.
     """
     standing = Standing()
     try:
@@ -81,6 +95,7 @@ def check_standing(conn: sqlite3.Connection, registry: Registry) -> None:
         raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
     for table, how in standing.differences(conn):
         raise _corrupt(f"{table}: {how}")
+    return standing.erased
 
 
 def verified(line: bytes, registry: Registry) -> Receipt:

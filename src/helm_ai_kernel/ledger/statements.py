@@ -36,10 +36,14 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
         if hold is None or hold != statement.hold:
             raise _mismatch(f"`{statement.tool}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
         parents = (hold,)
+    if statement.subject is not None:
+        _erasable(tx, bytes.fromhex(statement.subject), statement.count)
     receipt = tx.append(tx.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()}, parents)
     if statement.tool is not None:
         tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
         del tx.holds[statement.tool]
+    if statement.subject is not None:
+        tx.erased.add(bytes.fromhex(statement.subject))
     tx.conn.execute("INSERT INTO statements VALUES (?,?)", (statement.nonce, receipt.index))
     for digest, document in documents.items():
         row = (hashes.raw(digest), document.name, document.content)
@@ -70,6 +74,18 @@ def _in_force(tx: Transaction, name: str, change: Change) -> None:
     if change.before != now:
         raise _mismatch(
             f"the {name} in force is `{now}`, the statement was signed for `{change.before}`", "look again, then sign again"
+        )
+
+
+def _erasable(tx: Transaction, subject: bytes, count: int | None) -> None:
+    """Their key is here, nothing about them is under way, and what becomes unreadable is what the person was shown."""
+    if tx.alive(subject) is None:
+        raise _mismatch(f"the subject `{subject.hex()}` is not known here, or was erased", "helm-ai-kernel subjects")
+    if any(intent.subject == subject for intent in tx.open.values()):
+        raise _mismatch("a call about this subject has no outcome yet", "wait for it, then sign again")
+    if (kept := tx.about(subject)) != count:
+        raise _mismatch(
+            f"{kept} attachments are kept about this subject, the statement says {count}", "look again, then sign again"
         )
 
 

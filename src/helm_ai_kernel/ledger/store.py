@@ -15,7 +15,7 @@ from weakref import WeakSet
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
-FORMAT = 1  # PRAGMA user_version; another one is refused, never guessed at
+FORMAT = 2  # PRAGMA user_version; another one is refused, never guessed at
 APPLICATION = 0x48454C4D  # "HELM", PRAGMA application_id
 SQLITE = sqlite3.sqlite_version
 CACHE_KIB = 16_384  # resident memory stays within the promised bound
@@ -27,11 +27,11 @@ CREATE TABLE receipts (idx INTEGER PRIMARY KEY, session BLOB NOT NULL, seq INTEG
                        leaf BLOB NOT NULL, line BLOB NOT NULL);
 CREATE UNIQUE INDEX receipts_session ON receipts (session, seq);
 CREATE INDEX receipts_standing ON receipts (idx) WHERE kind IN ('hold', 'statement');
-CREATE TABLE attachments (idx INTEGER NOT NULL, slot INTEGER NOT NULL, content BLOB NOT NULL,
+CREATE TABLE attachments (idx INTEGER NOT NULL, slot INTEGER NOT NULL, subject BLOB NOT NULL, content BLOB NOT NULL,
                           PRIMARY KEY (idx, slot)) WITHOUT ROWID;
-CREATE TABLE intents (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, tool TEXT NOT NULL, principal TEXT NOT NULL, key TEXT,
-                      reserved TEXT NOT NULL);
-CREATE TABLE claims (principal TEXT NOT NULL, tool TEXT NOT NULL, key TEXT NOT NULL, idx INTEGER NOT NULL, leaf BLOB NOT NULL,
+CREATE TABLE intents (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, tool TEXT NOT NULL, principal TEXT NOT NULL, key BLOB,
+                      subject BLOB NOT NULL, reserved TEXT NOT NULL);
+CREATE TABLE claims (principal TEXT NOT NULL, tool TEXT NOT NULL, key BLOB NOT NULL, idx INTEGER NOT NULL, leaf BLOB NOT NULL,
                      key_hash BLOB NOT NULL, state TEXT NOT NULL, outcome INTEGER,
                      PRIMARY KEY (principal, tool, key)) WITHOUT ROWID;
 CREATE INDEX claims_leaf ON claims (leaf);
@@ -40,7 +40,7 @@ CREATE TABLE budgets (name TEXT NOT NULL, window TEXT NOT NULL, used INTEGER NOT
 CREATE TABLE statements (nonce TEXT PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (digest BLOB PRIMARY KEY, name TEXT NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), origin TEXT NOT NULL, policy BLOB, catalog BLOB,
-                  frontier BLOB NOT NULL, checkpoint BLOB NOT NULL, clean INTEGER NOT NULL);
+                  frontier BLOB NOT NULL, checkpoint BLOB NOT NULL, clean INTEGER NOT NULL, mark BLOB NOT NULL);
 """
 
 
@@ -167,8 +167,8 @@ def snapshot(path: Path, copy: Path) -> None:
         conn.backup(into)  # in one step: every page is of the moment at which it began
 
 
-def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes) -> None:
-    """Write a new, empty store; refuses to overwrite one."""
+def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes, mark: bytes) -> None:
+    """Write a new, empty store; refuses to overwrite one. `mark` tells whose keys it is kept under."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.close(fd)
     with outside(), closing(sqlite3.connect(path, isolation_level=None)) as conn:
@@ -181,7 +181,7 @@ def create(path: Path, *, origin: str, frontier: bytes, checkpoint: bytes) -> No
         conn.execute(f"PRAGMA user_version={FORMAT}")
         for statement in _SCHEMA.split(";"):
             conn.execute(statement)
-        conn.execute("INSERT INTO log VALUES (1, ?, NULL, NULL, ?, ?, 1)", (origin, frontier, checkpoint))
+        conn.execute("INSERT INTO log VALUES (1, ?, NULL, NULL, ?, ?, 1, ?)", (origin, frontier, checkpoint, mark))
         conn.execute("COMMIT")
 
 

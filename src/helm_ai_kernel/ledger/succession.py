@@ -78,7 +78,7 @@ def _keep(folder: Path) -> None:
         detail = f"`{kept}` holds another store of the same log, and nothing is overwritten"
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"ls -l {kept}")
     (kept / DATABASE).chmod(_ENDED)
-    if (folder / WITNESSED).is_dir() and not (kept / WITNESSED).exists():
-        os.rename(folder / WITNESSED, kept / WITNESSED)
+    for note in (folder / WITNESSED).glob("*.txt"):
+        os.replace(note, kept / note.name)
     for path in (kept, kept.parent, folder):
         durable.sync_directory(path)

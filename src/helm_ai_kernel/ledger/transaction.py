@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Clock
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash
 from helm_ai_kernel.tcb.receipt import Kind, Receipt, Trust
 from helm_ai_kernel.tcb.registry import Registry
+
+from .vault import Subject, Vault, opened, place
 
 ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
 
@@ -45,16 +49,17 @@ class Open:
     leaf: Digest
     tool: str
     principal: str
-    key: str | None = field(repr=False)
+    key: bytes | None  # the mark of its idempotency key
+    subject: bytes  # whom it is about
     reserved: Mapping[str, str]  # budget -> the window in which a call was taken from it
 
-    def to_row(self, index: int) -> tuple[int, bytes, str, str, str | None, str]:
+    def to_row(self, index: int) -> tuple[int, bytes, str, str, bytes | None, bytes, str]:
         reserved = json.dumps(dict(self.reserved)) if self.reserved else ""
-        return index, hashes.raw(self.leaf), self.tool, self.principal, self.key, reserved
+        return index, hashes.raw(self.leaf), self.tool, self.principal, self.key, self.subject, reserved
 
     @classmethod
-    def from_row(cls, leaf: bytes, tool: str, principal: str, key: str | None, reserved: str) -> "Open":
-        return cls(hashes.text(leaf), tool, principal, key, json.loads(reserved) if reserved else {})
+    def from_row(cls, leaf: bytes, tool: str, principal: str, key: bytes | None, subject: bytes, reserved: str) -> "Open":
+        return cls(hashes.text(leaf), tool, principal, key, subject, json.loads(reserved) if reserved else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,19 @@ class Ink:
     execution: Signer
     registry: Registry
     version: str
+    vault: Vault  # for what is kept beside them
     insecure: tuple[str, ...] = ()
 
     @property
     def trust(self) -> Trust:
         return Trust(self.registry.size, self.registry.head)
+
+
+class Kept(NamedTuple):
+    """What is kept beside a receipt, and whom it is about."""
+
+    subject: bytes
+    content: bytes | None  # with its salt; None: it was erased
 
 
 class Moment(NamedTuple):
@@ -109,7 +122,8 @@ class Transaction:
         self.open = dict(state.open)
         self._trusted = ink.trust
         self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
-        self._attachments: list[tuple[int, int, bytes]] = []
+        self._attachments: list[tuple[int, int, bytes, bytes]] = []
+        self.erased: set[bytes] = set()  # subjects whose keys are destroyed when this group is durable
         self.salt = b""  # of the arguments or output that the next receipt names, for the caller
         self._trust: dict[str, Json] = {"head": self._trusted.head, "size": self._trusted.size}
         self._build: dict[str, Json] = {"version": ink.version}
@@ -165,9 +179,33 @@ class Transaction:
         self.index += 1
         return receipt
 
-    def attach(self, slot: int, salt: bytes, content: bytes) -> Digest:
-        """Keep `content` beside the receipt that is appended next; the name is what that receipt says."""
-        self._attachments.append((self.index, slot, salt + content))
+    def subject(self, name: str) -> Subject:
+        """Whom a call is about. Raises `OutsideError` where they are erased in this very group: the next one meets them anew."""
+        found = self.ink.vault.named(name)
+        if found.id in self.erased:
+            detail = "what was kept about its subject is being erased"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="send the call again")
+        return found
+
+    def alive(self, id: bytes) -> Subject | None:
+        """The subject with that id, unless its key is destroyed, or will be with this group."""
+        return None if id in self.erased else self.ink.vault.of(id)
+
+    def about(self, id: bytes) -> int:
+        """How many attachments are kept about a subject. Looks at every row: only for what people ask."""
+        (count,) = self.conn.execute("SELECT count(*) FROM attachments WHERE subject=?", (id,)).fetchone()
+        return int(count) + sum(subject == id for _, _, subject, _ in self._attachments)
+
+    def attach(self, slot: int, salt: bytes, content: bytes, about: bytes | Subject) -> Digest:
+        """Keep `content` beside the receipt that is appended next; the name is what that receipt says.
+
+        `about` is an id where the subject's key is gone: then it is written as it will be read, as nothing.
+        """
+        if isinstance(about, bytes):
+            self._attachments.append((self.index, slot, about, b""))
+        else:
+            sealed = about.seal(salt + content, place(self.start.origin, self.index, slot))
+            self._attachments.append((self.index, slot, about.id, sealed))
         if slot != KEY:
             self.salt = salt
         return hashes.attachment_name(salt, content)
@@ -177,20 +215,23 @@ class Transaction:
         self._attachments = [kept for kept in self._attachments if kept[0] < self.index]
         self.salt = b""
 
-    def attachment(self, index: int, slot: int) -> bytes | None:
-        """Salt and content, also of this group."""
-        for at, where, content in self._attachments:
-            if (at, where) == (index, slot):
-                return content
-        row = self.conn.execute("SELECT content FROM attachments WHERE idx=? AND slot=?", (index, slot)).fetchone()
-        return None if row is None else bytes(row[0])
+    def attachment(self, index: int, slot: int) -> Kept | None:
+        """What is kept there, also of this group; raises `OutsideError` where it is damaged."""
+        mine = (row[2:] for row in self._attachments if row[:2] == (index, slot))
+        sql = "SELECT subject, content FROM attachments WHERE idx=? AND slot=?"
+        row = next(mine, None) or self.conn.execute(sql, (index, slot)).fetchone()
+        if row is None:
+            return None
+        subject, sealed = (bytes(column) for column in row)
+        content = None if subject in self.erased else opened(self.ink.vault, self.start.origin, index, slot, subject, sealed)
+        return Kept(subject, content)
 
     def flush(self) -> int:
         """Hand the group's rows to SQLite and say how many bytes they are; the writer commits."""
         self.conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", self._rows)
-        self.conn.executemany("INSERT INTO attachments VALUES (?,?,?)", self._attachments)
+        self.conn.executemany("INSERT INTO attachments VALUES (?,?,?,?)", self._attachments)
         before, after = self.start.open, self.open
         self.conn.executemany("DELETE FROM intents WHERE idx=?", [(index,) for index in before if index not in after])
         opened = [intent.to_row(index) for index, intent in after.items() if index not in before]
-        self.conn.executemany("INSERT INTO intents VALUES (?,?,?,?,?,?)", opened)
-        return sum(len(row[5]) for row in self._rows) + sum(len(row[2]) for row in self._attachments)
+        self.conn.executemany("INSERT INTO intents VALUES (?,?,?,?,?,?,?)", opened)
+        return sum(len(row[5]) for row in self._rows) + sum(len(row[3]) for row in self._attachments)

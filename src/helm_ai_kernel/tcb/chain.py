@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .codes import Finding
-from .digest import Digest
+from .digest import Digest, text
+from .digests import Digests
 from .errors import EvidenceError
 from .receipt import SEQ_MAX, Kind, Receipt
 
@@ -84,7 +85,7 @@ class Chains:
     `index_of` is the place of each leaf; in a `part` of a log receipts are missing on purpose, and nothing is said of gaps.
     """
 
-    def __init__(self, index_of: Index, *, part: bool = False) -> None:
+    def __init__(self, index_of: Digests, *, part: bool = False) -> None:
         self.heads: dict[str, Chain] = {}
         self._index_of = index_of
         self._part = part
@@ -141,7 +142,7 @@ class Chains:
             return error
         other = self._follower(receipt.prev)
         if other is not None:
-            return _fault(Finding.CHAIN_FORK, receipt, f"and receipt {other} of what is here both follow `{receipt.prev}`")
+            return _fault(Finding.CHAIN_FORK, receipt, f"and `{text(self._index_of[other])}` both follow `{receipt.prev}`")
         if prev is not None and prev > receipt.index:
             return _fault(Finding.CHAIN_ORDER, receipt, "comes before the one that it follows")
         return error

@@ -125,13 +125,17 @@ class _Checklist:
 
     def _receipts(self, vetted: Iterator[Vetted], progress: Progress) -> None:
         """The second pass: it must find what the first one hashed, or somebody changes the file while it is read."""
-        for place, one in enumerate(vetted):
-            if place >= len(self.leaves) or (one.receipt and hashes.raw(one.receipt.leaf) != self.leaves[place]):
-                self.readable = False
-                raise fields.wrong("it is not what it was a moment ago")
+        place = 0
+        for place, one in enumerate(vetted, 1):
+            if place > len(self.leaves) or (one.receipt and hashes.raw(one.receipt.leaf) != self.leaves[place - 1]):
+                place -= 1
+                break
             self.trusted.append(self.trusted[-1])
-            self._receipt(place, one)
-            progress(place + 1, len(self.leaves))
+            self._receipt(place - 1, one)
+            progress(place, len(self.leaves))
+        if place != len(self.leaves):
+            self.readable = False
+            raise fields.wrong("it is not what it was a moment ago")
 
     def _receipt(self, place: int, vetted: Vetted) -> None:
         where, receipt = self._where(place), vetted.receipt
@@ -194,7 +198,8 @@ class _Checklist:
 
     def _relied(self, size: int) -> int:
         """The largest registry size that a receipt of the log up to that size relies on."""
-        return self.trusted[min(size, len(self.leaves)) if self.places is None else self.places.below(size)]
+        count = size if self.places is None else self.places.below(size)
+        return self.trusted[min(count, len(self.trusted) - 1)]
 
     def _where(self, place: int) -> str:
         return f"receipt {place if self.places is None else self.places[place]}"

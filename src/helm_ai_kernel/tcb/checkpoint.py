@@ -91,6 +91,15 @@ class Checkpoint:
             raise _wrong("what was to be added is not signature lines")
         return added
 
+    def lines_of(self, name: str, hash: bytes) -> list[bytes]:
+        """The signature lines (key hash and signature) in that name, by the key of that hash."""
+        return [sig for line, sig in self.sigs if line == name and sig[:KEY_HASH_BYTES] == hash]
+
+    def only(self, name: str, hash: bytes) -> "Checkpoint":
+        """The same note with just these lines, of which there is one."""
+        kept = tuple((name, sig) for sig in self.lines_of(name, hash))
+        return Checkpoint(self.origin, self.size, self.root, kept, self.text + _signatures(kept))
+
     def verify(self, origin: str, key: PublicKey) -> None:
         """The log `origin`, whose key is `key`, signed this once; raises `EvidenceError(CHECKPOINT_SIG)`.
 
@@ -100,8 +109,7 @@ class Checkpoint:
             raise _wrong(f"a key for `{key.purpose}` does not sign checkpoints")
         if self.origin != origin:
             raise _wrong(f"the checkpoint is of log `{self.origin}`, not of `{origin}`")
-        prefix = key_hash(origin, key)
-        mine = [sig for name, sig in self.sigs if name == origin and sig[:KEY_HASH_BYTES] == prefix]
+        mine = self.lines_of(origin, key_hash(origin, key))
         if len(mine) != 1:
             raise _wrong(f"the log's key signed {len(mine)} times, not once")
         try:

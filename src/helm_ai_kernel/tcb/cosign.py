@@ -22,6 +22,7 @@ TIME_MAX = 253_402_300_799  # the last second of the year 9999: RFC 3339 has no 
 
 _TIME_BYTES = 8
 _BLANKS = re.compile(r"[ \t]+")
+_UNSIGNABLE = re.compile("[\x00-\x1f\ud800-\udfff]")  # what no note can have in a name
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _COUNT = re.compile(r"[1-9][0-9]{0,2}\Z")  # a group has at most all witnesses and groups as its members
 _NONE = "none"
@@ -38,7 +39,7 @@ class VerifierKey:
     def from_text(cls, text: str) -> "VerifierKey":
         """Raises `EvidenceError`: KEY_WEAK for a key that nobody should believe, otherwise UNSUPPORTED or PACK_MALFORMED."""
         parts = text.split("+", 2)  # the last part may have more of them: it is base64
-        if len(parts) != 3 or not NAME.match(parts[0]) or not parts[0].isprintable():
+        if len(parts) != 3 or not NAME.match(parts[0]) or _UNSIGNABLE.search(parts[0]):
             raise _malformed("a verifier key is a name, a hash and a key, with `+` between")
         try:
             data = base64.b64decode(parts[2], validate=True)
@@ -54,9 +55,14 @@ class VerifierKey:
             raise _malformed("the verifier key is not the one form of what it says, or its hash is another's")
         return found
 
+    @property
+    def hash(self) -> bytes:
+        """How a signature line names it."""
+        return key_hash(self.name, self.key)
+
     def __str__(self) -> str:
         data = base64.b64encode(TYPES[self.key.purpose] + self.key.raw).decode()
-        return f"{self.name}+{key_hash(self.name, self.key).hex()}+{data}"
+        return f"{self.name}+{self.hash.hex()}+{data}"
 
 
 def cosign(checkpoint: Checkpoint, name: str, signer: Signer, timestamp: int) -> bytes:
@@ -66,14 +72,13 @@ def cosign(checkpoint: Checkpoint, name: str, signer: Signer, timestamp: int) ->
     sig = signer.sign(_message(checkpoint, timestamp))
     if len(sig) != SIG_BYTES:
         raise ValueError("an Ed25519 signature has 64 bytes")
-    stamped = key_hash(name, signer.public) + timestamp.to_bytes(_TIME_BYTES, "big") + sig
+    stamped = VerifierKey(name, signer.public).hash + timestamp.to_bytes(_TIME_BYTES, "big") + sig
     return signature_line(name, stamped).encode()
 
 
 def cosigned_at(checkpoint: Checkpoint, witness: VerifierKey) -> int | None:
     """When that witness cosigned this, in seconds; None where it did not. A line that lies is `EvidenceError(CHECKPOINT_SIG)`."""
-    prefix = key_hash(witness.name, witness.key)
-    mine = [sig for name, sig in checkpoint.sigs if name == witness.name and sig[:KEY_HASH_BYTES] == prefix]
+    mine = checkpoint.lines_of(witness.name, witness.hash)
     if not mine:
         return None
     stamp, sig = mine[0][KEY_HASH_BYTES:][:_TIME_BYTES], mine[0][KEY_HASH_BYTES + _TIME_BYTES :]
@@ -127,11 +132,13 @@ class WitnessPolicy:
 
     def since(self, seen: Mapping[str, int]) -> str | None:
         """The earliest time (RFC 3339) by which a quorum had cosigned; None where none has."""
-        return _rfc3339(self._reached(seen, latest=False))
+        reached = self._reached(seen, latest=False)
+        return None if reached is None else rfc3339(reached)
 
     def until(self, seen: Mapping[str, int]) -> str | None:
         """The latest time at or after which a quorum cosigned; None where none has."""
-        return _rfc3339(self._reached(seen, latest=True))
+        reached = self._reached(seen, latest=True)
+        return None if reached is None else rfc3339(reached)
 
     def _reached(self, seen: Mapping[str, int], *, latest: bool) -> int | None:
         """A group has the time of the member that completes its threshold, counted from the first or from the last."""
@@ -141,6 +148,11 @@ class WitnessPolicy:
             if len(reached) >= threshold:
                 times[label] = reached[threshold - 1]
         return times.get(self.quorum)
+
+
+def rfc3339(seconds: int) -> str:
+    """The time of a cosignature as records have it."""
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds") + "Z"
 
 
 def log_keys(data: bytes) -> tuple[VerifierKey, ...]:
@@ -153,18 +165,19 @@ def log_keys(data: bytes) -> tuple[VerifierKey, ...]:
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line that says something. Bytes that are not UTF-8 stay what they are (tlog-policy, character set)."""
+    """The words of each line that says something; those are text, where a comment can have any bytes."""
     if len(data) > POLICY_BYTES_MAX:
         raise _refused(0, f"it has more than {POLICY_BYTES_MAX} bytes")
-    *lines, rest = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(data.split(b"\n"), 1):
         if _CONTROLS.search(line):
             raise _refused(number, "a control character")
-        text = line.decode(errors="surrogateescape").strip(" \t")
-        if text and not text.startswith("#"):
-            yield number, _BLANKS.split(text)
-    if rest:
-        raise _refused(len(lines) + 1, "the last line does not end with a newline: something may be missing")
+        said = line.strip(b" \t")
+        if not said or said.startswith(b"#"):
+            continue
+        try:
+            yield number, _BLANKS.split(said.decode())
+        except UnicodeDecodeError:
+            raise _refused(number, "it is not UTF-8") from None
 
 
 class _Reader:
@@ -239,12 +252,6 @@ class _Reader:
 def _message(checkpoint: Checkpoint, timestamp: int) -> bytes:
     """What is signed: neither a checkpoint nor a record begins like this."""
     return b"cosignature/v1\ntime %d\n" % timestamp + checkpoint.text
-
-
-def _rfc3339(seconds: int | None) -> str | None:
-    if seconds is None:
-        return None
-    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds") + "Z"
 
 
 def _shown(word: str) -> str:

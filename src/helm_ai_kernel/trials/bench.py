@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import secrets
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,10 +23,13 @@ from helm_ai_kernel.app.config import Config, load
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger import jobs, trustlog
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.ledger import TRUST
+from helm_ai_kernel.ledger.parts import subtree
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import SQLITE, in_memory
 from helm_ai_kernel.ledger.transaction import Ink, Session, State, Transaction
@@ -33,11 +38,13 @@ from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.merkle import Frontier, leaf_hash, walk
+from helm_ai_kernel.tcb.part import Inclusion
 
 from .places import Places
 
@@ -78,8 +85,10 @@ def run(*, full: bool, only: str) -> Iterator[Line]:
         ("verdict_memory", verdict_memory),
         ("durable_1", durable_1),
         ("durable_64", lambda: durable_64(rounds=30, before=0)),
+        ("inclusion_proof", lambda: inclusion(100_000)),
     ]
     if full:
+        makers.append(("inclusion_proof_1m", lambda: inclusion(MILLION)))
         makers.append(("durable_64_at_1m", lambda: durable_64(rounds=30, before=MILLION)))
     for name, maker in makers:
         if any(name.startswith(part) for part in only.split(",")):
@@ -143,12 +152,14 @@ def verdict_memory() -> Iterator[Line]:
         config = _home(Path(folder))
         registry = trustlog.load(config.paths.store / TRUST)
         execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
+        vault = Subjects(config.paths.subjects)
+        vault.named("local")
     catalog = _catalog(10)
     boundary = Boundary(catalog, _policy(catalog, 10))
     if boundary.policy is None:
         raise RuntimeError("no policy")
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
-    ink, frontier = Ink(execution, registry, "bench"), Frontier()
+    ink, frontier = Ink(execution, registry, "bench", vault), Frontier()
     tx = Transaction(in_memory(), state, ink, now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
     jobs.start_session(tx, session, None)
@@ -218,10 +229,47 @@ async def _callers(runtime: Runtime, rounds: int, before: int) -> tuple[list[flo
     return rates, latencies[-rounds * 8 * CALLERS :]
 
 
+def inclusion(size: int) -> Iterator[Line]:
+    """The proof that one receipt stands in a log of so many, from the store's leaf hashes."""
+    suffix, leaves = "_1m" if size == MILLION else "", Digests()
+    for number in range(size):
+        leaves.append(leaf_hash(number.to_bytes(8, "big")))
+    place, made = size // 3, list[bytes]()
+    signed = subtree(leaves.__getitem__, 0, size)
+
+    def make() -> bytes:
+        made.clear()
+
+        def other(start: int, end: int) -> bytes:
+            made.append(subtree(leaves.__getitem__, start, end))
+            return made[-1]
+
+        return walk(size, [(place, 1)], lambda: leaves[place], other)
+
+    if make() != signed:
+        raise RuntimeError("the benchmark's own proof leads elsewhere")
+    note = f"one receipt in a log of {size}"
+    yield _line(f"inclusion_proof{suffix}_make", "us", _timed(make, 5), f"{note}: every other leaf is hashed once")
+    proof = Inclusion(((place, 1),), tuple(made)).to_bytes()
+
+    def check() -> None:
+        if Inclusion.from_bytes(proof).root(size, [leaves[place]]) != signed:
+            raise RuntimeError("the benchmark's own proof does not verify")
+
+    yield _line(f"inclusion_proof{suffix}_verify", "us", _timed(check, 2000), f"{note}: parse, and {len(made)} hashes")
+
+
 def _evidence(config: Config) -> Iterator[Line]:
-    with Reader(config.paths.store) as reader:
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
         sizes = [float(len(receipt.line) + 1) for receipt in reader.receipts()]
-        pack = reader.export()
+        rates = []
+        for _ in range(5):
+            began = time.perf_counter()
+            written = sum(map(len, whole(reader)))
+            rates.append(written / 1e6 / (time.perf_counter() - began))
+        pack = b"".join(whole(reader))
+    text = f"a pack of {written / 1e6:.1f} MB made from the store, not written; p99 is the slow end"
+    yield Line("export", "MB/s", round(_at(rates, 0.5), 2), round(_at(rates, 0.01), 2), len(rates), text)
     genesis = trustlog.load(config.paths.store / TRUST).genesis
     samples = []
     for _ in range(5):
@@ -231,6 +279,7 @@ def _evidence(config: Config) -> Iterator[Line]:
         if report.exit:
             raise RuntimeError(f"the benchmark's own log does not verify: {report.to_text()}")
     yield _line("verify_record", "us", samples, f"the whole checklist over {report.receipts} receipts, per receipt, one core")
+    yield from _verified(pack, genesis, report.receipts)
     yield Line(
         "receipt_bytes",
         "bytes",
@@ -239,6 +288,22 @@ def _evidence(config: Config) -> Iterator[Line]:
         len(sizes),
         f"mean {sum(sizes) / len(sizes):.0f}; a call has two",
     )
+
+
+def _verified(pack: bytes, genesis: Digest, receipts: int) -> Iterator[Line]:
+    """As an outsider does it: the verifier as a command, from its start to its verdict, on one core and on two."""
+    with tempfile.NamedTemporaryFile(dir=_disk(), suffix=".tar") as file:
+        file.write(pack)
+        file.flush()
+        for cores in (1, 2):
+            command = [sys.executable, "-m", "helm_ai_kernel.verifier", file.name, "--genesis", genesis, "--cores", str(cores)]
+            rates = []
+            for _ in range(3):
+                began = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                rates.append(receipts / (time.perf_counter() - began))
+            note = f"`python -m helm_ai_kernel.verifier` on a pack of {receipts} receipts; p99 is the slow end"
+            yield Line(f"verify_{cores}_core", "rec/s", round(_at(rates, 0.5)), round(_at(rates, 0.01)), len(rates), note)
 
 
 async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]]) -> T:

@@ -20,8 +20,10 @@ from helm_ai_kernel.app.config import Upstream
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
+from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.codes import Reason
@@ -196,8 +198,8 @@ def _after_crash(kernel: Kernel, desk: Desk, story: Story) -> None:
 
 
 def _prove(places: Places, story: Story, genesis: Digest) -> dict[str, Any]:
-    with Reader(places.paths.store) as reader:
-        evidence, receipts = reader.export(), list(reader.receipts())
+    with Reader(places.paths.store, vault=Subjects(places.paths.subjects)) as reader:
+        evidence, receipts = b"".join(whole(reader)), list(reader.receipts())
     out = places.paths.packs / "demo.tar"
     out.write_bytes(evidence)
     session = str(story.calls[0]["receipt"]["session"])

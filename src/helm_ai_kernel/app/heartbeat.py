@@ -1,0 +1,97 @@
+"""The heartbeat of a running kernel: every so often its newest checkpoint is shown to its witnesses, also when nothing happened.
+
+A log that says nothing for long could have been stopped, or be hidden; one that was cosigned an hour ago was there an hour ago.
+No call waits for it: it runs beside them, in threads that the end of the process does not wait for either.
+"""
+
+import asyncio
+import sys
+import threading
+from contextlib import suppress
+
+from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.findings import visible
+
+from .witnesses import Round, Witnesses
+
+SAID_CHARS_MAX = 600  # of what a witness makes us say, in one line
+
+
+class Heartbeat:
+    """Start it in the ledger's loop."""
+
+    def __init__(self, ledger: Ledger, witnesses: Witnesses, every_s: float) -> None:
+        self._ledger = ledger
+        self._witnesses = witnesses
+        self._every_s = every_s
+        self._told: dict[str, str] = {}  # by label: what was said of a witness since it answered last
+        self._one = asyncio.Lock()
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while not self._ledger.writer.sealed:
+            await self.beat()
+            await asyncio.sleep(self._every_s)
+
+    async def beat(self) -> None:
+        """One round, now, after the one that is under way. What comes of it is kept, told, or seals the kernel."""
+        async with self._one:
+            await self._beat()
+
+    async def _beat(self) -> None:
+        try:
+            done = await self._asked(self._ledger.checkpoint)
+        except (OutsideError, EvidenceError, Refused, OSError) as error:
+            if isinstance(error, OutsideError) and error.reason is Reason.ERR_STORE_ROLLBACK:
+                self._ledger.writer.seal(error.detail)
+                _say(f"error: {error.detail} ({error.reason})", error.hint)
+            else:
+                self._tell("", str(error), "")
+            return
+        self._tell("", "", "")
+        for witness in self._witnesses.policy.witnesses:
+            failed = done.failed.get(witness.label)
+            self._tell(witness.label, "" if failed is None else failed.detail, "" if failed is None else failed.hint)
+
+    def _tell(self, label: str, detail: str, hint: str) -> None:
+        """Once, until it passes or something else is wrong."""
+        if detail and self._told.get(label) != detail:
+            _say(f"warning: this log is not witnessed as it should be: {detail}", hint)
+        self._told[label] = detail
+
+    async def _asked(self, note: bytes) -> Round:
+        """The round in a daemon thread: an interpreter that ends does not wait for it, as it would for an executor's."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Round] = loop.create_future()
+
+        def work() -> None:
+            try:
+                done: Round | Exception = self._witnesses.round(note)
+            except Exception as error:  # told on the loop, by whoever waits
+                done = error
+            with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, future, done)
+
+        threading.Thread(target=work, name="helm-heartbeat", daemon=True).start()
+        return await future
+
+
+def _settle(future: "asyncio.Future[Round]", done: Round | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(done, Exception):
+        future.set_exception(done)
+    else:
+        future.set_result(done)
+
+
+def _say(line: str, hint: str) -> None:
+    """One line, and what to do; nothing in it that a terminal could obey."""
+    print(visible(line, SAID_CHARS_MAX), file=sys.stderr)
+    if hint:
+        print(f"hint: {visible(hint, SAID_CHARS_MAX)}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Doors: what listens. Nothing here dispatches by itself, and no door knows a hand."""

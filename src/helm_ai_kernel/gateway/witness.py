@@ -1,0 +1,130 @@
+"""A witness: it cosigns a tree only where that tree contains every tree of the log that it cosigned before (C2SP tlog-witness).
+
+Checking and writing down are one step, under one lock, and what was written is durable before the cosignature leaves: whatever
+kills this process, it never vouches for a smaller or another history. A log that shows two is what it is there to find: both
+signed notes are kept (`docs/spec/witness.md`).
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+from helm_ai_kernel.tcb.checkpoint import Checkpoint, key_hash
+from helm_ai_kernel.tcb.cosign import VerifierKey, cosign, cosigned_at
+from helm_ai_kernel.tcb.errors import EvidenceError
+from helm_ai_kernel.tcb.keys import PublicKey, Signer
+from helm_ai_kernel.tcb.merkle import EMPTY_ROOT, verify_consistency
+from helm_ai_kernel.wire.submission import PATH, SIZE_TYPE, Submission
+
+from .plain_http import Request, Response
+from .witness_memory import Memory
+
+CLOCK_BACK_S = 60  # what a clock may be set back between two cosignatures; further, its times are nobody's evidence
+
+
+class Witness:
+    """One key, the logs that it knows, and what it remembers of each. Safe to call from any thread."""
+
+    def __init__(
+        self,
+        name: str,
+        signer: Signer,
+        logs: Iterable[VerifierKey],
+        memory: Memory,
+        *,
+        clock: Callable[[], float] = time.time,
+        tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    ) -> None:
+        self.vkey = VerifierKey(name, signer.public)
+        self._signer = signer
+        self._memory = memory
+        self._clock = clock
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._logs: dict[str, list[PublicKey]] = {}
+        for log in logs:
+            self._logs.setdefault(log.name, []).append(log.key)
+
+    def handle(self, request: Request) -> Response:
+        """One HTTP request."""
+        if request.path == PATH:
+            if request.method != "POST":
+                return _no(HTTPStatus.METHOD_NOT_ALLOWED, f"POST {PATH}")
+            return self.add_checkpoint(request.body)
+        if request.method == "GET" and request.path in ("/", "/healthz"):
+            return Response(HTTPStatus.OK, f"witness {self.vkey}\n".encode())
+        return _no(HTTPStatus.NOT_FOUND, f"there is only {PATH} here")
+
+    def add_checkpoint(self, body: bytes) -> Response:
+        """The answer to `POST /add-checkpoint`, in the order of the checks that C2SP names."""
+        try:
+            sent = Submission.from_bytes(body)
+        except EvidenceError as error:
+            return _no(HTTPStatus.BAD_REQUEST, error.detail)
+        note = sent.checkpoint
+        if note.origin not in self._logs:
+            return _no(HTTPStatus.NOT_FOUND, "this log is not known here")
+        try:
+            key = note.signer(self._logs[note.origin])
+        except EvidenceError as error:
+            return _no(HTTPStatus.FORBIDDEN, error.detail)
+        if sent.old > note.size:
+            return _no(HTTPStatus.BAD_REQUEST, "the old size is larger than the checkpoint's")
+        with self._lock:
+            return self._judge(sent, note.only(note.origin, key_hash(note.origin, key)))
+
+    def _judge(self, sent: Submission, note: Checkpoint) -> Response:
+        """`note` has the log's own signature, which was verified, and no other."""
+        last = self._memory.last(note.origin)
+        size = 0 if last is None else last.size
+        if last is not None and note.size == size and note.root != last.root:
+            self._caught(last, note, "two roots for one size")
+            return _conflict(size)
+        if sent.old != size:
+            return _conflict(size)
+        try:
+            _extends(last, sent, note)
+        except EvidenceError as error:
+            if last is not None:
+                self._caught(last, note, error.detail)
+            return _no(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail)
+        now, before = int(self._clock()), 0 if last is None else cosigned_at(last, self.vkey) or 0
+        if now < before - CLOCK_BACK_S:
+            self._tell(f"error: the clock is {before - now} s behind the last cosignature: nothing is cosigned until it is set")
+            return _no(HTTPStatus.SERVICE_UNAVAILABLE, "the clock of this witness went back")
+        line = cosign(note, self.vkey.name, self._signer, max(now, before))
+        try:
+            self._memory.remember(note.with_lines(line))
+        except OSError as error:
+            self._tell(f"error: `{note.origin}` size {note.size} is not cosigned: {(error.strerror or str(error)).lower()}")
+            return _no(HTTPStatus.SERVICE_UNAVAILABLE, "this witness cannot write down what it would sign")
+        return Response(HTTPStatus.OK, line)
+
+    def _caught(self, last: Checkpoint, note: Checkpoint, why: str) -> None:
+        """Both notes are signed by the log. What is kept already is not told again: who has the log's key can send any number."""
+        try:
+            folder = self._memory.keep(last, note)
+        except OSError as error:
+            self._tell(f"error: evidence against `{note.origin}` is not kept: {(error.strerror or str(error)).lower()}")
+            return
+        if folder is not None:
+            self._tell(f"error: `{note.origin}` does not go on from what was cosigned: {why}; kept in `{folder}`")
+            self._tell(f"cosigned before:\n{last.note.decode()}\nrefused now:\n{note.note.decode()}")
+
+
+def _extends(last: Checkpoint | None, sent: Submission, note: Checkpoint) -> None:
+    """Raises `EvidenceError(CONSISTENCY_FAIL)`; after the empty tree, and after nothing, every tree may come."""
+    if last is not None and last.size:
+        verify_consistency(last.size, last.root, note.size, note.root, sent.proof)
+    elif sent.proof or (note.size == 0 and note.root != EMPTY_ROOT):
+        verify_consistency(0, EMPTY_ROOT, note.size, note.root, sent.proof)  # refuses it, in its words
+
+
+def _conflict(size: int) -> Response:
+    return Response(HTTPStatus.CONFLICT, b"%d\n" % size, SIZE_TYPE)
+
+
+def _no(status: HTTPStatus, detail: str) -> Response:
+    return Response(status, detail.encode() + b"\n")

@@ -1,0 +1,1 @@
+"""What dials: clients of other machines, each bounded in time and in bytes."""

@@ -1,0 +1,255 @@
+"""A running kernel shows its newest checkpoint to its witnesses, waits for none of them, and stops when one knows better."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.kernels import Place, Program
+from gateway.witnessing import serving
+from helm_ai_kernel.app import witnesses
+from helm_ai_kernel.app.kernel import Kernel
+from helm_ai_kernel.app.runtime import Runtime
+from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.gateway.witness import Witness
+from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.ledger.witnessed import Witnessed
+from helm_ai_kernel.net import witness as client
+from helm_ai_kernel.tcb import checkpoint
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+
+TIME = 1_800_000_000
+
+
+@dataclass
+class Outside:
+    """Witnesses of one kernel, each in a folder beside it, at a port of its own; one can go away and come back."""
+
+    place: Place
+    up: dict[int, ExitStack] = field(default_factory=dict)
+    ports: dict[int, int] = field(default_factory=dict)
+    now: int = TIME
+
+    def key(self, number: int) -> VerifierKey:
+        return VerifierKey(f"witness.example/w{number}", self.secret(number).public)
+
+    def secret(self, number: int) -> SecretKey:
+        return SecretKey.from_seed(bytes([number]) * 32, Purpose.WITNESS)
+
+    def start(self, number: int) -> None:
+        stack, folder = ExitStack(), self.place.folder / f"w{number}"
+        folder.mkdir(exist_ok=True)
+        memory = Memory.open(folder, self.key(number))
+        stack.callback(memory.close)
+        name, secret = self.key(number).name, self.secret(number)
+        asked = Witness(
+            name, secret, [witnesses.log_vkey(self.place.config)], memory, clock=lambda: self.now, tell=lambda _: None
+        )
+        self.ports[number] = stack.enter_context(serving(asked.handle))
+        self.up[number] = stack
+
+    def end(self, number: int) -> None:
+        self.up.pop(number).close()
+
+    def policy(self, *lines: str) -> None:
+        named = [f"witness w{n} {self.key(n)} http://127.0.0.1:{port}" for n, port in self.ports.items()]
+        text = "".join(line + "\n" for line in (*named, *lines))
+        (self.place.paths.home / "witness-policy.txt").write_text(text, encoding="utf-8")
+
+    @property
+    def kept(self) -> Witnessed:
+        return Witnessed(self.place.paths.store)
+
+    def newest(self) -> tuple[int, dict[str, int]]:
+        """The size of the newest cosigned note, and who cosigned it when."""
+        note = self.kept.newest()
+        asked = witnesses.of_config(self.place.config)
+        assert note is not None and asked is not None
+        return note.size, asked.policy.seen(note)
+
+
+@pytest.fixture
+def outside(place: Place) -> Iterator[Outside]:
+    place.configure('[log]\nwitnesses = "witness-policy.txt"\n')
+    outside = Outside(place)
+    outside.start(1)
+    outside.policy("quorum w1")
+    yield outside
+    for number in tuple(outside.up):
+        outside.end(number)
+
+
+def note(text: str = "") -> str:
+    return text
+
+
+async def beat(runtime: Runtime) -> int:
+    """The size of the log when the round is over."""
+    assert runtime.heartbeat is not None
+    await runtime.heartbeat.beat()
+    return runtime.ledger.writer.state.frontier.size
+
+
+def program(place: Place) -> Program:
+    return place.program(note)
+
+
+def test_a_kernel_is_witnessed_from_its_start_on_and_again_when_nothing_happened(outside: Outside) -> None:
+    with program(outside.place) as run:
+        size = run.kernel.run(beat)
+        assert outside.newest() == (size, {"w1": TIME})
+        outside.now += 3600
+        assert run.kernel.run(beat) == size
+        assert outside.newest() == (size, {"w1": TIME + 3600})
+        first = next(one for one in outside.kept.notes() if one.size == size)
+        assert witnesses.of_config(outside.place.config).policy.seen(first) == {"w1": TIME}  # type: ignore[union-attr]
+        run["note"]("more")
+        assert run.kernel.run(beat) == size + 3 == outside.newest()[0]  # the session, the decision and its outcome
+    outside.place.check()
+
+
+def test_the_next_process_goes_on_with_what_was_cosigned(outside: Outside) -> None:
+    with program(outside.place) as run:
+        before = run.kernel.run(beat)
+    for _ in range(2):
+        with program(outside.place) as run:
+            run["note"]("more")
+            assert run.kernel.run(beat) == outside.newest()[0] > before
+
+
+def test_a_witness_that_lost_its_memory_is_proven_everything_again(outside: Outside) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        outside.end(1)
+        for path in (outside.place.folder / "w1/logs").iterdir():
+            path.unlink()
+        outside.start(1)
+    outside.policy("quorum w1")
+    with program(outside.place) as run:
+        assert run.kernel.run(beat) == outside.newest()[0]
+
+
+def test_a_quorum_that_is_not_reached_keeps_nothing_and_is_told_once_until_it_is(
+    outside: Outside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outside.start(2)
+    outside.policy("group both all w1 w2", "quorum both")
+    outside.end(2)
+    with program(outside.place) as run:
+        for _ in range(3):
+            run.kernel.run(beat)
+        assert outside.kept.newest() is None
+        run["note"]("calls go on")
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2 and re.match(r"warning: .* `http://127\.0\.0\.1:\d+`: connection refused", said[0])
+    assert said[1].startswith("hint: ")
+    outside.start(2)
+    outside.policy("group both all w1 w2", "quorum both")
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        assert outside.newest()[1] == {"w1": TIME, "w2": TIME}
+    assert capfd.readouterr().err == ""
+
+
+def test_a_witness_that_speaks_for_another_key_counts_for_nothing(outside: Outside, capfd: pytest.CaptureFixture[str]) -> None:
+    stranger = VerifierKey("witness.example/w1", outside.secret(9).public)
+    path = outside.place.paths.home / "witness-policy.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace(str(outside.key(1)), str(stranger)), encoding="utf-8")
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+    assert outside.kept.newest() is None
+    assert "without the cosignature of its key" in capfd.readouterr().err
+
+
+def test_without_a_policy_or_with_heartbeat_zero_nobody_is_asked(place: Place) -> None:
+    async def none(runtime: Runtime) -> bool:
+        return runtime.heartbeat is None
+
+    with program(place) as run:
+        assert run.kernel.run(none)
+    place.configure('[log]\nwitnesses = "/nowhere"\nheartbeat_s = 0\n')
+    with program(place) as run:
+        assert run.kernel.run(none)
+
+
+def test_a_policy_that_cannot_be_asked_starts_nothing(outside: Outside) -> None:
+    path = outside.place.paths.home / "witness-policy.txt"
+    whole = path.read_text(encoding="utf-8")
+    for text, failure, match in (
+        (whole.replace("quorum w1", "quorum none"), Refused, "line 2: `quorum none`"),
+        (whole.replace("http://127.0.0.1", "http://witness.example"), OutsideError, "without TLS"),
+        (None, OutsideError, "cannot be read: no such file"),
+    ):
+        path.unlink() if text is None else path.write_text(text, encoding="utf-8")
+        with pytest.raises(failure, match=match):
+            program(outside.place)
+    path.write_text(whole, encoding="utf-8")
+    with program(outside.place) as run:
+        run["note"]("the lock was never taken, or given back")
+
+
+def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outside, capfd: pytest.CaptureFixture[str]) -> None:
+    run = program(outside.place)
+    run.kernel.run(beat)
+    (path,) = (outside.place.folder / "w1/logs").iterdir()
+    outside.end(1)
+    forged = forge(outside, Checkpoint.from_bytes(path.read_bytes()))
+    path.write_bytes(forged.note)
+    outside.start(1)
+    outside.policy("quorum w1")
+    run.kernel.close()
+    run = program_until_sealed(outside)
+    said = capfd.readouterr().err
+    assert re.search(r"error: SPLIT_VIEW: .* here: size \d+, root [0-9a-f]{64}; the witness .* cosigned: size \d+", said)
+    assert f"size {forged.size} with another root" in said and "ERR_STORE_ROLLBACK" in said
+    with pytest.raises(OutsideError, match=r"ERR_SEALED.*SPLIT_VIEW"):
+        run["note"]("nothing is executed any more")
+    with pytest.raises(OutsideError, match="ERR_SEALED"):
+        run.kernel.close()
+    for _ in range(2):  # a restart does not forget it
+        with pytest.raises(OutsideError, match=r"ERR_STORE_ROLLBACK.*another-history\.txt"):
+            Kernel(config=outside.place.config).run(beat)
+    mark = outside.kept.folder / "another-history.txt"
+    assert f"size {forged.size} with another root" in mark.read_text(encoding="utf-8")
+    mark.unlink()
+    with pytest.raises(OutsideError, match="ERR_SEALED"):
+        program_until_sealed(outside).kernel.close()
+
+
+def forge(outside: Outside, last: Checkpoint) -> Checkpoint:
+    """The same size with another root, signed by the log's own key and cosigned, as if the witness had seen that first."""
+    key = keyfile.read_machine(outside.place.paths.keys / "log", Purpose.LOG)
+    forged = checkpoint.sign(last.origin, last.size, b"\x05" * 32, key)
+    return forged.with_lines(cosign(forged, outside.key(1).name, outside.secret(1), TIME))
+
+
+def program_until_sealed(outside: Outside) -> Program:
+    kernel = Kernel(config=outside.place.config)
+    run = Program(kernel, {"note": kernel.tool(effect="write")(note)})
+
+    async def sealed(runtime: Runtime) -> None:
+        assert runtime.heartbeat is not None
+        await runtime.heartbeat.beat()
+        assert runtime.ledger.writer.sealed
+
+    kernel.run(sealed)
+    return run
+
+
+def test_a_witness_that_answers_nothing_keeps_no_call_and_no_end_waiting(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CONNECT_S", 60.0)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # the system accepts, nobody answers
+        outside.ports[1] = deaf.getsockname()[1]
+        outside.policy("quorum w1")
+        with program(outside.place) as run:
+            for index in range(20):
+                assert run["note"](str(index)) == str(index)
+    outside.place.check()

@@ -1,0 +1,154 @@
+"""A pack is written from the store as it is read: it is what the parts are together, whatever the order, and needs no memory."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from executor.desk import boundary, request
+from helm_ai_kernel.executor.recover import recover
+from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.export import part, whole
+from helm_ai_kernel.ledger.ledger import TRUST
+from helm_ai_kernel.ledger.parts import CHUNK, Part, subtree
+from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb import checklist, pack
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.merkle import inclusion_proof, leaf_hash, root, verify_inclusion
+from ledger.home import Home, documents, home, pin
+
+DENIED = request({"tool": "desk/unknown", "arguments": {"text": "x" * 300}})
+BYTES_MAX = 250  # of memory for each receipt and what is kept beside it; one of these receipts has 1,100 bytes, and 400 beside it
+
+MEASURED = """
+import sys
+from pathlib import Path
+from helm_ai_kernel.ledger import fsck, store
+from helm_ai_kernel.ledger.export import whole
+from helm_ai_kernel.ledger.reader import Reader
+store.CACHE_KIB = 256  # SQLite's cache has a bound of its own, which a small store does not reach
+folder = Path(sys.argv[1])
+if sys.argv[2] == "export":
+    with Reader(folder) as reader:
+        size = sum(map(len, whole(reader)))
+else:
+    size, damage = fsck.fsck(folder)
+    assert not damage, damage
+status = Path("/proc/self/status").read_text()  # `ru_maxrss` would be at least what our parent has
+print(1024 * int(status.split("VmHWM:")[1].split()[0]), size)
+"""
+
+
+def grown(folder: Path, *sizes: int) -> list[Home]:
+    """A log, and a copy of it at each size: everything is denied, and kept."""
+    here = home(folder / "log")
+    trustlog.create(here.folder / TRUST, here.registry)
+
+    async def until(size: int) -> None:
+        ledger = here.open()
+        await recover(ledger, clean=await ledger.begin("test"))
+        if ledger.writer.state.policy is None:
+            await ledger.enact(pin(boundary(), here.origin), documents(boundary()))
+        session, admitted = await ledger.session("agent", "python", None), boundary().admit(DENIED)
+        while (left := size - ledger.writer.state.frontier.size - 2) > 0:  # two sessions end
+            await asyncio.gather(*(ledger.commit(session, admitted, boundary().decide) for _ in range(min(500, left))))
+        await ledger.close()
+
+    copies = []
+    for size in sizes:
+        asyncio.run(until(size))
+        copy = Path(shutil.copytree(here.folder, folder / str(size)))
+        copies.append(Home(copy, here.registry, here.origin))
+    return copies
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Home]:
+    return grown(tmp_path_factory.mktemp("export"), 1_000, 16_000)
+
+
+def measured(here: Home, what: str) -> int:
+    done = subprocess.run([sys.executable, "-c", MEASURED, here.folder, what], capture_output=True, check=True, text=True)
+    peak, _ = map(int, done.stdout.split())
+    return peak
+
+
+@pytest.mark.parametrize("what", ["export", "fsck"])
+def test_memory_grows_by_no_more_than_the_names_of_what_is_there(logs: list[Home], what: str) -> None:
+    small, large = (measured(here, what) for here in logs)
+    assert (large - small) / 15_000 < (BYTES_MAX if what == "export" else 2 * BYTES_MAX)
+
+
+def pieces(here: Home, *, attachments: bool = True) -> list[bytes]:
+    with Reader(here.folder) as reader:
+        return list(whole(reader, attachments=attachments))
+
+
+def test_a_pack_in_pieces_is_the_pack_that_is_made_in_memory(logs: list[Home]) -> None:
+    here = logs[0]
+    with Reader(here.folder) as reader:
+        note = reader.checkpoint
+    assert b"".join(pieces(here)) == here.pack(note, boundary())
+    assert checklist.verify(b"".join(pieces(here)), checklist.Question(genesis=here.registry.genesis)).exit == 0
+
+
+def test_no_piece_is_larger_than_what_one_receipt_keeps(logs: list[Home]) -> None:
+    assert max(map(len, pieces(logs[0]))) < 1 << 15
+
+
+def test_an_attachment_that_is_not_what_its_receipt_names_is_withheld(logs: list[Home], tmp_path: Path) -> None:
+    here = Home(Path(shutil.copytree(logs[0].folder, tmp_path / "copy")), logs[0].registry, logs[0].origin)
+    before = pack.read(b"".join(pieces(here)))
+    here.spoil("UPDATE attachments SET content=zeroblob(99) WHERE idx=(SELECT min(idx) FROM attachments)")
+    after = pack.read(b"".join(pieces(here)))
+    assert len(before.attachments) - len(after.attachments) == 1
+    report = checklist.verify(b"".join(pieces(here)), checklist.Question(genesis=here.registry.genesis))
+    assert report.exit == 0 and pack.Manifest.from_bytes(after[pack.MANIFEST]).withheld == 1
+
+
+def test_progress_is_told_from_none_to_all_and_never_back(logs: list[Home]) -> None:
+    told: list[tuple[int, int]] = []
+    with Reader(logs[0].folder) as reader:
+        for _ in whole(reader, progress=lambda done, of: told.append((done, of))):
+            pass
+    assert told[0][0] == 0 and told[-1] == (2000, 2000) and told == sorted(told)
+
+
+@given(st.data())
+def test_the_root_of_any_subtree_is_made_of_chunks(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 3 * CHUNK // 2))
+    leaves = [hashes.sha256(bytes([number & 255])) for number in range(size)]
+    assert subtree(leaves.__getitem__, 0, size) == root(leaves)
+
+
+@given(chosen=st.sets(st.integers(0, 999), min_size=1, max_size=12))
+@settings(max_examples=20)
+def test_any_choice_of_receipts_is_a_part_that_verifies(logs: list[Home], chosen: set[int]) -> None:
+    here = logs[0]
+    with Reader(here.folder) as reader:
+        choice = Part(reader)
+        for place in chosen:
+            choice.add_receipt(str(place))
+        ranges = choice.ranges()
+        data = b"".join(part(reader, ranges, choice.inclusion(ranges)))
+    assert chosen <= {place for first, count in ranges for place in range(first, first + count)}
+    report = checklist.verify(data, checklist.Question(genesis=here.registry.genesis))
+    assert (report.exit, report.part) == (0, True), report.to_text()
+
+
+def test_the_proof_of_one_receipt_is_its_inclusion_proof_from_left_to_right(logs: list[Home]) -> None:
+    with Reader(logs[0].folder) as reader:
+        choice = Part(reader)
+        choice.add_receipt("500")
+        (place,) = [first for first, count in choice.ranges() for first in range(first, first + count)]
+        proof = choice.inclusion([(place, 1)])
+        line = next(reader.lines(place, place + 1))
+        leaves = list(reader.leaves(1000))
+    usual = inclusion_proof(leaves, place)
+    assert sorted(usual) == sorted(proof.hashes)
+    verify_inclusion(leaf_hash(line), place, 1000, usual, root(leaves))
