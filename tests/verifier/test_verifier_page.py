@@ -1,20 +1,17 @@
-"""The page as a person has it: one file that a browser opens from a disk, and a pack that somebody else wrote.
+"""The page as a person has it: one file that a browser opens from a disk, and a pack that somebody else wrote."""
 
-Where `$HELM_SCREENSHOTS` names a folder, what a person would see is written there.
-"""
-
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, FilePayload, Page, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.verifier.document import document
 from needs import needs
 from packs import Deployment, Log, policy, relined, story
+from verifier.visit import Visit
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
 ALWAYS = "that an outcome is what happened: it is what the kernel saw"
@@ -30,52 +27,6 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS.split(), "--disable-sync"])
         yield launched
         launched.close()
-
-
-class Visit:
-    """One visit of the page, and what happened there that must not."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page, self.address = page, address
-        self.asked: list[str] = []
-        self.odd: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.odd.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.odd.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("popup", lambda popup: self.odd.append(f"popup: {popup.url}"))
-        page.goto(address)
-
-    def verify(self, pack: bytes, genesis: str | None = None) -> str:
-        """The verdict, or what the page says in place of one."""
-        if genesis is not None:
-            self.page.fill("#genesis", genesis)
-        self.page.set_input_files("#pack", {"name": "pack.tar", "mimeType": "application/x-tar", "buffer": pack})
-        self.page.wait_for_selector("#answer .unproven, #state:has-text('Nothing was verified')")
-        said = self.page.query_selector(".verdict")
-        return said.inner_text() if said else self.page.inner_text("#state")
-
-    def again(self) -> str:
-        self.page.click("#again")
-        self.page.wait_for_selector("#answer .unproven, #state:has-text('Nothing was verified')")
-        said = self.page.query_selector(".verdict")
-        return said.inner_text() if said else self.page.inner_text("#state")
-
-    def bring_heads(self, *heads: bytes) -> None:
-        files = [FilePayload(name=f"{at}.txt", mimeType="text/plain", buffer=head) for at, head in enumerate(heads)]
-        self.page.set_input_files("#heads", files)
-
-    def text(self, selector: str = "#answer") -> str:
-        return self.page.inner_text(selector)
-
-    def last_words(self) -> str:
-        return self.page.locator("#answer > :last-child").inner_text()
-
-    def leave(self, name: str) -> None:
-        """Nobody was asked for anything but the file, and for the thread that it hands over."""
-        if folder := os.environ.get("HELM_SCREENSHOTS"):
-            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-        assert self.odd == []
-        assert [url for url in self.asked if url != self.address and not url.startswith("blob:")] == []
 
 
 @pytest.fixture
