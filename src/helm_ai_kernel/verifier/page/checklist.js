@@ -22,7 +22,7 @@ helm.checklist = (() => {
       this.policy = witnesses === null ? null : helm.quorum.read(witnesses);
       Object.assign(this, { genesis, knownHeads, maxAgeS, requireResolved, progress });
       this.findings = new Findings({ witnesses: this.policy ? "unknown" : "not_asked" });
-      Object.assign(this, { pack: null, manifest: null, log: null, registry: null, notes: null, proven: null });
+      Object.assign(this, { pack: null, manifest: null, log: null, registry: null, notes: null });
     }
 
     found(step, where = "pack") {
@@ -39,7 +39,7 @@ helm.checklist = (() => {
 
     async run(pack) {
       this.source = helm.source.of(pack);
-      this.pack = await this.findings.attempted(1, "pack", () => helm.pack.open(this.source)); // V1
+      this.pack = await this.findings.attempted(1, "pack", () => helm.pack.open(this.source, this.progress)); // V1
       if (this.pack) await this.findings.attempted(2, "pack", () => this.readPack()); // V2
       if (!this.manifest) {
         this.findings.axes.leaveOpen("signers", "completeness");
@@ -141,16 +141,14 @@ helm.checklist = (() => {
       this.findings.attempt(8, "pack", () => {
         const computed = part.rootOf(size, log.leaves.rows);
         if (!helm.bytes.equal(computed, root)) throw new Fault("INCLUSION_FAIL", "the proof leads to another root than the checkpoint's");
-        this.proven = { size, root };
       });
     }
 
-    // What a known head is compared with (V14): {size, rootAt}, or null. Of a part one root is known.
+    // What a known head is compared with (V14): {size, rootAt}. Of a part one root is known, which the manifest repeats.
     here() {
-      const { tree } = this.log;
-      if (!this.isPart) return { size: tree.size, rootAt: (size) => tree.rootAt(size) };
-      const { proven } = this;
-      return proven && { size: proven.size, rootAt: (size) => (size === proven.size ? proven.root : null) };
+      const { log, manifest } = this;
+      if (!this.isPart) return { size: log.size, rootAt: (size) => log.tree.rootAt(size) };
+      return { size: manifest.size, rootAt: (size) => (size === manifest.size ? helm.log.bytesOf(manifest.root) : null) };
     }
 
     // V14

@@ -12,15 +12,14 @@ helm.head = (() => {
   async function compare(bytes, checklist, found) {
     const { manifest, registry, policy, reliance } = checklist;
     let head;
-    let seen;
     try {
       head = helm.checkpoint.read(bytes);
-      if (head.origin !== manifest.log) throw new Fault("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``);
-      seen = await helm.witness.timesOf(head, policy); // V16
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message, USAGE), false;
     }
+    const seen = await seenBy(head, policy, found);
+    if (head.origin !== manifest.log) return found("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``, USAGE), false;
     if (!registry) return false; // nobody can say who signed it
     try {
       await helm.checkpoint.verify(head, registry, reliance.largestUnder(head.size), seen.since);
@@ -31,9 +30,18 @@ helm.head = (() => {
     return extendedBy(head, checklist.here(), found);
   }
 
+  // V16. A note with a fault of it was seen by nobody; what the log signed is there all the same.
+  async function seenBy(head, policy, found) {
+    try {
+      return await helm.witness.timesOf(head, policy);
+    } catch (fault) {
+      if (!(fault instanceof Fault)) throw fault;
+      return found(fault.code, fault.message, USAGE), helm.witness.UNSEEN;
+    }
+  }
+
   // `here`: {size, rootAt(size) -> bytes, or null where nobody can say}.
   function extendedBy(head, here, found) {
-    if (here === null) return false;
     if (head.size > here.size) return found("ROLLBACK", `the known head signs ${head.size} receipts, and the pack ${here.size}`, STALE), false;
     const root = here.rootAt(head.size);
     const { hex, equal } = helm.bytes;

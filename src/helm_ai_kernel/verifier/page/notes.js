@@ -65,15 +65,10 @@ helm.notes = (() => {
       const { findings, manifest, registry, reliance } = this.checklist;
       for (const { checkpoint, seen, name } of this.cosigned) {
         const { size, root, origin } = checkpoint;
-        if (name !== `cosigned/${size}.txt`) {
-          findings.add(8, name, "CHECKPOINT_SIG", "a cosigned checkpoint has another size than its name");
-          continue;
-        }
-        if (origin !== manifest.log) {
-          findings.add(6, name, "DOMAIN_MISMATCH", `it is of the log \`${origin}\``);
-          continue;
-        }
-        if (!registry) continue;
+        const [isNamed, isOurs] = [name === `cosigned/${size}.txt`, origin === manifest.log];
+        if (!isNamed) findings.add(8, name, "CHECKPOINT_SIG", "a cosigned checkpoint has another size than its name");
+        if (!isOurs) findings.add(6, name, "DOMAIN_MISMATCH", `it is of the log \`${origin}\``);
+        if (!isNamed || !isOurs || !registry) continue;
         await findings.attempted(8, name, async () => {
           await helm.checkpoint.verify(checkpoint, registry, reliance.largestUnder(size), seen.since);
           const same = size <= tree.size && helm.bytes.equal(tree.rootAt(size), root);

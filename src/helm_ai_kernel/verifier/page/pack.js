@@ -15,9 +15,9 @@ helm.pack = (() => {
   const LOG_MAX = 256;
 
   // V1
-  async function open(source) {
+  async function open(source, progress) {
     const pack = new Pack(source);
-    await helm.tar.walk(source, (name, place) => pack.take(name, place));
+    await helm.tar.walk(source, (name, place) => pack.take(name, place), progress);
     helm.tar.checkTwins([...pack.places.keys()]); // an attachment's name has no twin that any entry could have
     for (const name of NEEDED) if (!pack.places.has(name)) malformed(`\`${name}\` is missing`);
     if (pack.cosigned.length > COSIGNED_MAX) malformed(`more than ${COSIGNED_MAX} cosigned checkpoints`);

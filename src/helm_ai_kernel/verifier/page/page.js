@@ -11,6 +11,7 @@
   let packFile = null;
   let running = null; // the service that verifies or tells
   let story = null;
+  let question = null; // what was asked last
 
   function say(...text) {
     at("state").replaceChildren(...text);
@@ -33,9 +34,16 @@
     return { genesis: genesis || null, knownHeads, witnesses, maxAgeS, requireResolved: at("resolved").checked };
   }
 
+  // What stands in the form: leaving a field that was filled before the pack came is no new question.
+  function written() {
+    const files = ["heads", "witnesses-file"].flatMap((id) => [id, ...[...at(id).files].map(({ name, size, lastModified }) => [name, size, lastModified])]);
+    return JSON.stringify([...["genesis", "age", "witnesses"].map((id) => at(id).value.trim()), at("resolved").checked, files]);
+  }
+
   async function verify() {
     if (!packFile) return;
     stop();
+    question = written();
     at("answer").replaceChildren();
     say("Reading …");
     const service = await helm.service.start(SCRIPT, (what, done, all) => running === service && say(progress(what, done, all)));
@@ -105,7 +113,7 @@
     story.find(index);
   });
   at("pack").addEventListener("change", (event) => choose(event.target.files[0]));
-  for (const id of ["genesis", "heads", "witnesses", "witnesses-file", "age", "resolved"]) at(id).addEventListener("change", verify);
+  for (const id of ["genesis", "heads", "witnesses", "witnesses-file", "age", "resolved"]) at(id).addEventListener("change", () => written() !== question && verify());
   at("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     verify();

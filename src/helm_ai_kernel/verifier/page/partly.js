@@ -10,6 +10,7 @@ helm.partly = (() => {
   class Story {
     constructor(log, force) {
       Object.assign(this, { log, force });
+      this.open = new Column(Uint8Array); // leaf -> 1: an intent, and no outcome behind it
       this.intents = new Column(Float64Array); // leaf -> its place + 1
       this.outcomes = new Column(Uint8Array); // leaf -> what became of it, here
       this.strange = new Column(Uint8Array); // the same of decisions that are not here
@@ -18,7 +19,10 @@ helm.partly = (() => {
     // Null, or [code, detail].
     receive(spot, receipt) {
       if (receipt.shape === "statement") return this.statement(spot.place, receipt.statement);
-      if (helm.receipt.isIntent(receipt)) this.intents.set(spot.id, spot.place + 1);
+      if (helm.receipt.isIntent(receipt)) {
+        this.intents.set(spot.id, spot.place + 1);
+        this.open.set(spot.id, 1);
+      }
       return receipt.shape === "outcome" ? this.outcome(spot.index, receipt) : null;
     }
 
@@ -34,6 +38,7 @@ helm.partly = (() => {
       const [outcomes, at] = id >= 0 ? [this.outcomes, id] : [this.strange, -1 - id];
       const before = outcomes.get(at);
       if (before && !(before === UNKNOWN && status === "LATE")) return ["DOUBLE_OUTCOME", "a call ends twice"];
+      if (id >= 0 && id < index) this.open.set(id, 0);
       outcomes.set(at, before ? LATE_BEHIND : status === "UNKNOWN" ? UNKNOWN : OTHER);
       return null;
     }
@@ -41,8 +46,8 @@ helm.partly = (() => {
     // V15, of the intents that are here.
     *unresolved(requireResolved) {
       for (let id = 0; id < this.log.size; id++) {
-        const outcome = this.outcomes.get(id);
-        if (this.intents.get(id) && (!outcome || (requireResolved && outcome === UNKNOWN))) yield this.intents.get(id) - 1;
+        const isUnknown = this.intents.get(id) && this.outcomes.get(id) === UNKNOWN;
+        if (this.open.get(id) || (requireResolved && isUnknown)) yield this.intents.get(id) - 1;
       }
     }
   }

@@ -5,6 +5,7 @@ helm.quorum = (() => {
   const { Usage, Fault } = helm.findings;
   const BYTES_MAX = 64 << 10;
   const WITNESSES_MAX = 64;
+  const LOGS_MAX = 64;
   const GROUPS_MAX = 64;
   const LOG = 1;
   const COSIGNATURE = 4;
@@ -17,6 +18,8 @@ helm.quorum = (() => {
     constructor() {
       this.witnesses = new Map(); // name in this file -> {name (in notes), hash, key}
       this.groups = new Map(); // name -> {needed, members}
+      this.logs = 0;
+      this.keys = new Set(); // of logs and witnesses: one is nobody else's
       this.members = new Set(); // of whatever group
       this.quorum = null;
     }
@@ -64,19 +67,19 @@ helm.quorum = (() => {
 
   function takeLog(policy, words, refuse) {
     if (words.length < 1 || words.length > 2) refuse("a log has a key and perhaps an address");
-    readKey(words[0], LOG, refuse);
+    readKey(policy, words[0], LOG, refuse);
+    if (++policy.logs > LOGS_MAX) refuse(`more than ${LOGS_MAX} logs`);
   }
 
   function takeWitness(policy, words, refuse) {
     if (words.length < 2 || words.length > 3) refuse("a witness has a name, a key and perhaps an address");
-    const witness = readKey(words[1], COSIGNATURE, refuse);
+    const witness = readKey(policy, words[1], COSIGNATURE, refuse);
     try {
       helm.ed25519.checkRegistered(witness.key);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       refuse(fault.message);
     }
-    if ([...policy.witnesses.values()].some((other) => helm.bytes.equal(other.key, witness.key))) refuse("two witnesses have the same key");
     if (policy.witnesses.size === WITNESSES_MAX) refuse(`more than ${WITNESSES_MAX} witnesses`);
     policy.witnesses.set(fresh(policy, words[0], refuse), witness);
   }
@@ -108,13 +111,15 @@ helm.quorum = (() => {
   }
 
   // NAME+HASH+BASE64; the last may have a plus, a name has none.
-  function readKey(word, type, refuse) {
+  function readKey(policy, word, type, refuse) {
     const [, name, hash, spelled] = /^([^+]+)\+([0-9a-f]{8})\+(.+)$/u.exec(word) ?? refuse("a key is none");
     const bytes = helm.bytes.unbase64(spelled);
     if (!helm.checkpoint.isName(name) || bytes?.length !== 33 || bytes[0] !== type) refuse("a key is none, or of another type");
     const key = bytes.subarray(1);
     const expected = helm.checkpoint.keyHash(name, type, key);
     if (helm.bytes.hex(expected) !== hash) refuse("a key has another hash");
+    if (policy.keys.has(helm.bytes.hex(key))) refuse("a public key is there twice");
+    policy.keys.add(helm.bytes.hex(key));
     return { name, hash: expected, key };
   }
 

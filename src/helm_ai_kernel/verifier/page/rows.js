@@ -2,6 +2,7 @@
 helm.rows = (() => {
   "use strict";
   const { element, quiet, foreign, name, short, row, anchor } = helm.elements;
+  const { counted } = helm.words;
   const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows };
 
   function rowsOf(entry) {
@@ -19,9 +20,10 @@ helm.rows = (() => {
     return element("pre", {}, foreign(text));
   }
 
-  function link(leaf, { links }) {
+  function link(leaf, { links, isPart }) {
     const index = links.get(leaf) ?? null;
-    return index === null ? element("span", { class: "accused" }, "a receipt that is not here ", short(leaf)) : anchor(index);
+    if (index !== null) return anchor(index);
+    return isPart ? quiet("a receipt outside this part ", short(leaf)) : element("span", { class: "accused" }, "a receipt that is not here ", short(leaf));
   }
 
   function commaed(nodes) {
@@ -73,7 +75,7 @@ helm.rows = (() => {
     const rows = [row("signed by", ...commaed(signers))];
     const change = ({ from, to }) => [from ? short(from) : "nothing", " → ", short(to)];
     if (kind === "release") rows.push(row("releases", link(hold, entry)));
-    else if (kind === "erasure") rows.push(row("erases", element("code", {}, subject), `: what was kept about this subject, ${helm.words.number(count)} attachments, can be read no more`));
+    else if (kind === "erasure") rows.push(row("erases", element("code", {}, subject), `: what was kept about this subject, ${counted(count, "attachment")}, can be read no more`));
     else rows.push(row("policy", ...change(policy)), row("catalogue", ...change(catalog)));
     return rows;
   }
@@ -83,7 +85,7 @@ helm.rows = (() => {
   }
 
   function recoveryRows({ receipt }) {
-    const found = row("found", `${receipt.open} calls without an outcome, behind ${receipt.size} receipts`);
+    const found = row("found", `${counted(receipt.open, "call")} without an outcome, behind ${counted(receipt.size, "receipt")}`);
     return [found, ...(receipt.heads ?? []).map((head) => row("in place of", element("pre", {}, foreign(head))))];
   }
 

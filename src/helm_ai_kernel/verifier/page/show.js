@@ -2,23 +2,24 @@
 helm.show = (() => {
   "use strict";
   const { element, drawn, quiet, foreign, row, anchor } = helm.elements;
-  const { number } = helm.words;
+  const { number, counted } = helm.words;
 
   function report({ report, overview }) {
     const { verdict, exit, findings, omitted, part, receipts, sessions, size } = report;
     const box = element("section", { class: "report", id: "report" });
-    box.append(element("p", { class: "verdict verdict-" + verdict.toLowerCase() }, verdict, element("small", {}, ` exit ${exit}`)), element("p", {}, helm.words.VERDICTS[verdict]));
+    box.append(element("p", { class: "verdict verdict-" + verdict.toLowerCase() }, verdict, element("small", {}, ` exit ${exit}`)));
     if (part) {
       const of = size === null ? "a log" : `a log of ${number(size)}`;
-      box.append(element("p", { class: "part" }, element("b", {}, "This is a part of a log. "), `Here are ${number(receipts)} receipts of ${of}. What the others say, and whether something was left out that you should see, nobody can tell from this pack.`));
+      box.append(element("p", { class: "part" }, element("b", {}, "This is a part of a log. "), `Here ${receipts === 1 ? "is" : "are"} ${counted(receipts, "receipt")} of ${of}. What the others say, and whether something was left out that you should see, nobody can tell from this pack.`));
     }
     box.append(
+      element("p", {}, helm.words.VERDICTS[verdict]),
       element(
         "dl",
         {},
         row("log", report.log === null ? "unknown" : foreign(report.log, { isName: true })),
         row("as of", size === null ? "no checkpoint that can be read" : `size ${number(size)}, root ${report.root}`),
-        row("receipts", `${number(receipts)} in ${number(sessions)} sessions`),
+        row("receipts", `${number(receipts)} in ${counted(sessions, "session")}`),
         row("attachments", `${number(overview.held)} here`, ...(overview.withheld ? [", ", element("span", { class: "withheld" }, `${number(overview.withheld)} withheld or erased`)] : [])),
         row("witnessed", ...witnessed(report)),
       ),

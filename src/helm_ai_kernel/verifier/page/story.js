@@ -2,7 +2,7 @@
 helm.story = (() => {
   "use strict";
   const { element, quiet, button, foreign, name } = helm.elements;
-  const { number } = helm.words;
+  const { number, counted } = helm.words;
   const SESSIONS_SHOWN = 20; // at once
   const ENTRIES_SHOWN = 50; // of a session, at once
 
@@ -51,7 +51,7 @@ helm.story = (() => {
       const { id, start, first, from, count, entries, list } = session;
       const who = start ? [name(start.principal), " at the door ", name(start.door), ...(start.client === null ? [] : [", client ", name(start.client)])] : ["a session whose start is not here"];
       const box = element("article", { class: "session" }, element("h3", {}, ...(id === null ? ["lines that nobody can read"] : who)));
-      const about = id === null ? `${number(count)} lines` : `session ${id}, ${number(count)} receipts here, ${from === null ? `from number ${first} on` : `shown from number ${from} on`}; `;
+      const about = id === null ? counted(count, "line") : `session ${id}, ${counted(count, "receipt")} here, ${from === null ? `from number ${first} on` : `shown from number ${from} on`}; `;
       box.append(element("p", { class: "quiet" }, about, endOf(session)));
       const items = element("ol", { class: "entries" });
       box.append(items);
@@ -75,8 +75,9 @@ helm.story = (() => {
     }
   }
 
-  function endOf({ id, end }) {
+  function endOf({ id, end, isPart }) {
     if (id === null) return "";
+    if (isPart && !end) return "its end, if it has one, is not in this part";
     return end ? element("span", {}, "ended: ", name(end.reason)) : element("span", { class: "unknown" }, "it has no end here: its process died, or was still running");
   }
 

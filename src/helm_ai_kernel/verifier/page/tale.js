@@ -8,7 +8,7 @@ helm.tale = (() => {
   class Teller {
     constructor(checklist, report) {
       const { reading, pack, registry, source } = checklist;
-      Object.assign(this, { reading, registry, source, attachments: pack?.attachments, log: reading?.log, finder: reading?.finder });
+      Object.assign(this, { reading, registry, source, isPart: checklist.isPart, attachments: pack?.attachments, log: reading?.log, finder: reading?.finder });
       this.faults = faultsByReceipt(report);
     }
 
@@ -31,7 +31,7 @@ helm.tale = (() => {
       const [first, last] = [finder.heads.get(list) - 1, finder.tails.get(list) - 1];
       const [start, end] = list === 0 ? [null, null] : [this.plain(await this.read(first)), this.plain(await this.read(last))];
       return {
-        ...{ list, count: finder.counts.get(list), id: list === 0 ? null : helm.bytes.hex(log.sessions.rows.at(list - 1)) },
+        ...{ list, isPart: this.isPart, count: finder.counts.get(list), id: list === 0 ? null : helm.bytes.hex(log.sessions.rows.at(list - 1)) },
         ...{ start: start?.shape === "start" ? start : null, end: end?.shape === "end" ? end : null },
         ...{ first: log.part.placeOf(from ?? first), from: from === undefined ? null : log.part.placeOf(from) },
         entries: await this.entries(list, entriesMax, from),
@@ -91,12 +91,12 @@ helm.tale = (() => {
       return entries;
     }
 
-    // {index, line, receipt, tone, title, faults, session, causes, links, outcomes, held, erased}
+    // {index, line, isPart, receipt, tone, title, session, links, faults, outcomes, held, erased}
     async entry(line, wholly) {
       const { log, finder } = this;
       const receipt = await this.read(line);
       const index = log.part.placeOf(line);
-      const entry = { index, line, receipt: this.plain(receipt), tone: helm.words.toneOf(receipt), title: helm.words.titleOf(receipt), session: receipt?.session ?? null };
+      const entry = { index, line, isPart: this.isPart, receipt: this.plain(receipt), tone: helm.words.toneOf(receipt), title: helm.words.titleOf(receipt), session: receipt?.session ?? null };
       const links = new Map();
       for (const leaf of receipt ? helm.receipt.causesOf(receipt) : []) links.set(leaf, this.placeOf(log.find(leaf)));
       Object.assign(entry, { links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null });

@@ -12,11 +12,12 @@ helm.tar = (() => {
   const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}(\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}){0,3}$/;
 
   // Tells every entry, in the order of the archive: (name, {at, size}). Contents are passed over.
-  async function walk(source, tell) {
+  async function walk(source, tell, progress) {
     if (source.size > BYTES_MAX) malformed("a pack is longer than 32 GiB");
     const window = new helm.source.Window(source);
     let last = "";
     let at = 0;
+    let count = 0;
     while (at + BLOCK <= source.size) {
       const header = await window.bytes(at, BLOCK);
       if (header[0] === 0) break;
@@ -30,6 +31,7 @@ helm.tar = (() => {
       tell(name, { at: at + BLOCK, size });
       last = name;
       at = end;
+      if (++count % 1024 === 0) await progress("bytes", at, source.size);
     }
     if (source.size !== at + 2 * BLOCK || !zeros(await window.bytes(at, 2 * BLOCK))) malformed("the archive does not end as it has to");
   }

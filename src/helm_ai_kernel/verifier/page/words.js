@@ -42,11 +42,16 @@ helm.words = (() => {
     return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
   }
 
+  // 1 receipt, 2 receipts
+  function counted(count, what) {
+    return `${number(count)} ${what}${count === 1 ? "" : "s"}`;
+  }
+
   // `24h` in seconds: a whole number of s, m, h or d. NaN for what is none.
   function seconds(age) {
     const [, count, unit] = /^([0-9]{1,9})\s*([smhd])$/.exec(age) ?? [];
     return count === undefined ? NaN : Number(count) * { s: 1, m: 60, h: 3600, d: 86400 }[unit];
   }
 
-  return { VERDICTS, OUTCOMES, toneOf, titleOf, number, seconds };
+  return { VERDICTS, OUTCOMES, toneOf, titleOf, number, counted, seconds };
 })();

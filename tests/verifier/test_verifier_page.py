@@ -1,0 +1,219 @@
+"""The page as a person has it: one file that a browser opens from a disk, and a pack that somebody else wrote."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Error, sync_playwright
+
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.verifier.document import document
+from needs import needs
+from packs import Deployment, Log, policy, relined, story
+from verifier.visit import Visit
+
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+ALWAYS = "that an outcome is what happened: it is what the kernel saw"
+MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+BIDI = "pay\u202e001\u2066"
+TERMINAL = "\x1b[2Jgone\x07"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = needs("chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS.split(), "--disable-sync"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    file = tmp_path / "verify.html"
+    file.write_bytes(document())
+    page = browser.new_page()
+    visited = Visit(page, file.as_uri())
+    yield visited
+    visited.leave(request.node.name.removeprefix("test_"))
+    page.close()
+
+
+def test_a_good_pack_with_the_genesis_is_valid_and_a_thread_says_so(visit: Visit) -> None:
+    log = story()
+    assert visit.verify(log.pack(withhold=False), log.genesis) == "VALID exit 0"
+    assert len(visit.page.workers) == 1
+    assert visit.page.locator(".entry").count() == len(log.lines) and visit.page.locator("circle").count() == len(log.lines)
+    assert ALWAYS in visit.last_words() and f"anything after size {len(log.lines)}" in visit.last_words()
+
+
+def test_without_a_genesis_it_is_unanchored_and_what_to_bring_is_said(visit: Visit) -> None:
+    assert visit.verify(story().pack()) == "UNANCHORED exit 20"
+    assert "bring the genesis digest" in visit.text("#report") and ALWAYS in visit.last_words()
+
+
+def test_a_tampered_pack_is_invalid_and_its_finding_leads_to_the_receipt(visit: Visit) -> None:
+    log = story()
+    assert visit.verify(relined(log, [*log.lines[:5], *log.lines[6:]], log.checkpoint()), log.genesis) == "INVALID exit 40"
+    found = visit.text(".findings")
+    assert "CHAIN_GAP V7, receipt 5" in found and "TRUNCATED V8" in found and "INCLUSION_FAIL V8" in found
+    assert "CHAIN_GAP" in visit.text("#receipt-5") and ALWAYS in visit.last_words()
+
+
+def test_what_a_hostile_pack_says_is_shown_and_never_done(visit: Visit) -> None:
+    log = Log(Deployment("hostile"))
+    log.start_kernel()
+    log.activate()
+    agent = log.start(MARKUP, TERMINAL)
+    call = log.allow(agent, tool=MARKUP, more={"rules": [BIDI], "args_hash": log.attach(b'{"say":"' + MARKUP.encode() + b'"}')})
+    log.settle(agent, call.leaf, more={"output_hash": log.attach(f"{MARKUP}{BIDI}{TERMINAL}".encode())})
+    visit.page.evaluate("() => { globalThis.alert = () => { throw new Error('executed') } }")
+    assert visit.verify(log.pack(withhold=False), log.genesis) == "VALID exit 0"
+    shown = visit.text(".story")
+    assert MARKUP in shown and "<U+202E>001<U+2066>" in shown and "<U+001B>[2Jgone<U+0007>" in shown
+    assert not {"\u202e", "\u2066", "\x1b", "\x07"} & set(visit.text("body"))
+    assert visit.page.locator("#answer img, #answer script, #answer iframe").count() == 0
+    assert visit.page.locator(".mark").first.is_visible()
+
+
+def test_a_part_is_said_to_be_one_before_anything_else(visit: Visit) -> None:
+    log = story()
+    assert visit.verify(log.part(*range(2, 8)), log.genesis).startswith("VALID")
+    assert f"This is a part of a log. Here are 6 receipts of a log of {len(log.lines)}." in visit.text("#report")
+    assert "what the log holds beside these receipts" in visit.last_words()
+    assert visit.page.locator("#receipt-2").count() == 1 and visit.page.locator("#receipt-0").count() == 0
+
+
+def test_what_is_withheld_or_erased_is_said_to_be(visit: Visit) -> None:
+    log = Log(Deployment("erased"))
+    log.start_kernel()
+    log.activate()
+    agent = log.start()
+    subject = "ab" * 16
+    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf)
+    gone = list(log.attachments)
+    log.settle(agent, log.allow(agent).leaf)
+    withheld = list(log.attachments)[len(gone)]
+    log.settle(agent, log.allow(agent).leaf)
+    erasure = log.erase(subject, len(gone))
+    for name in [*gone, withheld]:
+        del log.attachments[name]
+    assert visit.verify(log.pack(withhold=False), log.genesis) == "VALID exit 0"
+    about = visit.text("#receipt-3")
+    assert f"erased, as receipt {erasure.index} says" in about and subject in about
+    assert f"erased, as receipt {erasure.index} says" in visit.text("#receipt-4")
+    assert "withheld" in visit.text("#receipt-5") and "erased" not in visit.text("#receipt-5")
+    assert f"{len(gone) + 1} withheld or erased" in visit.text("#report")
+    assert subject in visit.text(f"#receipt-{erasure.index}")
+
+
+def test_the_time_that_witnesses_say_is_shown_and_a_policy_that_is_none_is_no_question(visit: Visit) -> None:
+    log = story()
+    pack = log.pack(note=log.cosigned(("ann", 1767323045), ("ben", 1767323145)))
+    visit.page.click("summary")
+    visit.page.fill("#witnesses", policy(2, "ann", "ben", "eve").decode())
+    assert visit.verify(pack, log.genesis) == "VALID exit 0"
+    assert "had seen it by 2026-01-02T03:05:45.000Z" in visit.text("#report")
+    assert "another history" not in visit.last_words()
+    visit.page.fill("#witnesses", policy(3, "ann", "ben", "eve").decode())
+    assert visit.again() == "UNWITNESSED exit 10"
+    visit.page.fill("#witnesses", "quorum none")
+    assert visit.again() == "Nothing was verified: the witness policy is none: line 1: `quorum none` asks for nothing."
+
+
+def test_known_heads_and_a_greatest_age_are_asked_about(visit: Visit) -> None:
+    log = story()
+    pack = log.pack()
+    visit.page.click("summary")
+    visit.bring_heads(log.checkpoint(3), log.checkpoint())
+    assert visit.verify(pack, log.genesis) == "VALID exit 0"
+    assert visit.text(".axis:has-text('freshness') b") == "ok"
+    visit.page.fill("#age", "24h")
+    assert visit.again() == "STALE exit 25"
+    visit.page.fill("#age", "a day")
+    assert visit.again().startswith("Nothing was verified: a maximum age is")
+    visit.page.fill("#age", "")
+    log.start("who came later")
+    visit.bring_heads(log.checkpoint(3), log.checkpoint())
+    assert visit.again() == "STALE exit 25" and "ROLLBACK V14" in visit.text(".findings")
+
+
+def test_a_long_story_is_told_in_parts_and_what_is_not_shown_is_said_and_found(visit: Visit) -> None:
+    log = Log(Deployment("long"))
+    log.start_kernel()
+    log.activate()
+    busy = log.start("busy")
+    for _ in range(60):
+        log.deny(busy)
+    sessions = [log.start(f"agent-{at}") for at in range(30)]
+    log.settle(busy, log.allow(busy).leaf, Status.UNKNOWN)
+    orphan = log.settle(busy, log.receipts[0].leaf)
+    last = len(log.lines) - 1
+    assert visit.verify(log.pack(), log.genesis) == "INVALID exit 40"
+    assert "the first 20 of 32 sessions" in visit.text("#rest") and "at most 50 receipts" in visit.text("#rest")
+    assert visit.page.locator("#receipt-62").count() == 0
+    visit.page.click("text=Show more of this session")
+    visit.page.wait_for_selector("#receipt-62")
+    visit.page.click("text=Show more sessions")
+    visit.page.wait_for_selector(".session >> text=agent-29")  # the picture has it from the start
+    assert visit.text("#rest") == ""
+    visit.page.fill("#wanted", sessions[7])
+    visit.page.click("text=Find >> nth=-1")
+    visit.page.wait_for_selector("#found >> text=agent-7")
+    visit.page.fill("#wanted", "99999")
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_selector("text=There is no such receipt")
+    assert f"receipt {orphan.index}" in visit.text(".findings") and orphan.index == last
+
+
+def test_leaving_a_field_that_says_nothing_new_throws_no_answer_away(visit: Visit) -> None:
+    log = story()
+    visit.verify(log.pack(), log.genesis)
+    visit.page.evaluate("() => document.querySelector('.verdict').setAttribute('id', 'first')")
+    visit.page.click("h1")  # the genesis was never left before
+    assert visit.text("#first") == "VALID exit 0"
+    visit.page.fill("#genesis", "sha256:" + "0" * 64)
+    visit.page.click("h1")
+    visit.page.wait_for_selector(".verdict-invalid")
+
+
+def test_a_finding_about_a_receipt_that_is_not_shown_leads_to_it(visit: Visit) -> None:
+    log = Log(Deployment("far"))
+    log.start_kernel()
+    log.activate()
+    busy = log.start("busy")
+    for _ in range(60):
+        log.deny(busy)
+    log.deny(busy, Reason.ERR_TOOL_HALTED, hold=log.receipts[0].leaf)
+    assert visit.verify(log.pack(), log.genesis) == "INVALID exit 40"
+    assert visit.page.locator("#receipt-63").count() == 0
+    visit.page.click(".findings >> text=receipt 63")
+    visit.page.wait_for_selector("#found #receipt-63 >> text=FLOW_INVALID")
+
+
+def test_neither_the_page_nor_its_thread_can_ask_a_network(visit: Visit) -> None:
+    log = story()
+    visit.verify(log.pack(), log.genesis)
+    for place in (visit.page, visit.page.workers[0]):
+        with pytest.raises(Error, match="Failed to fetch"):
+            place.evaluate("fetch('http://127.0.0.1:9/')")  # nobody listens there, and nobody is asked
+    assert [url for url in visit.asked if url.startswith("http")] == []
+
+
+def test_where_no_thread_can_start_the_page_does_the_work_itself(visit: Visit) -> None:
+    visit.page.evaluate("() => { globalThis.Worker = undefined }")
+    log = story()
+    assert visit.verify(log.pack(), log.genesis) == "VALID exit 0"
+    assert visit.page.workers == []
+
+
+def test_a_verification_can_be_cancelled_and_asked_again(visit: Visit) -> None:
+    log = story()
+    visit.page.evaluate("() => { self.post = Worker.prototype.postMessage; Worker.prototype.postMessage = () => {} }")
+    visit.page.set_input_files("#pack", {"name": "a.tar", "mimeType": "", "buffer": log.pack()})
+    visit.page.click("#cancel")
+    assert visit.text("#state") == "Cancelled. Nothing was verified." and not visit.page.is_visible("#cancel")
+    visit.page.evaluate("() => { Worker.prototype.postMessage = self.post }")
+    visit.page.fill("#genesis", log.genesis)
+    assert visit.again() == "VALID exit 0" and not visit.page.is_visible("#cancel")
