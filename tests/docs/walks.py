@@ -124,7 +124,7 @@ def _commands(text: str) -> list[str]:
 
 
 def _script(path: Path, program: str) -> None:
-    path.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(program)} \"$@\"\n")
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(program)} "$@"\n')
     path.chmod(0o755)
 
 
