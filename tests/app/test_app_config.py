@@ -117,3 +117,8 @@ def test_the_home_is_the_option_then_the_variable_then_the_data_directory() -> N
     assert paths(environ=environ).heads == Path("/p/heads")  # who moves people's files moves what tells of the store with them
     assert paths(environ={**environ, "HELM_STATE": "/q"}).heads == Path("/q/heads")
     assert (own.people_keys, own.trust) == (own.people / "keys", own.people / "trust.json")
+
+
+def test_a_folder_that_is_named_by_a_way_round_is_the_folder() -> None:
+    """A policy names these folders as protected, and takes only normal paths."""
+    assert paths("/o/../h", environ={"HELM_PEOPLE": "/a/../p", "HELM_STATE": "/s/."}) == Paths(Path("/h"), Path("/p"), Path("/s"))

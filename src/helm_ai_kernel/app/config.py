@@ -149,10 +149,15 @@ def paths(home: str | None = None, people: str | None = None, environ: Mapping[s
     elsewhere = people or environ.get("HELM_PEOPLE")
     state = environ.get("HELM_STATE") or (None if elsewhere else own_state)
     return Paths(
-        Path(home or environ.get("HELM_HOME") or data).absolute(),
-        Path(elsewhere or config).absolute(),
-        None if state is None else Path(state).absolute(),
+        _normal(home or environ.get("HELM_HOME") or data),
+        _normal(elsewhere or config),
+        None if state is None else _normal(state),
     )
+
+
+def _normal(path: str | Path) -> Path:
+    """Absolute and without `..`: a policy names these folders as protected, in one form."""
+    return Path(os.path.abspath(path))
 
 
 def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:

@@ -63,6 +63,7 @@ def add(commands: Commands) -> None:
         "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
     )
     asked.add_genesis(again)
+    asked.add_witnesses(again)
     again.set_defaults(run=run_replay)
 
 
@@ -120,7 +121,7 @@ def run_inside(args: argparse.Namespace) -> int:
 def run_replay(args: argparse.Namespace) -> int:
     data, report = _read(args.pack), None
     if args.verify:
-        report = checklist.verify(data, checklist.Question(args.genesis or _trusted(Held(data))))
+        report = checklist.verify(data, checklist.Question(args.genesis or _trusted(Held(data)), witnesses=asked.policy(args)))
         if report.exit not in HOLDS:
             sys.stderr.write(report.to_text())
             cause = "the pack does not verify, so nothing is decided again from it"

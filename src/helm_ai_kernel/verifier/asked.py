@@ -28,9 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_genesis(parser)
     kept = "a checkpoint of this log that you kept: the pack must extend it (again for more of them)"
     parser.add_argument("--known-head", type=Path, metavar="FILE", action="append", default=[], help=kept)
-    parser.add_argument(
-        "--witnesses", type=Path, metavar="FILE", help="whose cosignatures count, and how many must be there: a tlog-policy"
-    )
+    add_witnesses(parser)
     parser.add_argument("--max-age", type=_age, metavar="AGE", help="how old the pack may be: `90m`, `24h`, `7d`")
     parser.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
     parser.add_argument(
@@ -44,12 +42,22 @@ def add_genesis(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_witnesses(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--witnesses", type=Path, metavar="FILE", help="whose cosignatures count, and how many must be there: a tlog-policy"
+    )
+
+
+def policy(args: argparse.Namespace) -> WitnessPolicy | None:
+    """Raises `OutsideError`, or `Refused` for a wrong one."""
+    return None if args.witnesses is None else WitnessPolicy.from_bytes(files.read(args.witnesses, POLICY_BYTES_MAX))
+
+
 def question(args: argparse.Namespace, *, genesis: Digest | None, known: Sequence[bytes] = ()) -> Question:
     """`known`: heads that are known beside those that are named. Raises `OutsideError`, or `Refused` for a wrong policy."""
     heads = [files.read(path, NOTE_BYTES_MAX) for path in args.known_head]
-    policy = None if args.witnesses is None else WitnessPolicy.from_bytes(files.read(args.witnesses, POLICY_BYTES_MAX))
     oldest = None if args.max_age is None else _written(datetime.now(UTC) - args.max_age)
-    return Question(genesis, (*heads, *known), policy, oldest, args.require_resolved)
+    return Question(genesis, (*heads, *known), policy(args), oldest, args.require_resolved)
 
 
 def judge(source: Source, asked: Question, cores: int | None, progress: Progress = lambda done, of: None) -> Report:
