@@ -231,6 +231,17 @@ def part_with_two_outcomes() -> Made:
     return of(log, log.part(3, 4, 6))
 
 
+@case(Exit.INVALID, Finding.APPROVAL_REUSED)
+def part_with_a_nonce_twice() -> Made:
+    """Two statements here carry one nonce: an insider's."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    first = log.receipts[1]
+    twice = log.append(log.kernel, first.kind, {"statement": first.body["statement"]})
+    return of(log, log.part(first.index, twice.index))
+
+
 @case(Exit.INVALID, Finding.ORPHAN_OUTCOME)
 def part_with_an_outcome_of_a_denial() -> Made:
     """What was denied has an outcome: an insider's."""

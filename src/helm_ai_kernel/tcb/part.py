@@ -14,7 +14,7 @@ from .codes import Finding
 from .decision import Status
 from .digest import Digest, text
 from .errors import EvidenceError
-from .flows import Intent
+from .flows import Intent, statement_of
 from .ijson import Json, parse_evidence
 from .jcs import canonical
 from .merkle import walk
@@ -104,10 +104,16 @@ class Outcomes:
         self._decisions: set[Digest] = set()
         self._intents: dict[Digest, Intent] = {}
         self._ended: dict[Digest, Status] = {}
+        self._nonces: set[str] = set()  # of the statements here
 
     def append(self, receipt: Receipt) -> None:
-        """Raises `EvidenceError`: ORPHAN_OUTCOME, DOUBLE_OUTCOME."""
+        """Raises `EvidenceError`: ORPHAN_OUTCOME, DOUBLE_OUTCOME, APPROVAL_REUSED."""
         self._decisions.add(receipt.leaf)
+        statement = statement_of(receipt)
+        if statement is not None:
+            if statement.nonce in self._nonces:
+                raise EvidenceError(Finding.APPROVAL_REUSED, "carries a nonce that the log took before")
+            self._nonces.add(statement.nonce)
         if receipt.is_intent:
             self._intents[receipt.leaf] = self.open[receipt.leaf] = Intent(receipt.index, "", {})
         if receipt.kind is not Kind.OUTCOME:
