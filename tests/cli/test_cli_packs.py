@@ -203,3 +203,19 @@ def test_a_file_without_end_is_not_read_to_its_end(exported: Terminal, monkeypat
     for command, code in (("verify", 64), ("show", 2)):
         said = exported("pack", command, "/dev/zero")
         assert said.code == code and "`/dev/zero` is not a file" in said.error
+
+
+def test_a_part_does_not_take_the_place_of_a_head_that_it_cannot_be_compared_with(exported: Terminal) -> None:
+    """Otherwise whoever forked a log would show a part of the other history first."""
+    assert exported("pack", "verify", "evidence.tar").code == 0
+    (kept,) = exported.place.paths.seen.iterdir()
+    before = kept.read_bytes()
+    with exported.place.program(note) as program:
+        program["note"]("more")
+    exported.done("pack", "export", "--receipt", "3", "--out", "part.tar")
+    assert exported("pack", "verify", "part.tar").out.startswith("VALID")
+    assert kept.read_bytes() == before
+    exported.done("pack", "export", "--out", "newer.tar")
+    assert exported("pack", "verify", "newer.tar").code == 0
+    assert kept.read_bytes() != before, "a whole pack extends it"
+    assert exported("pack", "verify", "evidence.tar").code == 25

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from needs import needs
+from needs import ROOT, needs
 
 CHANGES = (
     "openat",
@@ -72,7 +72,8 @@ class Ended:
 
 def run(command: Sequence[str], folder: Path, *options: str) -> Ended:
     trace, told = folder / "trace", folder / "said"
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HELM_PEOPLE": str(folder / "people")}
+    of_tests = {"PYTHONPATH": str(ROOT / "tests"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, **of_tests, "HELM_PEOPLE": str(folder / "people")}
     fast = [] if any(KILL in option for option in options) else ["--seccomp-bpf"]  # with it, strace injects no signals
     strace = [needs("strace"), "-f", "-y", "-qq", *fast, "-o", str(trace), "-e", f"trace={TRACED}", *options]
     with told.open("ab") as out:

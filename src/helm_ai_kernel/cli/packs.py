@@ -26,7 +26,7 @@ from helm_ai_kernel.verifier.files import PackFile
 from . import exports
 from .evidence import brief, line
 from .output import Commands, command, complain, emit, group, progress, stream
-from .seen import SeenHeads
+from .seen import SeenHeads, head_of
 
 REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
 HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
@@ -69,11 +69,15 @@ def add(commands: Commands) -> None:
 
 def run_verify(args: argparse.Namespace) -> int:
     with PackFile(args.pack) as source:
-        genesis = args.genesis or _trusted(source)
+        entries = _entries(source)
+        genesis = args.genesis or _trusted(entries)
         seen = SeenHeads(paths().seen)
-        question = asked.question(args, genesis=genesis, known=seen.of(source))
-        report = asked.judge(source, question, args.cores, progress(args, "receipts"))
-        seen.keep(source, report, genesis)
+        head = None if entries is None else head_of(entries)
+        kept = seen.of(head)
+        question = asked.question(args, genesis=genesis, known=() if kept is None else (kept.note,))
+        report = asked.judge(entries or source, question, args.cores, progress(args, "receipts"))
+        if genesis is not None:
+            seen.keep(head, report)
     said, lines = report.to_json(), report.to_text().splitlines()
     if args.html is not None:
         page = _page(args)
@@ -93,11 +97,20 @@ def _page(args: argparse.Namespace) -> Mapping[str, str]:
     return {"path": str(out), "digest": digest(page)}
 
 
-def _trusted(source: Source) -> Digest | None:
+def _entries(source: Source) -> Entries | None:
+    try:
+        return Entries(source)
+    except EvidenceError:
+        return None  # the verification says what is wrong
+
+
+def _trusted(entries: Entries | None) -> Digest | None:
     """The pack's genesis digest, if this machine's trust file lists it: what the pack says only selects, it never adds."""
+    if entries is None:
+        return None
     known = home.trusted(paths().trust)
     try:
-        first = next(Entries(source).lines(pack.TRUST), b"")
+        first = next(entries.lines(pack.TRUST), b"")
         own = Registry.replay([first]).genesis
     except EvidenceError:
         return None  # the verification says what is wrong
@@ -119,15 +132,17 @@ def run_inside(args: argparse.Namespace) -> int:
 
 
 def run_replay(args: argparse.Namespace) -> int:
-    data, report = _read(args.pack), None
+    source, report = Held(_read(args.pack)), None
+    entries = _entries(source)
     if args.verify:
-        report = checklist.verify(data, checklist.Question(args.genesis or _trusted(Held(data)), witnesses=asked.policy(args)))
+        question = checklist.Question(args.genesis or _trusted(entries), witnesses=asked.policy(args))
+        report = checklist.verify(entries or source, question)
         if report.exit not in HOLDS:
             sys.stderr.write(report.to_text())
             cause = "the pack does not verify, so nothing is decided again from it"
             hint = f"helm-ai-kernel pack verify {shlex.quote(str(args.pack))}"
             return complain(args.what, cause, hint=hint, exit_code=int(report.exit))
-    again = replay(pack.read(data))
+    again = replay(entries or Entries(source))
     said: dict[str, Any] = {} if report is None else {"verify": report.to_json()}
     emit(args, again.to_json() | said, _replayed(again, report))
     exits = {again.exit} | (set() if report is None else {report.exit})

@@ -50,12 +50,13 @@ class Question:
 
 
 def verify(
-    evidence: bytes | Source, question: Question, *, vet: Vet = vet_here, progress: Progress = lambda done, of: None
+    evidence: bytes | Source | Entries, question: Question, *, vet: Vet = vet_here, progress: Progress = lambda done, of: None
 ) -> Report:
     """Judge a pack. Raises nothing of its own, whatever the pack: what is wrong with it is in the report."""
     found, at = Findings(), 1
     try:
-        entries = Entries(Held(evidence) if isinstance(evidence, bytes) else evidence)  # V1
+        source = Held(evidence) if isinstance(evidence, bytes) else evidence
+        entries = source if isinstance(source, Entries) else Entries(source)  # V1
         at = 2
         manifest = Manifest.from_bytes(entries.small(pack.MANIFEST, pack.MANIFEST_BYTES_MAX))  # V2
         leaves = Digests()

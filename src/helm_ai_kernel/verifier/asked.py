@@ -13,6 +13,7 @@ from helm_ai_kernel.tcb.container import Source
 from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, WitnessPolicy
 from helm_ai_kernel.tcb.digest import Digest, is_digest
 from helm_ai_kernel.tcb.findings import Report
+from helm_ai_kernel.tcb.pack import Entries
 
 from . import files
 from .cores import vet_on
@@ -60,9 +61,9 @@ def question(args: argparse.Namespace, *, genesis: Digest | None, known: Sequenc
     return Question(genesis, (*heads, *known), policy(args), oldest, args.require_resolved)
 
 
-def judge(source: Source, asked: Question, cores: int | None, progress: Progress = lambda done, of: None) -> Report:
+def judge(evidence: Source | Entries, asked: Question, cores: int | None, progress: Progress = lambda done, of: None) -> Report:
     many = min(CORES_MAX, cores or len(os.sched_getaffinity(0)))
-    return verify(source, asked, vet=vet_on(many), progress=progress)
+    return verify(evidence, asked, vet=vet_on(many), progress=progress)
 
 
 def pinned(text: str) -> Digest:
