@@ -214,7 +214,7 @@ def test_heads_that_witnesses_saw_are_in_the_pack(terminal: Terminal) -> None:
         f"cosigned/{size}.txt": older + line
     }
     assert terminal("pack", "verify", "seen.tar").code == 0
-    (seen / "0000.txt").write_bytes(newest + line.replace(b"AAAA", b"BBBB"))  # the first of the same size: it says since when
+    (seen / "0000.txt").write_bytes(newest + line.replace(b"GF", b"GJ"))  # the first of the same size: it says since when
     terminal.done("pack", "export", "--out", "twice.tar")
     entries, now = inside("twice.tar"), newest.split(b"\n")[1].decode()
     assert entries[pack.CHECKPOINT] == newest + line

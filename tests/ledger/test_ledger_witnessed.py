@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from helm_ai_kernel.ledger.proofs import consistency
-from helm_ai_kernel.ledger.witnessed import Witnessed
+from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.tcb import checkpoint, merkle
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
-from helm_ai_kernel.tcb.cosign import cosign
+from helm_ai_kernel.tcb.cosign import VerifierKey, cosign, cosigned_at
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import Frontier
@@ -29,21 +29,45 @@ def test_a_proof_from_peaks_is_the_proof_from_all_leaves_for_every_pair_of_sizes
             merkle.verify_consistency(size1, old.root(), size2, merkle.root(leaves[:size2]), proof)
 
 
-def cosigned(size: int, time: int) -> Checkpoint:
-    note = checkpoint.sign("example.com/log", size, bytes([size]) * 32, LOG)
-    return note.with_lines(cosign(note, "witness.example/w1", WITNESS, time))
+def signed(size: int) -> Checkpoint:
+    return checkpoint.sign("example.com/log", size, bytes([size]) * 32, LOG)
+
+
+def cosigned(size: int, *times: int) -> Checkpoint:
+    """By the first witness at the first of these times, and so on; nobody cosigned at 0."""
+    note = signed(size)
+    lines = [cosign(note, f"witness.example/w{n}", WITNESS, time) for n, time in enumerate(times, 1) if time]
+    return note.with_lines(b"".join(lines))
 
 
 def test_the_first_note_of_a_size_stays_and_the_newest_is_the_last(tmp_path: Path) -> None:
     kept = Witnessed(tmp_path)
-    assert kept.newest() is None and not list(kept.notes())
+    assert kept.newest() is None
     for size, time in ((3, 10), (3, 20), (12, 30), (5, 40), (12, 50)):
         kept.add(cosigned(size, time))
-    assert list(kept.notes()) == [cosigned(3, 10), cosigned(5, 40), cosigned(12, 30)]
     assert kept.newest() == cosigned(12, 50)
+    assert carried(kept.folder, signed(12)) == (cosigned(12, 50), {3: cosigned(3, 10), 5: cosigned(5, 40), 12: cosigned(12, 30)})
+    assert carried(kept.folder, signed(13)) == (signed(13), {3: cosigned(3, 10), 5: cosigned(5, 40), 12: cosigned(12, 30)})
+    assert carried(kept.folder, signed(4)) == (signed(4), {3: cosigned(3, 10)})
     assert sorted(path.name for path in kept.folder.iterdir()) == [
         "0000000000000003.txt", "0000000000000005.txt", "0000000000000012.txt", "newest.txt",
     ]  # fmt: skip
+
+
+def test_a_witness_that_was_down_the_last_time_still_counts_and_the_first_note_stays(tmp_path: Path) -> None:
+    kept = Witnessed(tmp_path)
+    for note in (cosigned(3, 10, 10, 10), cosigned(3, 20, 0, 20), cosigned(3, 30, 30, 0)):
+        kept.add(note)
+    last, first = carried(kept.folder, signed(3))
+    assert times(last) == {"w1": 30, "w2": 30, "w3": 10}
+    assert first == {3: cosigned(3, 10, 10, 10)}
+    (kept.folder / "0000000000000003.txt").write_bytes(b"nonsense")
+    assert carried(kept.folder, signed(3)) == (cosigned(3, 30, 30, 0), {})
+
+
+def times(note: Checkpoint) -> dict[str, int | None]:
+    names = [f"witness.example/w{n}" for n in (1, 2, 3)]
+    return {name[-2:]: cosigned_at(note, VerifierKey(name, WITNESS.public)) for name in names}
 
 
 def test_a_marked_store_is_refused_until_a_person_moves_the_mark_away(tmp_path: Path) -> None:

@@ -6,19 +6,19 @@ attachment meanwhile is where it is (`docs/spec/pack.md`).
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.bundle import PolicyManifest
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.pack import File, Mentions
 from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import Receipt
 
+from . import witnessed
 from .reader import Reader
 
 Ranges = Sequence[tuple[int, int]]  # first index and count, in order
@@ -33,8 +33,8 @@ def _silent(done: int, of: int) -> None:
 def whole(reader: Reader, *, attachments: bool = True, progress: Progress = _silent) -> Iterator[bytes]:
     """The pack of the log up to the stored checkpoint, in pieces, with or without contents; and the heads that witnesses saw."""
     head = Checkpoint.from_bytes(reader.checkpoint)
-    note, others = _cosigned(reader.witnessed, head)
-    files = {pack.CHECKPOINT: File.of(note)} | {f"cosigned/{size}.txt": File.of(note) for size, note in others.items()}
+    last, first = witnessed.carried(reader.witnessed, head)
+    files = {pack.CHECKPOINT: File.of(last.note)} | {f"cosigned/{size}.txt": File.of(one.note) for size, one in first.items()}
     ranges = [(0, head.size)] if head.size else []
     return _Pack(reader, ranges, progress).write(head, files, attachments)
 
@@ -44,8 +44,8 @@ def part(
 ) -> Iterator[bytes]:
     """The pack of these receipts, which `inclusion` proves to be a part of the log (`ledger/parts.py`)."""
     head = Checkpoint.from_bytes(reader.checkpoint)
-    note, _ = _cosigned(reader.witnessed, head)
-    files = {pack.CHECKPOINT: File.of(note), pack.INCLUSION: File.of(inclusion.to_bytes())}
+    last, _ = witnessed.carried(reader.witnessed, head)
+    files = {pack.CHECKPOINT: File.of(last.note), pack.INCLUSION: File.of(inclusion.to_bytes())}
     return _Pack(reader, ranges, progress).write(head, files, attachments)
 
 
@@ -137,26 +137,3 @@ class _Pack:
             if not number % TELL:
                 self._progress(self._count + min(self._count, self._count * written // total), 2 * self._count)
         self._progress(2 * self._count, 2 * self._count)
-
-
-def _cosigned(folder: Path, head: Checkpoint) -> tuple[bytes, dict[int, bytes]]:
-    """The head as most witnesses signed it, the last time they did; and the newest cosigned ones, by size, the first of each."""
-    best, others = head, dict[int, Checkpoint]()
-    for path in sorted(folder.glob("*.txt")):  # those that are named by size, then the newest
-        try:
-            with path.open("rb") as file:
-                note = Checkpoint.from_bytes(file.read(NOTE_BYTES_MAX + 1))
-        except (EvidenceError, OSError):  # no note, or one that is not to be read: others stand for themselves
-            continue
-        if note.origin != head.origin or note.size > head.size:
-            continue
-        if note.size == head.size and note.root != head.root:  # it says another history, which is not exported here
-            continue
-        if note.size == head.size:
-            best = max(note, best, key=lambda found: len(found.sigs))
-        others[note.size] = max(others.get(note.size, note), note, key=lambda found: len(found.sigs))
-        if len(others) > pack.COSIGNED_MAX:
-            del others[min(others)]
-    if head.size in others and others[head.size].note == best.note:
-        del others[head.size]
-    return best.note, {size: others[size].note for size in sorted(others)}

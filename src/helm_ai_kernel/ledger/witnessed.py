@@ -6,13 +6,15 @@ is the last one: it says the most about what had not been revoked, or hidden, by
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from helm_ai_kernel.disk import durable
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.checkpoint import KEY_HASH_BYTES, NOTE_BYTES_MAX, Checkpoint, signature_line
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.pack import COSIGNED_MAX
 
 from .succession import WITNESSED
 
@@ -60,17 +62,43 @@ class Witnessed:
         path = self.folder / _NEWEST
         return _read(path) if path.exists() else None
 
-    def notes(self) -> Iterator[Checkpoint]:
-        """The first of each size, smallest first."""
-        for path in sorted(self.folder.glob("[0-9]" * _SIZE_DIGITS + ".txt")):
-            yield _read(path)
+
+def carried(folder: Path, head: Checkpoint) -> tuple[Checkpoint, Mapping[int, Checkpoint]]:
+    """What goes into a pack: `head` as each witness signed it last, and of the newest sizes the first note of each, by size."""
+    same, first = list[Checkpoint](), dict[int, Checkpoint]()
+    for path in sorted(folder.glob("*.txt")):  # those that are named by size, then the newest
+        try:
+            note = _read(path)
+        except (OutsideError, OSError):  # no note, or one that is not to be read: others stand for themselves
+            continue
+        if note.origin != head.origin or note.size > head.size:
+            continue
+        if note.size == head.size and note.root != head.root:  # it says another history, which is not exported here
+            continue
+        first.setdefault(note.size, note)
+        if note.size == head.size:
+            same.append(note)
+        if len(first) > COSIGNED_MAX:
+            del first[min(first)]
+    last = _joined(head, same)
+    if head.size in first and first[head.size] == last:
+        del first[head.size]
+    return last, dict(sorted(first.items()))
+
+
+def _joined(head: Checkpoint, notes: Sequence[Checkpoint]) -> Checkpoint:
+    """With the newest cosignature of each: a witness that was down the last time still counts."""
+    for name, sig in (line for note in reversed(notes) for line in note.sigs):
+        if name != head.origin and not head.lines_of(name, sig[:KEY_HASH_BYTES]):
+            with suppress(EvidenceError):  # more than a note can have
+                head = head.with_lines(signature_line(name, sig).encode())
+    return head
 
 
 def _read(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file:
-            note = Checkpoint.from_bytes(file.read(NOTE_BYTES_MAX + 1))
+            return Checkpoint.from_bytes(file.read(NOTE_BYTES_MAX + 1))
     except EvidenceError as error:
-        detail = f"`{path}` is no cosigned checkpoint: {error.detail}"
-        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"move it away: mv {path} {path}.bad") from None
-    return note
+        detail, quoted = f"`{path}` is no cosigned checkpoint: {error.detail}", shlex.quote(str(path))
+        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"mv {quoted} {quoted}.bad") from None
