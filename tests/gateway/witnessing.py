@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trees
 from helm_ai_kernel.gateway.plain_http import Handler, PlainServer
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
@@ -38,7 +39,7 @@ class History:
         return checkpoint.sign(self._origin, size, merkle.root(self.leaves(size)), self._key)
 
     def sent(self, old: int, size: int) -> bytes:
-        proof = merkle.consistency_proof(self.leaves(size), old) if 0 < old <= size else []
+        proof = trees.consistency_proof(self.leaves(size), old) if 0 < old <= size else []
         return Submission(old, tuple(proof), self.note(size)).to_bytes()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import trees
 from executor.desk import boundary, request
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.ledger import trustlog
@@ -21,7 +22,7 @@ from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.tcb.merkle import inclusion_proof, leaf_hash, root, verify_inclusion
+from helm_ai_kernel.tcb.merkle import leaf_hash, root
 from ledger.home import Home, documents, home, pin
 
 DENIED = request({"tool": "desk/unknown", "arguments": {"text": "x" * 300}})
@@ -171,6 +172,5 @@ def test_the_proof_of_one_receipt_is_its_inclusion_proof_from_left_to_right(logs
         proof = choice.inclusion([(place, 1)])
         line = next(reader.lines(place, place + 1))
         leaves = list(reader.leaves(0, 1000))
-    usual = inclusion_proof(leaves, place)
-    assert sorted(usual) == sorted(proof.hashes)
-    verify_inclusion(leaf_hash(line), place, 1000, usual, root(leaves))
+    assert list(proof.hashes) == trees.left_to_right(trees.inclusion_proof(leaves, place), place, 1000)
+    assert proof.root(1000, [leaf_hash(line)]) == root(leaves)

@@ -70,36 +70,6 @@ class Frontier:
         return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(8, len(data), HASH_BYTES)))
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves), RFC 6962 §2.1.1; raises `IndexError` where there is no such leaf."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of a tree of size {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_proof(leaves[:split], index), root(leaves[split:])]
-    return [*inclusion_proof(leaves[split:], index - split), root(leaves[:split])]
-
-
-def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> None:
-    """`leaf` (a leaf hash) has `index` in the tree of `size` with root `expected`; raises `EvidenceError(INCLUSION_FAIL)`."""
-    if not 0 <= index < size:
-        raise _fail(Finding.INCLUSION_FAIL, f"there is no leaf {index} in a tree of size {size}")
-    inner, border = _shape(index, size)
-    if len(proof) != inner + border or not _are_hashes([leaf, *proof]):
-        raise _fail(Finding.INCLUSION_FAIL, f"the proof is not a leaf hash and {inner + border} hashes more")
-    if _chain(leaf, proof, index, inner) != expected:
-        raise _fail(Finding.INCLUSION_FAIL, f"the proof of leaf {index} leads to another root")
-
-
-def consistency_proof(leaves: Sequence[bytes], size1: int) -> list[bytes]:
-    """PROOF(size1, leaves), RFC 6962 §2.1.2; raises `IndexError` unless 0 < size1 <= len(leaves)."""
-    if not 0 < size1 <= len(leaves):
-        raise IndexError(f"no proof from size {size1} to size {len(leaves)}")
-    return _subproof(leaves, size1, True)
-
-
 def verify_consistency(size1: int, root1: bytes, size2: int, root2: bytes, proof: Sequence[bytes]) -> None:
     """The tree of `size1` is a prefix of the tree of `size2`; raises `EvidenceError(CONSISTENCY_FAIL)`.
 
@@ -147,16 +117,6 @@ def walk(size: int, ranges: Sequence[tuple[int, int]], leaf: Callable[[], bytes]
         return node_hash(node(start, middle, low, high), node(middle, end, low, high))
 
     return node(0, size, 0, len(ranges)) if size else EMPTY_ROOT
-
-
-def _subproof(leaves: Sequence[bytes], size1: int, whole: bool) -> list[bytes]:
-    """SUBPROOF(size1, leaves, whole): `whole` while the left tree is still the one whose root the reader holds."""
-    if size1 == len(leaves):
-        return [] if whole else [root(leaves)]
-    split = _split(len(leaves))
-    if size1 <= split:
-        return [*_subproof(leaves[:split], size1, whole), root(leaves[split:])]
-    return [*_subproof(leaves[split:], size1 - split, False), root(leaves[:split])]
 
 
 def _split(size: int) -> int:
