@@ -18,13 +18,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from needs import MAY_SKIP  # noqa: E402  (the path is set above)
+from app.kernels import Place, copy, made  # noqa: E402  (the path is set above)
+from needs import MAY_SKIP  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def heads_of_this_test_only(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests copy stores, which the heads that are kept outside them would tell. Those of this machine are not touched."""
     monkeypatch.setenv("HELM_STATE", str(tmp_path_factory.getbasetemp() / f"heads-{os.urandom(8).hex()}"))
+
+
+@pytest.fixture(scope="session")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("master")
+    made(folder)
+    return folder
+
+
+@pytest.fixture
+def place(master: Path, tmp_path: Path) -> Place:
+    """A kernel of its own for each test."""
+    return copy(master, tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,7 @@ from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
-from helm_ai_kernel.ledger.witnessed import Witnessed
+from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.net import witness as client
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
@@ -107,7 +107,9 @@ def test_a_kernel_is_witnessed_from_its_start_on_and_again_when_nothing_happened
         outside.now += 3600
         assert run.kernel.run(beat) == size
         assert outside.newest() == (size, {"w1": TIME + 3600})
-        first = next(one for one in outside.kept.notes() if one.size == size)
+        newest = outside.kept.newest()
+        assert newest is not None
+        first = carried(outside.kept.folder, newest)[1][size]
         assert witnesses.of_config(outside.place.config).policy.seen(first) == {"w1": TIME}  # type: ignore[union-attr]
         run["note"]("more")
         assert run.kernel.run(beat) == size + 3 == outside.newest()[0]  # the session, the decision and its outcome

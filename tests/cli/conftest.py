@@ -1,23 +1,9 @@
-"""A kernel of its own for each test, and a terminal in its directory."""
-
-from pathlib import Path
+"""A terminal in the directory of a test's own kernel."""
 
 import pytest
 
-from app.kernels import Place, copy, made
+from app.kernels import Place
 from cli.terminal import Terminal
-
-
-@pytest.fixture(scope="session")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("master")
-    made(folder)
-    return folder
-
-
-@pytest.fixture
-def place(master: Path, tmp_path: Path) -> Place:
-    return copy(master, tmp_path)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kernels import Place, Program, copy, made
+from app.kernels import Place, Program
 from faults.inject import command
 from gateway.witnessing import LOG, History
 from helm_ai_kernel.app.kernel import Kernel
@@ -70,18 +70,6 @@ class Served:
     @property
     def size(self) -> int:
         return next((note.size for note in witness_memory.remembered(self.folder, self.vkey)), 0)
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("master")
-    made(folder)
-    return folder
-
-
-@pytest.fixture
-def place(master: Path, tmp_path: Path) -> Place:
-    return copy(master, tmp_path)
 
 
 def served(tmp_path: Path, log: VerifierKey) -> Iterator[Served]:

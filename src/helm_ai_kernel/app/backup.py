@@ -19,10 +19,10 @@ from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import container, fields
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.container import Entry, Source
+from helm_ai_kernel.tcb.container import PIECE_BYTES, STEP, Source
 from helm_ai_kernel.tcb.digest import Digest, digest, digest_of, text
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.ijson import Json, parse_evidence
+from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 
 from .config import Config
@@ -31,14 +31,11 @@ KIND = "backup"
 MANIFEST = "backup.json"  # the first by name, so that a reader knows what may come
 MANIFEST_BYTES_MAX = 16 << 20  # 120 bytes for each file
 ENTRY_BYTES_MAX = (1 << 33) - 1  # 8 GiB: what the size in a ustar header can say
-_PIECE = 1 << 20
-_PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _NAME = re.compile(
-    rf"helm\.toml|{_PART}\.txt|catalog/{_PART}\.json|policy/(?:overlays/)?{_PART}\.cedar|store/ledger\.db|store/trust\.jsonl"
-    rf"|store/witnessed/{_PART}\.txt|store/before/{_PART}/ledger\.db|store/before/{_PART}/{_PART}\.txt"
+    rf"helm\.toml|{STEP}\.txt|catalog/{STEP}\.json|policy/(?:overlays/)?{STEP}\.cedar|store/ledger\.db|store/trust\.jsonl"
+    rf"|store/witnessed/{STEP}\.txt|store/before/{STEP}/ledger\.db|store/before/{STEP}/{STEP}\.txt"
 )
 _NEEDED = frozenset({"helm.toml", f"store/{DATABASE}", f"store/{TRUST}"})
-_FIELDS = frozenset({"v", "kind", "log", "size", "root", "files"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def _archive(found: Mapping[str, Path], kept: Mapping[str, bytes], manifest: byt
 
 def _pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(PIECE_BYTES):
             yield piece
 
 
@@ -124,13 +121,8 @@ def _unpack(source: Source, home: Path) -> None:
         path = home / entry.name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            if digest_of(_written(file, _content(source, entry))) != files[entry.name]:
+            if digest_of(_written(file, container.content(source, entry))) != files[entry.name]:
                 raise fields.wrong(f"`{entry.name}` is damaged: it has another digest than `{MANIFEST}` says")
-
-
-def _content(source: Source, entry: Entry) -> Iterator[bytes]:
-    for at in range(entry.at, entry.at + entry.size, _PIECE):
-        yield source.read(at, min(_PIECE, entry.at + entry.size - at))
 
 
 def _written(file: BinaryIO, parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -140,11 +132,7 @@ def _written(file: BinaryIO, parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _listed(data: bytes) -> dict[str, Digest]:
-    body = fields.exact(parse_evidence(data, bytes_max=MANIFEST_BYTES_MAX), _FIELDS)
-    if body["v"] != 1 or type(body["v"]) is not int or body["kind"] != KIND:
-        raise fields.wrong("it is no backup of version 1")
-    if canonical(body) != data:
-        raise fields.wrong(f"`{MANIFEST}` is not the canonical form of what it says")
+    body = fields.document(data, KIND, {"log", "size", "root", "files"}, bytes_max=MANIFEST_BYTES_MAX)
     listed = fields.typed(body, "files", dict)
     for name in listed:
         if not _NAME.fullmatch(name):

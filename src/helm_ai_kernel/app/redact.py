@@ -14,7 +14,6 @@ from helm_ai_kernel.tcb.pack import Entries, File, Manifest, Mentions
 from helm_ai_kernel.tcb.receipt import Receipt
 
 Progress = Callable[[int, int], None]
-FOLDER = "attachments/"
 
 
 class Redaction:
@@ -54,12 +53,7 @@ class Redaction:
         """The pack again, in pieces, but for the attachments of which `dropped` is true."""
         kept = sum(not dropped(raw) for raw in self.entries.attachments)
         files = {name: self._file(name) for name in self.entries.files if name != pack.MANIFEST}
-        held = (
-            (raw, self.entries.size(name), self.entries.parts(name))
-            for raw in self.entries.attachments
-            if not dropped(raw)
-            for name in [FOLDER + raw.hex()]
-        )
+        held = ((raw, size, self.entries.parts(name)) for raw, name, size in self.entries.held() if not dropped(raw))
         head = Checkpoint.from_bytes(self.entries[pack.CHECKPOINT])
         return pack.write(files, held, head, self.withheld(kept))
 

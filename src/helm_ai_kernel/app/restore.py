@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from helm_ai_kernel import __version__
 from helm_ai_kernel.credentials import keyfile, subjects
@@ -177,10 +178,9 @@ class Restoring:
         try:
             registry = trust.known(self.paths)
             if registry.genesis not in ([genesis] if genesis else home.trusted(self._target.trust)):
-                raise self._refused(
-                    f"nobody here trusts its genesis `{registry.genesis}`",
-                    f"if it is the one that you wrote down: helm-ai-kernel restore {self._file} --genesis {registry.genesis}",
-                )
+                again = f"helm-ai-kernel restore {quote(str(self._file))} --genesis {registry.genesis}"
+                hint = f"if it is the one that you wrote down: {again}"
+                raise self._refused(f"nobody here trusts its genesis `{registry.genesis}`", hint)
             _, damage = fsck(self.paths.store, None)
             for item in damage:
                 raise self._refused(f"{item.where}: {item.detail}", "take another backup")

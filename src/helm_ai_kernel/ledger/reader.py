@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
@@ -52,7 +53,7 @@ class Reader:
         kept = succession.ended(folder, origin)
         if not (kept / DATABASE).exists():
             detail = f"no log `{origin}` ended here"
-            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {folder / succession.BEFORE}")
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {quote(str(folder / succession.BEFORE))}")
         return cls(kept, store.connect_unwritten(kept / DATABASE), trust=folder / TRUST, vault=vault)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from shlex import quote
 
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb.codes import Reason
@@ -76,7 +77,7 @@ def _keep(folder: Path) -> None:
         os.link(database, kept / DATABASE)
     elif not database.samefile(kept / DATABASE):
         detail = f"`{kept}` holds another store of the same log, and nothing is overwritten"
-        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"ls -l {kept}")
+        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"ls -l {quote(str(kept))}")
     (kept / DATABASE).chmod(_ENDED)
     for note in (folder / WITNESSED).glob("*.txt"):
         os.replace(note, kept / note.name)

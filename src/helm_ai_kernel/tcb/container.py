@@ -13,8 +13,9 @@ from . import fields
 
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
-_PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"  # nothing that climbs, hides, or that a shell reads
-_PATH = re.compile(rf"{_PART}(?:/{_PART}){{0,3}}\Z")
+PIECE_BYTES = 1 << 20  # what is read of a large entry at once
+STEP = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"  # of a name, between slashes: nothing that climbs, hides, or that a shell reads
+_PATH = re.compile(rf"{STEP}(?:/{STEP}){{0,3}}\Z")
 _NAME_BYTES, _PREFIX_BYTES = 100, 155  # ustar: a longer name is split at a `/` over two fields
 _SIZE = re.compile(rb"[0-7]{11}\x00\Z")
 
@@ -92,6 +93,12 @@ def entries(source: Source) -> Iterator[Entry]:
         at += size + padding
     if end != at + len(_END) or source.read(at, len(_END)) != _END:
         raise fields.wrong("the end is not two empty blocks and nothing more")
+
+
+def content(source: Source, entry: Entry) -> Iterator[bytes]:
+    """In pieces."""
+    for at in range(entry.at, entry.at + entry.size, PIECE_BYTES):
+        yield source.read(at, min(PIECE_BYTES, entry.at + entry.size - at))
 
 
 def header(name: str, size: int) -> bytes:

@@ -58,10 +58,9 @@ class Contents:
     def attachment_faults(self, mentions: Mentions | None, withheld: int) -> Iterator[EvidenceError]:
         """Each attachment is what its name says, and what the receipts name is here or counted. None: they cannot be read."""
         here = 0
-        for raw in self._entries.attachments:
+        for raw, path, size in self._entries.held():
             name = text(raw)
-            where, path = f"attachment {name}", f"attachments/{raw.hex()}"
-            size = self._entries.size(path)
+            where = f"attachment {name}"
             content = self._entries[path] if size <= SALT_BYTES + ARGS_BYTES_MAX else None
             if (self._entries.digest(path) if content is None else digest(content)) != name:
                 yield _redaction("the content is not what the name says", where)

@@ -7,7 +7,8 @@ from typing import TypeVar
 from .codes import Finding
 from .digest import Digest, is_digest
 from .errors import EvidenceError
-from .ijson import Json
+from .ijson import Json, parse_evidence
+from .jcs import canonical
 
 T = TypeVar("T")
 
@@ -31,6 +32,19 @@ def exact(value: Json, required: set[str] | frozenset[str], optional: set[str] |
     if not keys - required <= optional:
         raise wrong(f"field `{min(keys - required - optional)}` is unknown")
     return value
+
+
+def document(data: bytes, kind: str, names: set[str] | frozenset[str], *, bytes_max: int) -> dict[str, Json]:
+    """The canonical document of version 1 and this kind, with these fields more.
+
+    Raises `EvidenceError`: PACK_MALFORMED, NON_CANONICAL or UNSUPPORTED.
+    """
+    value = parse_evidence(data, bytes_max=bytes_max)
+    if type(value) is dict and (value.get("v") != 1 or type(value.get("v")) is not int or value.get("kind") != kind):
+        raise EvidenceError(Finding.UNSUPPORTED, f"this is read as a `{kind}` of version 1, and it is none")
+    if canonical(value) != data:
+        raise EvidenceError(Finding.NON_CANONICAL, f"the `{kind}` is not the canonical form of what it says")
+    return exact(value, {"v", "kind", *names})
 
 
 def typed(body: Mapping[str, Json], name: str, kind: type[T]) -> T:

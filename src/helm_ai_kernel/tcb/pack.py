@@ -22,13 +22,12 @@ from .digests import Digests
 from .envelope import LINE_BYTES_MAX
 from .errors import EvidenceError
 from .flows import statement_of
-from .ijson import Json, parse_evidence
+from .ijson import Json
 from .jcs import canonical
 from .receipt import Receipt
 
 PACK_BYTES_MAX = 1 << 35  # 32 GiB: receipts.jsonl has at most 8, by its header, and as much again for what they name
 MANIFEST_BYTES_MAX = 1 << 22  # some policies and catalogues; attachments are not in it
-PART_BYTES = 1 << 20  # what is read of a large entry at once
 COSIGNED_MAX = 4096  # heads that witnesses saw: one an hour for half a year, and each covers all before it
 LINES_LEAST, LINE_BYTES_LEAST = 4096, 256  # no receipt is shorter: millions of empty lines want our memory
 
@@ -61,12 +60,7 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
         """Raises `EvidenceError`: PACK_MALFORMED, NON_CANONICAL or UNSUPPORTED."""
-        value = parse_evidence(data, bytes_max=MANIFEST_BYTES_MAX)
-        if type(value) is dict and (value.get("v") != 1 or type(value.get("v")) is not int or value.get("kind") != "pack"):
-            raise EvidenceError(Finding.UNSUPPORTED, "this verifier reads packs of version 1 only")
-        if canonical(value) != data:
-            raise EvidenceError(Finding.NON_CANONICAL, "the manifest is not the canonical form of what it says")
-        body = fields.exact(value, {"v", "kind", "log", "size", "root", "files", "withheld"})
+        body = fields.document(data, "pack", {"log", "size", "root", "files", "withheld"}, bytes_max=MANIFEST_BYTES_MAX)
         listed = fields.typed(body, "files", dict)
         return cls(
             log=fields.text(body, "log", bytes_max=256),
@@ -164,13 +158,16 @@ class Entries(Mapping[str, bytes]):
         """The names of the heads that witnesses saw."""
         return [name for name in self.files if name.startswith("cosigned/")]
 
+    def held(self) -> Iterator[tuple[bytes, str, int]]:
+        """Raw digest, name and size of each attachment, in order."""
+        for raw, size in zip(self.attachments, self._sizes, strict=True):
+            yield raw, _FOLDER + raw.hex(), size
+
     def size(self, name: str) -> int:
         return self._entry(name).size
 
     def parts(self, name: str) -> Iterator[bytes]:
-        entry = self._entry(name)
-        for at in range(entry.at, entry.at + entry.size, PART_BYTES):
-            yield self._source.read(at, min(PART_BYTES, entry.at + entry.size - at))
+        return container.content(self._source, self._entry(name))
 
     def digest(self, name: str) -> Digest:
         return digest_of(self.parts(name))

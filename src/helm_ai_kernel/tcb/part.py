@@ -15,7 +15,7 @@ from .decision import Status
 from .digest import Digest, text
 from .errors import EvidenceError
 from .flows import Intent, statement_of
-from .ijson import Json, parse_evidence
+from .ijson import Json
 from .jcs import canonical
 from .merkle import walk
 from .receipt import Kind, Receipt
@@ -33,12 +33,7 @@ class Inclusion:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Inclusion":
         """Raises `EvidenceError`: PACK_MALFORMED, NON_CANONICAL or UNSUPPORTED."""
-        value = parse_evidence(data, bytes_max=INCLUSION_BYTES_MAX)
-        if type(value) is dict and (value.get("v") != 1 or type(value.get("v")) is not int or value.get("kind") != "inclusion"):
-            raise EvidenceError(Finding.UNSUPPORTED, "this verifier reads proofs of version 1 only")
-        if canonical(value) != data:
-            raise EvidenceError(Finding.NON_CANONICAL, "the proof is not the canonical form of what it says")
-        body = fields.exact(value, {"v", "kind", "ranges", "hashes"})
+        body = fields.document(data, "inclusion", {"ranges", "hashes"}, bytes_max=INCLUSION_BYTES_MAX)
         ranges: list[tuple[int, int]] = []
         for item in fields.typed(body, "ranges", list):
             if type(item) is not list or len(item) != 2:
