@@ -8,12 +8,15 @@ import pytest
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.cosign import WitnessPolicy
 from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from packs import Deployment, Log, key, repack
+from packs import Deployment, Log, key, policy, repack
 
 SINCE = "2026-01-01T00:00:00.000Z"
+BELIEVED = WitnessPolicy.from_bytes(policy(1, "ann"))
+SEEN: dict[str, tuple[int, ...]] = {"never": (), "before": (1_767_139_200,), "after": (1_767_400_000,)}  # that time
 SECOND = {purpose: key(f"second {purpose}", purpose) for purpose in Purpose}
 ENDS: dict[str, Callable[[Deployment, SecretKey], None]] = {
     "rotated": lambda here, old: here.rotate(old, SECOND[old.public.purpose]),
@@ -46,27 +49,29 @@ def as_of(here: Deployment, size: int) -> Deployment:
     return then
 
 
-def found(log: Log, here: Deployment) -> set[Finding]:
-    """What a verifier says who has the registry of `here` whole."""
-    data = repack({**log.files(), pack.TRUST: pack.joined(here.registry.lines)})
-    report = verify(data, Question(genesis=here.registry.genesis))
+def found(log: Log, here: Deployment, seen: str = "never") -> set[Finding]:
+    """What a verifier says who has the registry of `here` whole, and believes one witness, which saw the log then."""
+    note = log.cosigned(*(("ann", at) for at in SEEN[seen]))
+    data = repack({**log.files(), pack.CHECKPOINT: note, pack.TRUST: pack.joined(here.registry.lines)})
+    report = verify(data, Question(genesis=here.registry.genesis, witnesses=BELIEVED if SEEN[seen] else None))
     assert report.exit in (Exit.VALID, Exit.INVALID)
     return {finding.code for finding in report.findings}
 
 
-def expected(how: str, size: int, r: int) -> set[Finding]:
+def expected(how: str, size: int, r: int, seen: str) -> set[Finding]:
     if size >= r:
         return {Finding.KEY_REVOKED}
-    return {Finding.KEY_COMPROMISED_UNANCHORED} if how == "compromise" else set()
+    return {Finding.KEY_COMPROMISED_UNANCHORED} if how == "compromise" and seen != "before" else set()
 
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("place", [-1, 0, 1])
-def test_a_receipt_counts_by_the_registry_that_it_relies_on(how: str, place: int) -> None:  # 8.3, 8.4, 8.5
+@pytest.mark.parametrize("seen", SEEN)
+def test_a_receipt_counts_by_the_registry_that_it_relies_on(how: str, place: int, seen: str) -> None:  # 8.3, 8.4, 8.5
     here, r = history(how, Purpose.EXECUTION)
     log = Log(as_of(here, r + place))
     log.start_kernel()
-    assert found(log, here) == expected(how, r + place, r)
+    assert found(log, here, seen) == expected(how, r + place, r, seen)
     log.deployment.execution = SECOND[Purpose.EXECUTION]
     late = Log(log.deployment)
     late.start_kernel()
@@ -76,21 +81,23 @@ def test_a_receipt_counts_by_the_registry_that_it_relies_on(how: str, place: int
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("place", [-1, 0, 1])
-def test_a_statement_counts_by_the_registry_that_its_receipt_relies_on(how: str, place: int) -> None:
+@pytest.mark.parametrize("seen", SEEN)
+def test_a_statement_counts_by_the_registry_that_its_receipt_relies_on(how: str, place: int, seen: str) -> None:
     here, r = history(how, Purpose.APPROVAL)
     log = Log(as_of(here, r + place))
     log.start_kernel()
     log.activate()
-    assert found(log, here) == expected(how, r + place, r)
+    assert found(log, here, seen) == expected(how, r + place, r, seen)
 
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("place", [-1, 0, 1])
-def test_a_checkpoint_counts_by_the_registry_that_the_last_receipt_under_it_relies_on(how: str, place: int) -> None:
+@pytest.mark.parametrize("seen", SEEN)
+def test_a_checkpoint_counts_by_the_registry_that_the_last_receipt_under_it_relies_on(how: str, place: int, seen: str) -> None:
     here, r = history(how, Purpose.LOG)
     log = Log(as_of(here, r + place))
     log.start_kernel()
-    assert found(log, here) == expected(how, r + place, r)
+    assert found(log, here, seen) == expected(how, r + place, r, seen)
     log.deployment.log = SECOND[Purpose.LOG]  # who takes over signs for all of it
     assert found(log, here) == (set() if how == "rotated" or r + place >= r - 1 else {Finding.KEY_UNKNOWN})
 
