@@ -19,9 +19,10 @@ from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import PublicKey
 from helm_ai_kernel.tcb.merkle import Frontier
 
-from .signer import stored
+from .signer import fitting
 
 BYTES_MAX = 2 * NOTE_BYTES_MAX
+GO_ON = "put the newer store back; where it is lost, go on in a new log that names both heads: helm-ai-kernel restore --here"
 _FIELDS = frozenset({"v", "note", "frontier"})
 
 
@@ -51,7 +52,11 @@ class Mirror:
         self._last: bytes | None = None  # what is there, as far as this process knows
 
     def read(self) -> Head | None:
-        """None where no kernel of this log has run on this machine; raises `OutsideError` where it is no head of this log."""
+        """None where no kernel of this log has run on this machine.
+
+        Raises `OutsideError`: ERR_STORE_CORRUPT where it is no head of this log, ERR_STORE_ROLLBACK where a key signed it that
+        the registry never named.
+        """
         self._last = self._there()
         if self._last is None:
             return None
@@ -61,10 +66,16 @@ class Mirror:
                 raise fields.wrong("it is of another version")
             frontier = Frontier.from_bytes(bytes.fromhex(fields.text(body, "frontier")))
             note = fields.text(body, "note", bytes_max=NOTE_BYTES_MAX).encode()
-            return Head(stored(self._known, self._origin, frontier, note), frontier)
+            head = Head(fitting(self._origin, frontier, note), frontier)
         except (EvidenceError, OutsideError, ValueError) as e:
             detail = f"`{self.path}` is no head of this log: {e}"
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint=f"mv {self._quoted} {self._quoted}.old") from None
+        try:
+            head.checkpoint.signer(self._known)
+        except EvidenceError:  # a rotation of the log's key was put back with the store: it is newer than this registry
+            detail = f"the head that was signed last, kept in `{self.path}`, is by a key that this registry does not name: {head}"
+            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=GO_ON) from None
+        return head
 
     def write(self, head: Head) -> None:
         """Raises `OutsideError(ERR_STORE_ROLLBACK)` where somebody else wrote since; a disk that fails only makes it lag."""
@@ -97,5 +108,4 @@ def rolled_back(kept: Head, found: Frontier, path: Path) -> OutsideError:
         f"the store does not go on from the head that was signed last: kept in `{path}`: {kept};"
         f" found in the store: size {found.size}, root {found.root().hex()}"
     )
-    hint = "put the newer store back; where it is lost, go on in a new log that names both heads: helm-ai-kernel restore --here"
-    return OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
+    return OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=GO_ON)
