@@ -11,9 +11,11 @@ import pytest
 from cli.terminal import Said, Terminal
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.graph import causes
 from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from packs import repack
 
 
 def note(text: str) -> str:
@@ -177,7 +179,9 @@ def test_what_is_no_pack_is_not_redacted_and_nothing_is_overwritten(terminal: Te
     data = Path("whole.tar").read_bytes()
     Path("torn.tar").write_bytes(data[:-512])
     Path("other.tar").write_bytes(data.replace(b'"withheld":0', b'"withheld":1', 1))
-    for name in ("torn.tar", "other.tar"):
+    for wrong in ({"size": 1}, {"root": digest(b"")}, {"log": "helm.local/another"}):
+        Path(f"{min(wrong)}.tar").write_bytes(repack(inside("whole.tar"), **wrong))
+    for name in ("torn.tar", "other.tar", "size.tar", "root.tar", "log.tar"):
         said = terminal("pack", "redact", name, "--out", "less.tar")
         assert said.code == 1 and not Path("less.tar").exists(), said
     said = terminal("pack", "redact", "whole.tar", "--out", "./whole.tar")
