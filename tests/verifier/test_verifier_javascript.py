@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from helm_ai_kernel.tcb.checklist import Question, verify
+from helm_ai_kernel.tcb.checklist import verify
 from needs import ROOT, needs
-from verifier.mutants import Mutant, mutants
+from pack_case import Made
+from verifier.mutant import Mutant
+from verifier.mutants import mutants
 
 JUDGE = ROOT / "tests/verifier/judge.mjs"
 SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "part", "witnessed", "not_proven")
@@ -41,7 +43,7 @@ def test_a_hundred_thousand_changed_packs_are_judged_alike(seed: int) -> None:
 
 def test_most_of_the_changed_packs_are_an_insiders_and_reach_every_verdict() -> None:
     some = list(islice(mutants(seed=1), 200))
-    assert len({mutant.pack for mutant in some}) > 150
+    assert len({mutant.made.pack for mutant in some}) > 150
     exits = {int(judged(mutant)["exit"]) for mutant in some}
     assert exits >= {0, 12, 40, 50, 64}
 
@@ -51,7 +53,7 @@ def differences(tried: Iterable[Mutant]) -> Iterable[str]:
     asked = list(tried)
     with TemporaryFile() as frames, TemporaryFile() as answers:
         for mutant in asked:
-            frames.write(frame(mutant))
+            frames.write(frame(mutant.made))
         frames.seek(0)
         with subprocess.Popen([needs("node"), str(JUDGE)], stdin=frames, stdout=answers) as second:
             first = [judged(mutant) for mutant in asked]
@@ -68,18 +70,23 @@ def differences(tried: Iterable[Mutant]) -> Iterable[str]:
 
 
 def judged(mutant: Mutant) -> dict[str, Any]:
-    question = Question(mutant.genesis, known_heads(mutant), None, None, mutant.require_resolved)
-    return verify(mutant.pack, question).to_json()
+    return verify(mutant.made.pack, mutant.made.question()).to_json()
 
 
-def frame(mutant: Mutant) -> bytes:
-    heads = [base64.b64encode(head).decode() for head in known_heads(mutant)]
-    asked = {"genesis": mutant.genesis, "known_heads": heads, "require_resolved": mutant.require_resolved}
-    return json.dumps({**asked, "bytes": len(mutant.pack)}).encode() + b"\n" + mutant.pack
+def frame(made: Made) -> bytes:
+    asked = {
+        "genesis": made.genesis,
+        "known_heads": [spelled(made.known_head)] if made.known_head is not None else [],
+        "witnesses": spelled(made.witnesses) if made.witnesses is not None else None,
+        "max_age": made.max_age,
+        "require_resolved": made.require_resolved,
+        "bytes": len(made.pack),
+    }
+    return json.dumps(asked).encode() + b"\n" + made.pack
 
 
-def known_heads(mutant: Mutant) -> list[bytes]:
-    return [] if mutant.known_head is None else [mutant.known_head]
+def spelled(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def codes(report: dict[str, Any]) -> set[tuple[str, str]]:
