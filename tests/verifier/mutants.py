@@ -6,154 +6,36 @@ rules of the story, and not only the first signature.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from faults.tamper import places, put
 from helm_ai_kernel.tcb import checkpoint, pack
 from helm_ai_kernel.tcb import registry as trust_registry
-from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import Digest, leaf
-from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.events import End
-from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash, root
-from helm_ai_kernel.tcb.receipt import Kind
 from pack_case import Made, of
-from packs import AT, Body, Deployment, Log, key, relined, repack, short, story
+from packs import AT, Body, Log, relined, repack
+from verifier.bases import BASES, NEW, SINCE, secrets
+from verifier.insider import tell
 from verifier.mutant import Mutant, another, edited, flipped, flipped_somewhere
 from verifier.seen import any_head, seen
 
 
-@dataclass
-class Told:
-    """A receipt that can be told again: what it said, and what will be done to its body before it is signed."""
-
-    leaf: Digest
-    body: Body
-    edits: tuple[Callable[[Body], object], ...] = ()
-    signer: SecretKey | None = None
-
-
-def busy() -> Log:
-    """Two processes with sessions side by side: late answers, two drifts and their holds, keys, a second policy."""
-    log = Log(Deployment("busy"))
-    log.start_kernel()
-    one, two = log.start(), log.start("other")
-    log.deny(one, Reason.ERR_POLICY_NOT_READY)
-    log.activate()
-    claim = log.allow(one, more={"key": log.attach(b"k"), "reserved": {"calls": 1, "more": 2}})
-    lost = log.allow(two, more={"reserved": {"calls": 1}})
-    log.settle(
-        one, claim.leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value, "spent": {"calls": 0, "more": 0}}
-    )
-    log.repeat(one, claim)
-    log.settle(two, lost.leaf, Status.UNKNOWN, more={"spent": {"calls": 1}})
-    log.activate(b"forbid(principal, action, resource);", tools=("add",))
-    log.settle(two, lost.leaf, Status.LATE)
-    drifting = [log.allow(one, tool="demo/sum").leaf for _ in range(2)]
-    drifts = [log.settle(one, intent, Status.DRIFT).leaf for intent in drifting]
-    hold = log.hold(drifts[-1], "demo/sum")
-    log.deny(two, Reason.ERR_TOOL_HALTED)
-    log.end(two)
-    log.release(hold.leaf, "demo/sum")
-    open_one = log.allow(one, more={"key": log.attach(b"k2")})
-    log.start_kernel()
-    log.recover(1)
-    log.settle(log.kernel, open_one.leaf, Status.UNKNOWN)
-    three = log.start()
-    log.settle(three, log.allow(three).leaf)
-    log.end(three)
-    log.end(log.kernel)
-    return log
-
-
-SECOND, SECOND_LOG = key("second execution", Purpose.EXECUTION), key("second log", Purpose.LOG)
-SECOND_APPROVAL, SECOND_ROOT = key("second approval", Purpose.APPROVAL), key("second root", Purpose.ROOT)
-NEW = tuple(key("new", purpose) for purpose in Purpose)  # that no registry has yet
-GONE = key("gone", Purpose.LOG)  # of a log that another one goes on from
-SINCE = "2026-01-01T00:00:00.000Z"
-
-
-def turned() -> Log:
-    """Three processes, and between them keys that come and go: two roots, and each other key is the second of its purpose."""
-    log = Log(Deployment("turned"))
-    deployment = log.deployment
-    _process(log)
-    deployment.enrol(SECOND_ROOT, "ada")
-    deployment.rotate(deployment.execution, SECOND)
-    deployment.rotate(deployment.approval, SECOND_APPROVAL)
-    deployment.execution, deployment.approval = SECOND, SECOND_APPROVAL
-    _process(log)
-    deployment.rotate(deployment.log, SECOND_LOG)
-    deployment.log = SECOND_LOG
-    deployment.enrol(key("lost", Purpose.APPROVAL), "olga")
-    deployment.revoke(key("lost", Purpose.APPROVAL), End.COMPROMISE, SINCE)
-    deployment.sign(trust_registry.new_threshold(deployment.registry, 2, at=AT), deployment.root, SECOND_ROOT)
-    _process(log)
-    return log
-
-
-def _process(log: Log) -> None:
-    log.start_kernel()
-    log.activate(f"// {len(log.lines)}".encode())
-    agent = log.start()
-    log.settle(agent, log.allow(agent).leaf)
-    log.end(agent)
-    log.end(log.kernel)
-
-
-def moved() -> Log:
-    """It takes the place of another log, and erases what it kept for somebody."""
-    log = Log(Deployment("moved"))
-    origin = f"{log.deployment.registry.deployment}/gone"
-    log.deployment.enrol(GONE, "kernel", origin)
-    log.start_kernel()
-    log.recover(0, heads=[checkpoint.sign(origin, size, leaf_hash(b""), GONE).note.decode() for size in (3, 7)])
-    log.activate()
-    agent, subject = log.start(), "5" * 32
-    log.settle(agent, log.allow(agent, more={"subject": subject}).leaf, Status.UNKNOWN)
-    log.erase(subject, 1)
-    log.settle(agent, log.allow(agent, more={"subject": "6" * 32}).leaf)
-    log.erase("6" * 32, 1)
-    log.end(agent)
-    return log
-
-
-def secrets(log: Log) -> dict[str, SecretKey]:
-    """Every key that signed something in this log or its registry, and some that nobody knows, by id."""
-    name, deployment = log.deployment.name, log.deployment
-    first = (key(f"{name} {what}", Purpose(what)) for what in ("root", "approval", "execution", "log"))
-    all_ = (
-        *first,
-        deployment.execution,
-        SECOND,
-        SECOND_LOG,
-        SECOND_APPROVAL,
-        SECOND_ROOT,
-        key("lost", Purpose.APPROVAL),
-        GONE,
-        *NEW,
-    )
-    return {secret.public.id: secret for secret in all_}
-
-
-BASES: Mapping[str, Log] = {"short": short(), "story": story(), "busy": busy(), "turned": turned(), "moved": moved()}
-
-
 def mutants(seed: int) -> Iterator[Mutant]:
-    """Without end; of each is said which one of this seed it is."""
+    """Without end. Of each is said which one it is: `next(islice(mutants(seed), number, None))` makes it again."""
     draw = Random(seed)
     ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked, *(_seen,) * 6)
     number = 0
     while True:
-        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved"))
+        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen"))
         log = BASES[name]
         way = draw.choice(ways)
         try:
@@ -231,7 +113,7 @@ def _lines(draw: Random, log: Log) -> Mutant:
 
 
 def _insider(draw: Random, log: Log) -> Mutant | None:
-    lines, what = _insiders(draw, log)
+    lines, what = tell(draw, log)
     tree = root([leaf_hash(line) for line in lines])
     note = checkpoint.sign(log.deployment.origin, len(lines), tree, log.deployment.log).note
     held = log.attachments if draw.random() < 0.2 else {}
@@ -240,106 +122,6 @@ def _insider(draw: Random, log: Log) -> Mutant | None:
         with suppress(EvidenceError):  # a line that is no receipt
             data = pack.build(lines, note, log.deployment.registry.lines, log.policies, log.catalogs, held)
     return Mutant(what, of(log, data, require_resolved=draw.random() < 0.3))
-
-
-def _insiders(draw: Random, log: Log) -> tuple[list[bytes], str]:
-    """The log's lines as somebody with all its keys tells them, and what was done."""
-    keys = secrets(log)
-    told = [Told(one.leaf, copy.deepcopy(dict(one.body)), signer=keys[one.body["signers"][0]]) for one in log.receipts]  # type: ignore[index]
-    what = [_retold(draw, told, log) for _ in range(draw.choice((1, 1, 1, 2, 2, 3)))]
-    relink = draw.random() < 0.7
-    return _signed(log, told, relink), ", ".join(what) + (", relinked" if relink else "")
-
-
-def _retold(draw: Random, told: list[Told], log: Log) -> str:
-    """One thing that the insider does to what the log tells; says what."""
-    at, other = draw.randrange(len(told)), draw.randrange(len(told))
-    how = draw.choice(
-        ("edit", "edit", "edit", "edit", "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again")
-    )
-    one = told[at]
-    if how == "edit" and not one.edits:  # of two faults in one receipt a verifier tells one
-        found = list(places(one.body))
-        place, old = draw.choice(found)
-        new = another(draw, place, old, found)
-        one.edits += (lambda body: put(body, place, copy.deepcopy(new)),)
-        return f"{at} {place} {old!r} -> {new!r}"
-    if how == "gone" and len(told) > 1:
-        del told[at]
-    elif how == "doubled":
-        told.insert(max(at, other), replace(one, body=copy.deepcopy(one.body)))
-    elif how == "told again":  # the same, as a receipt of its own
-        again = replace(one, body=copy.deepcopy(one.body))
-        again.body["at"] = "2027-01-02T03:04:05.678Z"
-        again.leaf = Digest("")
-        told.insert(draw.randrange(at, len(told)) + 1, again)
-    elif how == "swapped":
-        told[at], told[other] = told[other], told[at]
-    elif how == "moved":
-        told.insert(other, told.pop(at))
-    elif how == "cut":
-        del told[max(at, 1) :]
-    elif how == "session":
-        one.body["session"] = told[other].body["session"]
-    elif how == "signer":
-        deployment = log.deployment
-        keys = (deployment.root, deployment.approval, deployment.log, key("nobody", Purpose.EXECUTION), *secrets(log).values())
-        one.signer = draw.choice(keys)
-    return f"{how} {at} {other}"
-
-
-def _signed(log: Log, told: Sequence[Told], relink: bool) -> list[bytes]:
-    """The lines: each names the new leaves of what it named, and with `relink` counts on in its session."""
-    lines: list[bytes] = []
-    leaves: dict[Digest, Digest] = {}
-    heads: dict[Json, tuple[int, Digest]] = {}
-    for one in told:
-        body: Json = _renamed(copy.deepcopy(one.body), leaves)
-        assert isinstance(body, dict)
-        if relink:
-            start = (-1, log.deployment.registry.head)
-            seq, prev = heads.get(body["session"], start)
-            body |= {"seq": seq + 1, "prev": prev}
-            if body.get("event") == "end":
-                body["count"] = seq + 1
-        if body["kind"] == Kind.RECOVERY:
-            body["size"] = len(lines) if relink else body["size"]
-            body["root"] = digest_text(root([leaf_hash(line) for line in lines[: int(str(body["size"]))]]))
-        for edit in one.edits:
-            try:
-                edit(body)
-            except (KeyError, IndexError, TypeError):
-                continue  # another edit took its place away
-        _state_again(log, body)
-        if not isinstance(body.get("kind"), str):
-            body["kind"] = one.body["kind"]
-        line = seal(body, [one.signer or log.deployment.execution]).line
-        leaves.setdefault(one.leaf, leaf(line))
-        if isinstance(body.get("session"), str):
-            heads[body["session"]] = (int(body["seq"]) if type(body.get("seq")) is int else 0, leaf(line))  # type: ignore[arg-type]
-        lines.append(line)
-    return lines
-
-
-def _state_again(log: Log, body: Body) -> None:
-    """The person signs what the statement says now."""
-    statement = body.get("statement")
-    inner = statement.get("body") if isinstance(statement, dict) else None
-    if isinstance(inner, dict) and isinstance(inner.get("kind"), str) and isinstance(statement, dict) and len(statement) == 2:
-        signers = inner.get("signers")
-        keys = secrets(log)
-        known = [keys[str(name)] for name in signers if str(name) in keys] if isinstance(signers, list) else []
-        record = seal(copy.deepcopy(inner), known or [log.deployment.approval]).to_json()
-        if isinstance(record["body"], dict) and record["body"]["signers"] == signers:
-            body["statement"] = record
-
-
-def _renamed(value: Json, leaves: Mapping[Digest, Digest]) -> Json:
-    if isinstance(value, dict):
-        return {name: _renamed(item, leaves) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_renamed(item, leaves) for item in value]
-    return leaves.get(Digest(value), value) if isinstance(value, str) else value
 
 
 def _manifest(draw: Random, log: Log) -> Mutant:
@@ -455,6 +237,6 @@ def _seen(draw: Random, log: Log) -> Mutant | None:
     trust, what = _more_events(draw, log) if how == "events" else (log.deployment.registry.lines, how)
     if how == "told":
         log = copy.copy(log)
-        log.lines, what = _insiders(draw, log)
+        log.lines, what = tell(draw, log)
     mutant = seen(draw, log, trust)
     return None if mutant is None else replace(mutant, what=f"{what}; {mutant.what}")

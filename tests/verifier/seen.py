@@ -28,13 +28,14 @@ AGES = (
     (86_400, "2026-01-02T00:00:00.000Z"),
     (86_400 * 365, "2026-01-03T00:00:00.000Z"),
 )
-CHANGES = ("note", "moved", "receipts", "proof", "proof", "trust")
-HOWS = ("older", "ahead", "other root", "other log", "other key", "bit", "line gone", "line twice", "line cut", "empty")
+CHANGES = ("note", "moved", "receipts", "proof", "trust")
+FALSE = ("ahead", "other root", "other log", "other key", "bit", "line gone", "line twice", "line cut", "empty")
 
 
 def head(draw: Random, log: Log, size: int, how: str) -> bytes:
     """The log's checkpoint of that size, by whom it was cosigned, and what is wrong with it."""
-    signer = key("nobody", Purpose.LOG) if how == "other key" else log.deployment.log
+    other = {"other key": "nobody", "first key": f"{log.deployment.name} log"}
+    signer = key(other[how], Purpose.LOG) if how in other else log.deployment.log
     origin = log.deployment.origin + ("x" if how == "other log" else "")
     size, tree = size + (how == "ahead"), leaf_hash(b"x") if how == "other root" else log.root(size)
     note = checkpoint.sign(origin, size, tree, signer)
@@ -51,8 +52,8 @@ def head(draw: Random, log: Log, size: int, how: str) -> bytes:
 
 
 def any_head(draw: Random, log: Log) -> tuple[str, bytes]:
-    how = draw.choice(("true",) * 10 + HOWS)
-    size = draw.randrange(len(log.lines) + 1) if how == "older" or draw.random() < 0.3 else len(log.lines)
+    how = draw.choice((*("true",) * 10, "older", "first key", "first key", *FALSE))
+    size = draw.randrange(len(log.lines) + 1) if how == "older" or draw.random() < 0.2 else len(log.lines)
     return f"{how} at {size}", head(draw, log, size, how)
 
 
@@ -74,10 +75,10 @@ def seen(draw: Random, log: Log, trust: Sequence[bytes]) -> Mutant | None:
         what += ", " + _changed(draw, files, how)
     manifest = pack.Manifest.from_bytes(files[pack.MANIFEST])
     other = {"size": max(0, manifest.size + draw.choice((-1, 1, 2)))} if draw.random() < 0.08 else {}
-    return Mutant(f"{what}, {other}", asked(draw, log, repack(files, relist=draw.random() < 0.95, **other)))
+    return Mutant(f"{what}, {other}", question(draw, log, repack(files, relist=draw.random() < 0.95, **other)))
 
 
-def asked(draw: Random, log: Log, data: bytes) -> Made:
+def question(draw: Random, log: Log, data: bytes) -> Made:
     """The question of somebody who has read the manual."""
     pinned = draw.choice((log.genesis,) * 9 + (None,))
     known = any_head(draw, log)[1] if draw.random() < 0.5 else None
