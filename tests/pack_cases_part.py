@@ -198,6 +198,17 @@ def part_of_a_later_version() -> Made:
     return written(b'"v":1', b'"v":2')
 
 
+@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
+def part_of_a_later_version_with_a_recovery() -> Made:
+    """Where nobody can read the proof nobody knows whether the size that a recovery states lies before it."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    files = dict(pack.read(log.part(log.recover(0).index)))
+    files[pack.INCLUSION] = files[pack.INCLUSION].replace(b'"v":1', b'"v":2')
+    return of(log, repack(files))
+
+
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_with_a_cosigned_head() -> Made:
     """Earlier heads have no place in a part: nothing in it can be compared with them."""
