@@ -29,9 +29,9 @@ from .receipt import Receipt
 PACK_BYTES_MAX = 1 << 35  # 32 GiB: receipts.jsonl has at most 8, by its header, and as much again for what they name
 MANIFEST_BYTES_MAX = 1 << 22  # some policies and catalogues; attachments are not in it
 PART_BYTES = 1 << 20  # what is read of a large entry at once
-FILES_MAX = 1 << 16  # but attachments: no manifest of 4 MiB has so many names
 COSIGNED_MAX = 4096  # heads that witnesses saw: one an hour for half a year, and each covers all before it
 LINES_LEAST, LINE_BYTES_LEAST = 4096, 256  # no receipt is shorter: millions of empty lines want our memory
+FILES_MAX = 1 << 16  # entries beside attachments: no manifest of 4 MiB has so many names
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
