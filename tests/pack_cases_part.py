@@ -198,6 +198,17 @@ def part_of_a_later_version() -> Made:
     return written(b'"v":1', b'"v":2')
 
 
+@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
+def part_of_a_later_version_with_a_recovery() -> Made:
+    """Where nobody can read the proof nobody knows whether the size that a recovery states lies before it."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    files = dict(pack.read(log.part(log.recover(0).index)))
+    files[pack.INCLUSION] = files[pack.INCLUSION].replace(b'"v":1', b'"v":2')
+    return of(log, repack(files))
+
+
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_with_a_cosigned_head() -> Made:
     """Earlier heads have no place in a part: nothing in it can be compared with them."""
@@ -252,3 +263,30 @@ def part_with_an_outcome_of_a_denial() -> Made:
     denied = log.deny(agent)
     log.settle(agent, denied.leaf)
     return of(log, log.part(3, 4))
+
+
+@case(Exit.INVALID, Finding.CHAIN_ORDER)
+def part_with_a_receipt_behind_the_end() -> Made:
+    """The end of a session is the first of it here, and the session goes on: an insider's."""
+    log = short()
+    ended = log.receipts[-1]
+    log.deny(ended.session)
+    return of(log, log.part(ended.index, ended.index + 1))
+
+
+@case(Exit.INVALID, Finding.CHAIN_ORDER, Finding.OPEN_INTENT)
+def part_with_an_outcome_before_its_call() -> Made:
+    """What comes before its intent does not settle it: an insider's."""
+    log = short()
+    log.lines[3:5] = [log.lines[4], log.lines[3]]
+    return of(log, log.part(3, 4))
+
+
+@case(Exit.INVALID, Finding.INCLUSION_FAIL)
+def part_with_a_recovery_that_knows_the_future() -> Made:
+    """A recovery states a size that the log did not have yet: an insider's."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    recovery = log.recover(0, change=lambda body: body.update(size=9))
+    return of(log, log.part(recovery.index))

@@ -22,6 +22,7 @@ CORES_MAX = 8  # one process reads what the others vetted: more of them would wa
 
 _AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_AGE_MAX = timedelta(days=365_000)  # a thousand years: before the year 1 there is no time
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +68,10 @@ def pinned(text: str) -> Digest:
 
 def _age(text: str) -> timedelta:
     found = _AGE.match(text)
-    if found is None:
-        raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    age = None if found is None else timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if age is None or age > _AGE_MAX:
+        raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it, at most 365000d")
+    return age
 
 
 def _written(time: datetime) -> str:
