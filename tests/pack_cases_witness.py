@@ -321,6 +321,44 @@ def stolen_log_key_that_witnesses_saw_later() -> Made:
     return of(log, log.pack(note=note), witnesses=TWO_OF_THREE)
 
 
+@case(Exit.VALID)
+def cosigned_head_by_a_log_key_that_was_stolen_later() -> Made:
+    """Each head by its own time: an earlier one by the stolen key was seen before, that of the pack by the new key later."""
+    log = before()
+    earlier = log.cosigned(("ann", FIRST), ("ben", FIRST))
+    new_log_key(log)
+    again(log)
+    return seen(log, ("ann", LATER), ("ben", LATER), cosigned=(earlier,))
+
+
+@case(Exit.INVALID, Finding.KEY_COMPROMISED_UNANCHORED)
+def cosigned_head_by_a_log_key_that_was_stolen_before() -> Made:
+    """The earlier head was seen only after the theft of the key that signed it, whenever the pack's own was."""
+    log = before()
+    earlier = log.cosigned(("ann", LATER), ("ben", LATER))
+    new_log_key(log)
+    again(log)
+    return seen(log, ("ann", FIRST), ("ben", FIRST), cosigned=(earlier,))
+
+
+@case(Exit.VALID)
+def known_head_by_a_log_key_that_was_stolen_later() -> Made:
+    """What the verifier kept itself needs no witness: it is compared, whatever became of the key."""
+    log = before()
+    kept = log.checkpoint()
+    new_log_key(log)
+    again(log)
+    return of(log, known_head=kept)
+
+
+def new_log_key(log: Log) -> None:
+    """The log key in use is replaced, and known to be stolen since then."""
+    old = log.deployment.log
+    log.deployment.rotate(old, SECOND_LOG)
+    log.deployment.log = SECOND_LOG
+    log.deployment.revoke(old, End.COMPROMISE, BETWEEN)
+
+
 # a log in the place of another
 
 

@@ -266,3 +266,6 @@ def test_replay_verifies_as_pack_verify_does(exported: Terminal) -> None:
     for argv in (("pack", "verify", "fork.tar"), ("replay", "fork.tar", "--verify")):
         assert exported(*argv).code == 30, argv
     assert exported("replay", "fork.tar").code == 0
+    assert exported("pack", "verify", "evidence.tar").code == 25
+    older = exported("replay", "evidence.tar", "--verify")  # it holds, and is older than what was seen
+    assert older.code == 25 and older.out.startswith("the pack: STALE\nVALID: 2 decisions")

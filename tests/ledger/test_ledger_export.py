@@ -168,7 +168,8 @@ def test_the_proof_of_one_receipt_is_its_inclusion_proof_from_left_to_right(logs
     with Reader(logs[0].folder, vault=logs[0].vault) as reader:
         choice = Part(reader)
         choice.add_receipt("500")
-        (place,) = [first for first, count in choice.ranges() for first in range(first, first + count)]
+        place, last = (place for first, count in choice.ranges() for place in range(first, first + count))
+        assert last == 999
         proof = choice.inclusion([(place, 1)])
         line = next(reader.lines(place, place + 1))
         leaves = list(reader.leaves(0, 1000))

@@ -80,7 +80,7 @@ def test_what_a_hostile_pack_says_is_shown_and_never_done(visit: Visit) -> None:
 def test_a_part_is_said_to_be_one_before_anything_else(visit: Visit) -> None:
     log = story()
     assert visit.verify(log.part(*range(2, 8)), log.genesis).startswith("VALID")
-    assert f"This is a part of a log. Here are 6 receipts of a log of {len(log.lines)}." in visit.text("#report")
+    assert f"This is a part of a log. Here are 7 receipts of a log of {len(log.lines)}." in visit.text("#report")
     assert "what the log holds beside these receipts" in visit.last_words()
     assert visit.page.locator("#receipt-2").count() == 1 and visit.page.locator("#receipt-0").count() == 0
 

@@ -29,7 +29,7 @@ from .output import Commands, command, complain, emit, group, progress, stream
 from .seen import seen
 
 REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
-HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
+HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED, Exit.STALE})  # what is decided again from these can be believed
 
 
 def add(commands: Commands) -> None:

@@ -172,7 +172,7 @@ class _Checklist:
 
     def _place(self) -> None:
         """V2: where the receipts of a part stand."""
-        found = Inclusion.from_bytes(self.entries.small(pack.INCLUSION, INCLUSION_BYTES_MAX))
+        found = Inclusion.from_bytes(self.entries.small(pack.INCLUSION, INCLUSION_BYTES_MAX), len(self.leaves))
         found.check(len(self.leaves), self.manifest.size)
         self.inclusion, self.places = found, Places(found.ranges)
 
