@@ -103,6 +103,13 @@ def test_a_home_that_was_put_back_behind_a_rotation_is_found_and_goes_on_in_a_ne
     assert said.code == 0, said
     used(terminal)
     place.check()
+    origin = place.receipts()[0].log
+    for purpose in (Purpose.EXECUTION, Purpose.LOG):
+        keys = {entry.log: id for id, entry in trust.known(place.paths).in_force(purpose).items()}
+        last = terminal.sign("trust", "revoke", keys.pop(origin), "--reason", "superseded")
+        assert last.code != 0 and "of this log would be in force" in last.error, "another log's key is none of this one"
+        assert terminal.sign("trust", "revoke", *keys.values(), "--reason", "cessation").code == 0  # of the log that ended
+    used(terminal)
 
 
 def test_a_stolen_execution_key_is_replaced_and_then_revoked_and_old_receipts_count_no_more(terminal: Terminal) -> None:
