@@ -4,7 +4,7 @@
 helm.log = (() => {
   "use strict";
   const { Table } = helm.table;
-  const { Column } = helm.column;
+  const { Column, Numbers } = helm.column;
   const { malformed } = helm.forms;
   const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
   const LINES_LEAST = 4096;
@@ -18,6 +18,7 @@ helm.log = (() => {
       this.sizes = new Column(Uint32Array); // of each line
       this.starts = new Column(Float64Array); // where the first of each bunch begins
       this.strangers = new Table(32);
+      this.intents = new Numbers(); // of the leaves of those that were read
       this.sessions = new Table(16);
       this.names = new Table(32); // by their digests
     }
@@ -55,6 +56,11 @@ helm.log = (() => {
       const bytes = bytesOf(leaf);
       const here = this.leaves.find(bytes);
       return here < 0 ? -1 - this.strangers.idOf(bytes) : here;
+    }
+
+    // Which intent a digest names; -1 where it is none that was read before.
+    intentOf(leaf) {
+      return this.intents.find(this.find(leaf));
     }
 
     leafOf(index) {
