@@ -1,6 +1,4 @@
-"""What the page's verifier keeps of a pack: a bounded number of bytes for each receipt and each attachment, for a pack of a million
-receipts is verified by a browser's thread.
-"""
+"""What the page's verifier keeps of a pack: so few bytes of each receipt that a browser's thread has room for a million."""
 
 import json
 import subprocess
