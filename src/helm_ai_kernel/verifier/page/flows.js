@@ -1,6 +1,6 @@
 // V10, the story (verification.md): what must hold between a call, its key, its outcome, a drift and a hold, in log
-// order. Each receipt is met once, what a later one can ask for is in columns by the number of its leaf, and each receipt
-// has the first fault that it has. What it says counts all the same for those behind it.
+// order. Each receipt is met once, what a later one can ask for is in columns by number, and each receipt has the first
+// fault that it has. What it says counts all the same for those behind it.
 helm.flows = (() => {
   "use strict";
   const { isIntent } = helm.receipt;
