@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.net import witness as client
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -199,12 +202,7 @@ def test_a_policy_that_cannot_be_asked_starts_nothing(outside: Outside) -> None:
 def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outside, capfd: pytest.CaptureFixture[str]) -> None:
     run = program(outside.place)
     run.kernel.run(beat)
-    (path,) = (outside.place.folder / "w1/logs").iterdir()
-    outside.end(1)
-    forged = forge(outside, Checkpoint.from_bytes(path.read_bytes()))
-    path.write_bytes(forged.note)
-    outside.start(1)
-    outside.policy("quorum w1")
+    forged = forge_memory(outside)
     run.kernel.close()
     run = program_until_sealed(outside)
     said = capfd.readouterr().err
@@ -222,6 +220,85 @@ def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outsi
     mark.unlink()
     with pytest.raises(OutsideError, match="ERR_SEALED"):
         program_until_sealed(outside).kernel.close()
+
+
+async def newest(runtime: Runtime) -> bytes:
+    return runtime.ledger.checkpoint
+
+
+def forge_memory(outside: Outside) -> Checkpoint:
+    """Now the first witness has seen another tree of that size; its port is another one."""
+    (path,) = (outside.place.folder / "w1/logs").iterdir()
+    outside.end(1)
+    forged = forge(outside, Checkpoint.from_bytes(path.read_bytes()))
+    path.write_bytes(forged.note)
+    outside.start(1)
+    outside.policy("quorum w1")
+    return forged
+
+
+def asked_of(outside: Outside) -> witnesses.Witnesses:
+    asked = witnesses.of_config(outside.place.config)
+    assert asked is not None
+    return asked
+
+
+class Failing(Reader):
+    """One that opens so many times: the world is out of files, or of memory."""
+
+    left = 0
+
+    def __init__(self, folder: Path) -> None:
+        type(self).left -= 1
+        if self.left < 0:
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "too many open files")
+        super().__init__(folder)
+
+
+@pytest.mark.parametrize("opens", [0, 1])
+def test_what_a_witness_found_is_no_warning_because_the_store_cannot_be_read(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, opens: int
+) -> None:
+    """A 409 about the same size needs no reading, a 422 the one for its proof."""
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        note = run.kernel.run(newest)
+    size = forge_memory(outside).size
+    if opens:
+        with Reader(outside.place.paths.store) as reader:
+            note = reader.checkpoint
+    assert (size < Checkpoint.from_bytes(note).size) == bool(opens)
+    asked = asked_of(outside)
+    monkeypatch.setattr(witnesses, "Reader", Failing)
+    monkeypatch.setattr(Failing, "left", opens)
+    with pytest.raises(
+        OutsideError, match=rf"ERR_STORE_ROLLBACK.*size {size} with another root than the [0-9a-f]{{64}} "
+    ) as caught:
+        asked.round(note)
+    assert Checkpoint.from_bytes(note).root.hex() in caught.value.detail
+    assert (outside.kept.folder / "another-history.txt").exists()
+
+
+def test_a_witness_that_found_another_history_is_heard_while_another_one_says_nothing(outside: Outside) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        note = run.kernel.run(newest)
+    forge_memory(outside)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        outside.ports[2] = deaf.getsockname()[1]
+        outside.policy("group any any w1 w2", "quorum any")
+        with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK"):
+            asked_of(outside).round(note)
+        deaf.settimeout(30)
+        connection, _ = deaf.accept()
+        with connection:
+            connection.settimeout(30)
+            received = b""
+            while not received.endswith(note):
+                received += connection.recv(1 << 16)
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):  # still being waited for, by nobody who matters
+                connection.recv(1)
 
 
 def forge(outside: Outside, last: Checkpoint) -> Checkpoint:
