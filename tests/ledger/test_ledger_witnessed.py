@@ -83,6 +83,13 @@ def test_a_marked_store_is_refused_until_a_person_moves_the_mark_away(tmp_path: 
     kept.check()
 
 
+def test_a_store_that_cannot_tell_whether_it_is_marked_is_refused_too(tmp_path: Path) -> None:
+    kept = Witnessed(tmp_path)
+    kept.folder.write_bytes(b"no folder")
+    with pytest.raises(OutsideError, match=r"ERR_EVIDENCE_UNAVAILABLE.*another-history\.txt"):
+        kept.check()
+
+
 def test_a_note_that_is_none_is_told_by_its_file(tmp_path: Path) -> None:
     kept = Witnessed(tmp_path)
     kept.add(cosigned(3, 10))

@@ -44,13 +44,21 @@ class Witnessed:
         durable.write(self.folder / _MARK, [detail.encode() + b"\n"], mode=0o600)
 
     def check(self) -> None:
-        """Raises `OutsideError(ERR_STORE_ROLLBACK)` where this store was marked."""
-        path = self.folder / _MARK
-        if path.exists():
-            detail = f"a witness has seen another history of this log: `{path}` says which"
-            quoted = shlex.quote(str(path))
-            hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
-            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
+        """Raises `OutsideError(ERR_STORE_ROLLBACK)` where this store was marked. Costs a `stat`."""
+        path, cause = self.folder / _MARK, ""
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            cause = (error.strerror or type(error).__name__).lower()
+        quoted = shlex.quote(str(path))
+        if cause:
+            detail = f"whether this store is marked cannot be read: `{path}`: {cause}"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls -l {quoted}")
+        detail = f"a witness has seen another history of this log: `{path}` says which"
+        hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
+        raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
 
     def _make(self) -> None:
         if not self.folder.exists():
