@@ -106,6 +106,11 @@ def test_a_checkpoint_is_cosigned_and_kept(terminal: Terminal) -> None:
     assert shown["evidence"] == [] and shown["logs"] == [
         {"log": note.origin, "size": note.size, "root": note.root.hex(), "at": said.json["since"]}
     ]
+    assert shown["suspected"] == []
+    for kind, says in (("evidence", "evidence of another history: "), ("suspected", "suspicion of another history, no proof: ")):
+        (Path("w1") / kind / "a").mkdir()
+        (Path("w1") / kind / "a/b.txt").write_bytes(b"")
+        assert f"{says}w1/{kind}/a/b.txt\n" in terminal.done("witness", "log", "--dir", "w1").out
     assert f"size {note.size}  {note.origin}" in terminal.done("witness", "log", "--dir", "w1").out
 
 
