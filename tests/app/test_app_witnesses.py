@@ -1,7 +1,9 @@
 """A running kernel shows its newest checkpoint to its witnesses, waits for none of them, and stops when one knows better."""
 
+import asyncio
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import pytest
 from app.kernels import Place, Program
 from gateway.witnessing import serving
 from helm_ai_kernel.app import witnesses
+from helm_ai_kernel.app.heartbeat import Heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
@@ -319,6 +322,44 @@ def program_until_sealed(outside: Outside) -> Program:
 
     kernel.run(sealed)
     return run
+
+
+def test_whatever_a_round_runs_into_is_told_and_the_next_one_comes(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Out of threads, out of memory, a bug: what ends one round must not end all, or a second history would never be found."""
+    asked = asked_of(outside)
+    real, start = asked.round, threading.Thread.start
+    failures: list[Exception] = [KeyError("a bug"), MemoryError(), RuntimeError("can't start new thread")]
+
+    def short(thread: threading.Thread) -> None:
+        if len(failures) == 3 and thread.name == "helm-heartbeat":
+            raise failures.pop()
+        start(thread)
+
+    async def work(runtime: Runtime) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def round(note: bytes) -> witnesses.Round:
+            if failures:
+                raise failures.pop()
+            done = real(note)
+            loop.call_soon_threadsafe(over.set)
+            return done
+
+        monkeypatch.setattr(asked, "round", round)
+        monkeypatch.setattr(threading.Thread, "start", short)
+        beating = Heartbeat(runtime.ledger, asked, 0.001)
+        await asyncio.wait_for(over.wait(), 30)
+        beating.stop()
+        assert not runtime.ledger.writer.sealed
+
+    outside.place.configure("heartbeat_s = 0\n")
+    with program(outside.place) as run:
+        run.kernel.run(work)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert ["can't start new thread" in said[0], "MemoryError" in said[1], "a bug" in said[2]] == [True] * 3
+    assert outside.newest()[1] == {"w1": TIME}
 
 
 def test_a_witness_that_answers_nothing_keeps_no_call_and_no_end_waiting(

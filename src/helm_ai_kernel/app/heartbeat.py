@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.findings import visible
 
 from .witnesses import Round, Witnesses
@@ -46,12 +46,12 @@ class Heartbeat:
     async def _beat(self) -> None:
         try:
             done = await self._asked(self._ledger.checkpoint)
-        except (OutsideError, EvidenceError, Refused, OSError) as error:
+        except Exception as error:  # the door: out of threads or memory now, or a bug, and the next beat comes all the same
             if isinstance(error, OutsideError) and error.reason is Reason.ERR_STORE_ROLLBACK:
                 self._ledger.writer.seal(error.detail)
                 _say(f"error: {error.detail} ({error.reason})", error.hint)
             else:
-                self._tell("", str(error), "")
+                self._tell("", str(error) or type(error).__name__, getattr(error, "hint", ""))
             return
         self._tell("", "", "")
         for witness in self._witnesses.policy.witnesses:
@@ -91,7 +91,8 @@ def _settle(future: "asyncio.Future[Round]", done: Round | Exception) -> None:
 
 
 def _say(line: str, hint: str) -> None:
-    """One line, and what to do; nothing in it that a terminal could obey."""
-    print(visible(line, SAID_CHARS_MAX), file=sys.stderr)
-    if hint:
-        print(f"hint: {visible(hint, SAID_CHARS_MAX)}", file=sys.stderr, flush=True)
+    """One line, and what to do; nothing in it that a terminal could obey. Where nobody reads, nothing ends for it."""
+    with suppress(OSError, ValueError):
+        print(visible(line, SAID_CHARS_MAX), file=sys.stderr)
+        if hint:
+            print(f"hint: {visible(hint, SAID_CHARS_MAX)}", file=sys.stderr, flush=True)
