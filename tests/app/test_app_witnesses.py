@@ -13,11 +13,12 @@ import pytest
 
 from app.kernels import Place, Program
 from gateway.witnessing import serving
-from helm_ai_kernel.app import witnesses
+from helm_ai_kernel.app import heartbeat, witnesses
 from helm_ai_kernel.app.heartbeat import Heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.gateway.plain_http import Request, Response
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
 from helm_ai_kernel.ledger.reader import Reader
@@ -40,6 +41,7 @@ class Outside:
     place: Place
     up: dict[int, ExitStack] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
+    answers: dict[int, threading.Event] = field(default_factory=dict)
     now: int = TIME
 
     def key(self, number: int) -> VerifierKey:
@@ -57,8 +59,20 @@ class Outside:
         asked = Witness(
             name, secret, [witnesses.log_vkey(self.place.config)], memory, clock=lambda: self.now, tell=lambda _: None
         )
-        self.ports[number] = stack.enter_context(serving(asked.handle))
+        go = self.answers[number] = threading.Event()
+        go.set()
+
+        def handle(request: Request) -> Response:
+            assert go.wait(30)
+            return asked.handle(request)
+
+        self.ports[number] = stack.enter_context(serving(handle))
         self.up[number] = stack
+
+    def answers_when(self, number: int) -> threading.Event:
+        """Not before it is set."""
+        self.answers[number].clear()
+        return self.answers[number]
 
     def end(self, number: int) -> None:
         self.up.pop(number).close()
@@ -292,16 +306,21 @@ def test_a_witness_that_found_another_history_is_heard_while_another_one_says_no
         outside.policy("group any any w1 w2", "quorum any")
         with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK"):
             asked_of(outside).round(note)
-        deaf.settimeout(30)
-        connection, _ = deaf.accept()
-        with connection:
-            connection.settimeout(30)
-            received = b""
-            while not received.endswith(note):
-                received += connection.recv(1 << 16)
-            connection.setblocking(False)
-            with pytest.raises(BlockingIOError):  # still being waited for, by nobody who matters
-                connection.recv(1)
+        check_still_asked(deaf)
+
+
+def check_still_asked(deaf: socket.socket) -> None:
+    """Whoever asked it waits for its answer, and nothing that matters waits for whoever asked."""
+    deaf.settimeout(30)
+    connection, _ = deaf.accept()
+    with connection:
+        connection.settimeout(30)
+        received = b""
+        while not (b"\r\n\r\n" in received and received.endswith(b"=\n")):  # a signature of 68 bytes ends so
+            received += connection.recv(1 << 16)
+        connection.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            connection.recv(1)
 
 
 def forge(outside: Outside, last: Checkpoint) -> Checkpoint:
@@ -351,7 +370,7 @@ def test_whatever_a_round_runs_into_is_told_and_the_next_one_comes(
         monkeypatch.setattr(threading.Thread, "start", short)
         beating = Heartbeat(runtime.ledger, asked, 0.001)
         await asyncio.wait_for(over.wait(), 30)
-        beating.stop()
+        await beating.stop()
         assert not runtime.ledger.writer.sealed
 
     outside.place.configure("heartbeat_s = 0\n")
@@ -362,14 +381,56 @@ def test_whatever_a_round_runs_into_is_told_and_the_next_one_comes(
     assert outside.newest()[1] == {"w1": TIME}
 
 
-def test_a_witness_that_answers_nothing_keeps_no_call_and_no_end_waiting(
+def test_a_program_that_ends_before_its_first_round_waits_for_it_and_is_told_of_another_history(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A copy that makes one call in each of its processes would never be found."""
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+    forge_memory(outside)
+    ends = outside.answers_when(1)
+    kernel = Kernel(config=outside.place.config)
+    close = kernel._hands.close
+
+    async def closing() -> None:  # what comes last before the log itself is closed
+        ends.set()
+        await close()
+
+    monkeypatch.setattr(kernel._hands, "close", closing)
+    assert kernel.tool(effect="write")(note)("its only call") == "its only call"
+    with pytest.raises(OutsideError, match=r"ERR_SEALED.*SPLIT_VIEW"):
+        kernel.close()
+    assert "ERR_STORE_ROLLBACK" in capfd.readouterr().err
+    with pytest.raises(OutsideError, match=r"ERR_STORE_ROLLBACK.*another-history\.txt"):
+        Kernel(config=outside.place.config).run(beat)
+
+
+def test_what_was_answered_when_a_short_program_ends_counts_though_somebody_says_nothing(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+    before = outside.newest()[0]
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        outside.ports[2] = deaf.getsockname()[1]
+        outside.policy("group any any w1 w2", "quorum any")
+        with program(outside.place) as run:
+            run["note"]("one call")
+        assert outside.newest()[0] > before and outside.newest()[1] == {"w1": TIME}
+    assert "`witness.example/w2`: it had not answered when the process ended" in capfd.readouterr().err
+
+
+def test_a_witness_that_answers_nothing_keeps_no_call_waiting_and_no_end_for_long(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "CONNECT_S", 60.0)
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # the system accepts, nobody answers
         outside.ports[1] = deaf.getsockname()[1]
         outside.policy("quorum w1")
         with program(outside.place) as run:
             for index in range(20):
                 assert run["note"](str(index)) == str(index)
+        check_still_asked(deaf)
     outside.place.check()

@@ -19,6 +19,7 @@ import pytest
 from app.kernels import Place, Program
 from faults.inject import command
 from gateway.witnessing import LOG, History
+from helm_ai_kernel.app import heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.app.witnesses import log_vkey
@@ -189,7 +190,10 @@ def test_a_store_that_was_put_back_together_with_its_mirrored_head_is_found(
     check_sealed(run, capfd.readouterr().err)
 
 
-def test_a_witness_that_is_stopped_delays_no_call_and_no_end(place: Place, outside: Served) -> None:
+def test_a_witness_that_is_stopped_delays_no_call_and_no_end_for_long(
+    place: Place, outside: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.2)
     with place.program(note) as run:
         assert run.kernel.run(beat) == ""
         outside.send(signal.SIGSTOP)

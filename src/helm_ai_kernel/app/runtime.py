@@ -191,8 +191,6 @@ class Runtime:
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
-        if self.heartbeat is not None:
-            self.heartbeat.stop()
         await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
@@ -201,6 +199,8 @@ class Runtime:
             for task in self._under_way():
                 task.cancel()
             await self._ended(SETTLE_S)
+        if self.heartbeat is not None:
+            await self.heartbeat.stop(within_s)
         await self.ledger.close()
 
     async def _ended(self, within_s: float | None) -> bool:

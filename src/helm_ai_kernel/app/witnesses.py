@@ -7,7 +7,7 @@ which of the two is the right one is for people to say.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -49,6 +49,7 @@ class Witnesses:
         self.policy = policy
         self._store = paths.store
         self._kept = Witnessed(paths.store)
+        self._enough: Callable[[], None] = lambda: None
         self._sizes: dict[str, int] = {}
         self._frontier = Frontier()  # of a tree that was proven from last: the next proof goes on from there
         newest = self._kept.newest()
@@ -79,7 +80,8 @@ class Witnesses:
 
     def _answers(self, head: Checkpoint) -> Iterator[tuple[str, bytes | OutsideError]]:
         """What `_ask` comes to, by label, as it comes: each witness is asked by a thread of its own, for which no exit waits."""
-        answers: SimpleQueue[tuple[str, bytes | OutsideError]] = SimpleQueue()
+        answers: SimpleQueue[tuple[str, bytes | OutsideError] | None] = SimpleQueue()
+        self._enough = lambda: answers.put(None)
 
         def ask(witness: Witness) -> None:
             said: bytes | OutsideError
@@ -93,8 +95,16 @@ class Witnesses:
 
         for one in self.policy.witnesses:
             threading.Thread(target=ask, args=(one,), name="helm-witness", daemon=True).start()
-        for _ in self.policy.witnesses:
-            yield answers.get()
+        left = {witness.label: witness for witness in self.policy.witnesses}
+        while left and (answer := answers.get()) is not None:
+            del left[answer[0]]
+            yield answer
+        for label, witness in left.items():
+            yield label, _silent(witness, "it had not answered when the process ended")
+
+    def enough(self) -> None:
+        """The round that is under way ends with what has been answered; from any thread."""
+        self._enough()
 
     def _ask(self, witness: Witness, head: Checkpoint) -> bytes:
         """Its cosignature line for `head`, verified."""
