@@ -22,9 +22,11 @@ from helm_ai_kernel.tcb.checkpoint import Checkpoint, signature_line
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, VerifierKey, Witness, WitnessPolicy, cosigned_at
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
+from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.merkle import EMPTY_ROOT, Frontier
 from helm_ai_kernel.wire.submission import Submission
 
+from . import trust
 from .config import Config, Paths
 
 PART = 500  # leaf hashes that are folded at a stretch: 1 ms of work, for which the event loop may have to wait
@@ -167,11 +169,11 @@ def of_config(config: Config) -> Witnesses | None:
 
 
 def log_vkey(config: Config) -> VerifierKey:
-    """The key of this log as a witness and a policy name it."""
+    """The key of this log that is in force, as a witness and a policy name it. The last head may be by one that was stolen."""
     with Reader(config.paths.store) as reader:
-        head = Checkpoint.from_bytes(reader.checkpoint)
+        origin = reader.origin
     registry = trustlog.load(config.paths.store / TRUST)
-    return VerifierKey(head.origin, head.signer(registry.log_keys(head.origin)))
+    return VerifierKey(origin, trust.find_key(registry, Purpose.LOG, origin).key)
 
 
 def _grown(reader: Reader, frontier: Frontier, size: int) -> Frontier:
