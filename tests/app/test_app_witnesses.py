@@ -136,6 +136,19 @@ def test_a_kernel_is_witnessed_from_its_start_on_and_again_when_nothing_happened
     outside.place.check()
 
 
+def test_a_note_that_nobody_of_the_policy_cosigned_keeps_no_newer_one_out(outside: Outside) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        newest = outside.kept.newest()
+        assert newest is not None
+        key = keyfile.read_machine(outside.place.paths.keys / "log", Purpose.LOG)
+        larger = checkpoint.sign(newest.origin, 2**53 - 1, b"\x05" * 32, key)
+        larger = larger.with_lines(cosign(larger, outside.key(1).name, outside.secret(9), TIME))
+        (outside.kept.folder / "newest.txt").write_bytes(larger.note)
+        run["note"]("more")
+        assert run.kernel.run(beat) == outside.newest()[0] > newest.size
+
+
 def test_the_next_process_goes_on_with_what_was_cosigned(outside: Outside) -> None:
     with program(outside.place) as run:
         before = run.kernel.run(beat)

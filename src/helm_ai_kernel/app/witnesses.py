@@ -77,8 +77,15 @@ class Witnesses:
         seen = self.policy.seen(cosigned)
         since = self.policy.since(seen)
         if since is not None:
-            self._kept.add(cosigned)
+            self._kept.add(cosigned, self._believed)
         return Round(cosigned, seen, since, failed)
+
+    def _believed(self, note: Checkpoint) -> bool:
+        """A quorum cosigned it, and so each of them the log's signature."""
+        try:
+            return self.policy.since(self.policy.seen(note)) is not None
+        except EvidenceError:
+            return False
 
     def _answers(self, head: Checkpoint) -> Iterator[tuple[str, bytes | OutsideError]]:
         """What `_ask` comes to, by label, as it comes: each witness is asked by a thread of its own, for which no exit waits."""

@@ -6,7 +6,7 @@ is the last one: it says the most about what had not been revoked, or hidden, by
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,15 +28,16 @@ class Witnessed:
     def __init__(self, store: Path) -> None:
         self.folder = store / WITNESSED
 
-    def add(self, note: Checkpoint) -> None:
-        """A note that a quorum cosigned; raises `OSError`."""
+    def add(self, note: Checkpoint, believed: Callable[[Checkpoint], bool] = lambda _: True) -> None:
+        """A note that a quorum cosigned; raises `OSError`. One that is there and larger stays, where it is `believed`."""
         self._make()
-        first = self.folder / f"{note.size:0{_SIZE_DIGITS}}.txt"
-        if not first.exists():
+        first, newest = (self.folder / name for name in (f"{note.size:0{_SIZE_DIGITS}}.txt", _NEWEST))
+        there = _of(note.origin, first)
+        if there is None or there.text != note.text:  # somebody put it there
             durable.write(first, [note.note], mode=0o600)
-        newest = self.newest()
-        if newest is None or newest.size <= note.size:  # a command beside a running kernel may be a step behind it
-            durable.write(self.folder / _NEWEST, [note.note], mode=0o600)
+        there = _of(note.origin, newest)
+        if there is None or there.size <= note.size or not believed(there):  # a command may be a step behind the kernel
+            durable.write(newest, [note.note], mode=0o600)
 
     def mark(self, detail: str) -> None:
         """A witness has seen another history: a restart must not forget it. Raises `OSError`."""
@@ -101,6 +102,15 @@ def _joined(head: Checkpoint, notes: Sequence[Checkpoint]) -> Checkpoint:
             with suppress(EvidenceError):  # more than a note can have
                 head = head.with_lines(signature_line(name, sig).encode())
     return head
+
+
+def _of(origin: str, path: Path) -> Checkpoint | None:
+    """What is there, where it is a note of that log."""
+    try:
+        note = _read(path)
+    except (OutsideError, FileNotFoundError):
+        return None
+    return note if note.origin == origin else None
 
 
 def _read(path: Path) -> Checkpoint:
