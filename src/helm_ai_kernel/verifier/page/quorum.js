@@ -4,7 +4,7 @@ helm.quorum = (() => {
   "use strict";
   const { Usage, Fault } = helm.findings;
   const BYTES_MAX = 64 << 10;
-  const WITNESSES_MAX = 64;
+  const WITNESSES_MAX = 63;
   const LOGS_MAX = 64;
   const GROUPS_MAX = 64;
   const LOG = 1;
