@@ -91,6 +91,15 @@ def test_a_destroyed_key_is_gone_with_its_name_and_the_name_begins_anew(folder: 
         second.open(first.seal(b"x", b"p"), b"p")
 
 
+def test_a_key_in_memory_counts_only_while_its_file_is_there(folder: Path) -> None:
+    """Who reads beside the process that destroys it (an export) has met the key before."""
+    reads, destroys = Subjects(folder), Subjects(folder)
+    id = destroys.named(NAME).id
+    assert reads.named(NAME).id == id and reads.of(id) is not None
+    destroys.destroy(id)
+    assert reads.of(id) is None and reads.named(NAME).id != id
+
+
 class Died(BaseException):
     pass
 

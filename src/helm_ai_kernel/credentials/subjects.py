@@ -65,11 +65,15 @@ def make(folder: Path) -> None:
 
 
 class Subjects:
-    """The ledger's `Vault`, and what people ask of it besides. A key that was read stays in memory until it is destroyed."""
+    """The ledger's `Vault`, and what people ask of it besides.
+
+    A key that was read stays in memory, and counts while its file is there: another process may destroy it.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises `OutsideError` where the secret is not there: with another one, no repeated call would be known as one."""
         self._folder = folder
+        self._prefix = f"{folder}{os.sep}"  # of what is looked for at every use of a key
         self._named: dict[str, Subject] = {}
         self._known: dict[bytes, Subject] = {}
         self._destroyed: set[bytes] = set()  # here: another thread may be about to remember one of them
@@ -80,7 +84,7 @@ class Subjects:
     def named(self, name: str) -> Subject:
         """The subject of that name; one that is met for the first time gets an id and a key, durable when this returns."""
         found = self._named.get(name)
-        if found is None or found.id in self._destroyed:
+        if found is None or found.id in self._destroyed or not self._is_there(found.id):
             found = self._cached(self.find(name) or self._new(name))
         return found
 
@@ -89,9 +93,11 @@ class Subjects:
         if id in self._destroyed:
             return None
         found = self._known.get(id)
-        if found is None and (found := self._read(id)) is not None:
-            self._cached(found)
-        return found
+        if found is not None and self._is_there(id):
+            return found
+        self._forget(id)
+        found = self._read(id)
+        return None if found is None else self._cached(found)
 
     def mark(self, text: str) -> bytes:
         """What only this kernel computes of a text, always the same: to find a text again that is not kept."""
@@ -146,6 +152,9 @@ class Subjects:
 
         _of_disk("a key could not be made", work)
         return Subject(id, name, AESGCM(key))
+
+    def _is_there(self, id: bytes) -> bool:
+        return os.path.exists(self._prefix + id.hex())  # half of what a `Path` costs that is built each time
 
     def _cached(self, found: Subject) -> Subject:
         if len(self._known) >= CACHED_MAX:
