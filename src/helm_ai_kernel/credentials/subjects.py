@@ -10,6 +10,7 @@ import binascii
 import errno
 import hmac
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ ID_BYTES, KEY_BYTES = 16, 32
 NONCE_BYTES = 12  # random: of 2^32 records under one key two have the same one with a chance below 2^-32 (SP 800-38D, 8.3)
 CACHED_MAX = 4096  # keys in memory, about 2 KB each; reading one again takes some 50 us
 
+_IDS = re.compile(rb'"([0-9a-f]{%d})"' % (2 * ID_BYTES))
 T = TypeVar("T")
 
 
@@ -103,11 +105,13 @@ class Subjects:
         """What only this kernel computes of a text, always the same: to find a text again that is not kept."""
         return hmac.digest(self._secret, b"mark\0" + text.encode("utf-8", "surrogatepass"), "sha256")
 
-    def destroy(self, id: bytes) -> None:
-        """The key is gone when this returns, and with it the name; twice is as good as once. Raises `OutsideError`."""
-        self._destroyed.add(id)
-        self._forget(id)
-        _of_disk("a key could not be destroyed", lambda: self._wipe(id))
+    def destroy(self, *ids: bytes) -> None:
+        """The keys are gone when this returns, with names and copies; twice is as good as once. Raises `OutsideError`."""
+        self._destroyed.update(ids)
+        for id in ids:
+            self._forget(id)
+        if ids:
+            _of_disk("a key could not be destroyed", lambda: self._wipe({id.hex() for id in ids}))
 
     def find(self, name: str) -> Subject | None:
         """The subject of that name, if there is one."""
@@ -183,20 +187,18 @@ class Subjects:
     def _link(self, name: str) -> Path:
         return self._folder / hmac.digest(self._secret, b"name\0" + name.encode("utf-8", "surrogatepass"), "sha256").hex()
 
-    def _wipe(self, id: bytes) -> None:
-        """The links first: whoever is interrupted here finds the key again by its id, which the log has.
-
-        Out of its place before it is overwritten: who reads it meanwhile (a scrub) must not take it for a damaged one.
-        """
-        path, gone = self._folder / id.hex(), self._folder / f".{id.hex()}"
-        if not path.exists():
-            return
-        for link in self._folder.iterdir():
-            if link.is_symlink() and os.readlink(link) == id.hex():
-                link.unlink()
-        os.rename(path, gone)
-        _overwrite(gone)
-        gone.unlink()
+    def _wipe(self, ids: set[str]) -> None:
+        """Links and copies first: whoever is interrupted here finds the key again by its id, which the log has."""
+        for path in list(self._folder.iterdir()):
+            if path.is_symlink():
+                if os.readlink(path) in ids:
+                    path.unlink()
+            elif path.name != SECRET and not _is_key(path) and _named_in(path) & ids:  # as a copy makes that follows links
+                _destroy(path)
+        for id in sorted(ids):
+            path = self._folder / id
+            if path.exists():  # out of its place first: who reads it meanwhile (a scrub) must not take it for a damaged one
+                _destroy(path.rename(path.with_name(f".{id}")))
         durable.sync_directory(self._folder)
 
 
@@ -211,6 +213,19 @@ def _parsed(id: bytes, path: Path) -> Subject:
     if len(key) != KEY_BYTES or data != _line(id, name, key):
         raise _damaged(path)
     return Subject(id, name, AESGCM(key))
+
+
+def _named_in(path: Path) -> set[str]:
+    """The ids that a file holds."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return set()
+    with path.open("rb") as file:
+        return {id.decode() for id in _IDS.findall(file.read(files.BYTES_MAX))}
+
+
+def _destroy(path: Path) -> None:
+    _overwrite(path)
+    path.unlink()
 
 
 def _overwrite(path: Path) -> None:

@@ -95,8 +95,7 @@ class Ledger:
                     mirror = None if heads is None else mirrored(conn, heads, ink.registry, state)
                 check_keys(ink, log_key, state.origin)
                 store.fold(conn)
-                for subject in erased:  # a crash behind the statement left the key, or somebody put it back
-                    ink.vault.destroy(subject)
+                ink.vault.destroy(*erased)  # a crash behind the statement left a key, or somebody put it back
                 read = store.connect(folder / DATABASE, read_only=True)
             except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
                 conn.close()
