@@ -12,12 +12,13 @@ import pytest
 from app.kernels import OPEN, Place
 from cli.terminal import Said, Terminal
 from helm_ai_kernel import Kernel
-from helm_ai_kernel.app import backup, home, trust
+from helm_ai_kernel.app import backup, home, restore, trust
 from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.ledger import succession
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
@@ -131,11 +132,7 @@ def test_what_is_printed_are_the_commands_that_put_it_into_force_again(terminal:
 
 def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Terminal) -> None:
     place = terminal.place
-    older = used(place)
-    shutil.copytree(place.paths.store, "yesterday")
-    newer = used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    older, newer = put_back(place)
     with pytest.raises(OutsideError) as refused:
         place.program(note)
     assert all(f"size {note.size}, root {note.root.hex()}" in refused.value.detail for note in (older, newer))
@@ -161,6 +158,33 @@ def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Te
         2, "restore: this store goes on by itself: it was not put back (ERR_EVIDENCE_UNAVAILABLE)"
     )  # fmt: skip
     assert terminal.type(again.hint).code == 0
+
+
+def put_back(place: Place) -> tuple[Checkpoint, Checkpoint]:
+    """Yesterday's store in the place of today's; the heads of both."""
+    older = used(place)
+    shutil.copytree(place.paths.store, "yesterday")
+    newer = used(place)
+    shutil.rmtree(place.paths.store)
+    shutil.copytree("yesterday", place.paths.store)
+    return older, newer
+
+
+def test_nobody_comes_between_the_check_of_a_store_and_the_end_of_its_log(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `restore --here` could be done by then: this one would end the log that goes on."""
+    place, real, met = terminal.place, restore.check_rolled_back, list[Reason]()
+    put_back(place)
+
+    def check(*args: Any) -> None:
+        real(*args)
+        with pytest.raises(OutsideError) as error:
+            restore.hold(place.paths).release()
+        met.append(error.value.reason)
+
+    monkeypatch.setattr(restore, "check_rolled_back", check)
+    assert terminal.sign("restore", "--here").code == 0 and met == [Reason.ERR_STORE_LOCKED]
 
 
 def test_a_backup_of_a_log_that_went_on_has_the_stores_of_those_before(terminal: Terminal) -> None:
@@ -326,11 +350,7 @@ def test_somebody_who_reads_the_store_is_waited_for_before_anything_changes(
 ) -> None:
     monkeypatch.setattr("helm_ai_kernel.ledger.store.BUSY_S", 0.01)
     place = terminal.place
-    used(place)
-    shutil.copytree(place.paths.store, "yesterday")
-    used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    put_back(place)
     with Reader(place.paths.store):
         said = terminal.sign("restore", "--here", "--format", "json")
     assert said.code == 2 and "ERR_STORE_LOCKED" in said.err, said
@@ -363,10 +383,7 @@ def test_what_was_kept_is_read_where_the_keys_of_its_subjects_are_and_nowhere_el
     terminal.done("pack", "export", "--of", older.origin, "--out", "elsewhere.tar", "--home", str(there.paths.home))
     assert (contents("before.tar") > 0, contents("elsewhere.tar")) == (True, 0)  # a backup has no keys
     assert terminal("pack", "verify", "elsewhere.tar").code == 0
-    shutil.copytree(place.paths.store, "yesterday")
-    used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    put_back(place)
     assert terminal.sign("restore", "--here").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "here.tar")
     assert contents("here.tar") == contents("before.tar")

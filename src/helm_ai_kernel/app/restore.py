@@ -34,7 +34,7 @@ from helm_ai_kernel.tcb.registry import Registry
 
 from . import backup, home, trust
 from .config import Config, Paths
-from .runtime import open_ledger
+from .runtime import open_locked
 
 MACHINE = (Purpose.EXECUTION, Purpose.LOG)
 Signing = Callable[[trust.Draft], trust.Draft]  # with the roots' signatures
@@ -74,10 +74,10 @@ def old(paths: Paths, heads: Path) -> Old:
     return Old(origin, registry, (found, *(c for c in kept if (c.size, c.root) != (found.size, found.root))))
 
 
-def check_rolled_back(config: Config) -> None:
-    """Raises `OutsideError` where the log can go on as it is, or cannot for another reason."""
+def check_rolled_back(config: Config, lock: Lock) -> None:
+    """Raises `OutsideError` where the log can go on as it is, or cannot for another reason; else the lock stays the caller's."""
     try:
-        open_ledger(config).abandon()
+        open_locked(config, lock).abandon()
     except OutsideError as e:
         if e.reason is Reason.ERR_STORE_ROLLBACK:
             return

@@ -60,9 +60,9 @@ def run_restore(args: argparse.Namespace) -> int:
         raise Declined("either a backup or --here", f"{PROGRAM} restore --help")
     paths = where(args)
     if args.here:
-        restore.check_rolled_back(config(args))
-        lock = restore.hold(paths)
+        settings, lock = config(args), restore.hold(paths)
         try:
+            restore.check_rolled_back(settings, lock)
             return _go_on(args, paths, paths, restore.old(paths, paths.heads))
         finally:
             lock.release()

@@ -82,9 +82,11 @@ class Ledger:
         end: Callable[[str], None] = end_process,
         pace: Pace | None = None,
     ) -> "Ledger":
-        """Take the lock, unless the caller gives it away, and check the tail; raises `OutsideError`. Nothing is answered before
-        `begin`. `heads`: where the head of each log is kept outside its store."""
-        lock = lock or store.Lock(folder / LOCK)
+        """Take the lock and check the tail; raises `OutsideError`. Nothing is answered before `begin`.
+
+        `lock`: the caller's, who gives it away unless this raises. `heads`: where the head of each log is kept outside its store.
+        """
+        given, lock = lock is not None, lock or store.Lock(folder / LOCK)
         try:
             conn = store.connect(folder / DATABASE)
             try:
@@ -105,7 +107,8 @@ class Ledger:
                 conn.close()
                 raise
         except BaseException:
-            lock.release()
+            if not given:
+                lock.release()
             raise
         return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace, mirror), lock, read, clean, budgets)
 
