@@ -133,6 +133,7 @@ def test_what_is_printed_are_the_commands_that_put_it_into_force_again(terminal:
 def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Terminal) -> None:
     place = terminal.place
     older, newer = put_back(place)
+    trust.next_machine_key(place.paths, Purpose.EXECUTION, older.origin)  # which nobody signed for
     with pytest.raises(OutsideError) as refused:
         place.program(note)
     assert all(f"size {note.size}, root {note.root.hex()}" in refused.value.detail for note in (older, newer))

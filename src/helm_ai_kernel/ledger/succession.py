@@ -41,6 +41,8 @@ def finish(folder: Path, keys: Path) -> None:
         durable.sync_directory(folder)
     for path in (staged / KEYS).iterdir() if (staged / KEYS).is_dir() else ():
         os.replace(path, keys / path.name)
+    for path in keys.glob("*.next"):  # the keys that the old log was to have: none of the new one's
+        path.unlink()
     durable.sync_directory(keys)
     shutil.rmtree(staged)
     durable.sync_directory(folder)
