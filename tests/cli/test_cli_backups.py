@@ -101,10 +101,12 @@ def test_a_log_is_backed_up_goes_on_elsewhere_and_everything_verifies(terminal: 
     assert terminal("replay", "new.tar", "--verify").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "old.tar", *where)
     assert terminal("pack", "verify", "old.tar").code == 0
-    lost = terminal("pack", "export", "--of", "helm.local/none", *where)
-    assert (lost.code, lost.error) == (
-        2, "pack export: no log `helm.local/none` ended here (ERR_EVIDENCE_UNAVAILABLE)"
-    )  # fmt: skip
+    other = older.origin.replace("/", "-")  # it has that log's folder, and is none
+    for name, says in (("helm.local/none", "no log `helm.local/none` ended here"), (other, f"no log `{other}` ended here"),
+                       ("..", "`..` names no log"), ("a b", "`a b` names no log")):  # fmt: skip
+        lost = terminal("pack", "export", "--of", name, "--out", "lost.tar", *where)
+        assert (lost.code, lost.error) == (2, f"pack export: {says} (ERR_EVIDENCE_UNAVAILABLE)") and not Path("lost.tar").exists()
+        assert lost.hint
 
 
 def test_what_is_printed_are_the_commands_that_put_it_into_force_again(terminal: Terminal) -> None:
@@ -387,4 +389,4 @@ def test_what_was_kept_is_read_where_the_keys_of_its_subjects_are_and_nowhere_el
     put_back(place)
     assert terminal.sign("restore", "--here").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "here.tar")
-    assert contents("here.tar") == contents("before.tar")
+    assert contents("here.tar") == 2 * contents("before.tar")  # of two processes

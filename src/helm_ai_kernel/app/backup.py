@@ -54,7 +54,7 @@ def save(config: Config, out: Path) -> Saved:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         copy = Path(folder) / DATABASE
         store.snapshot(home.store / DATABASE, copy)
-        with Reader(Path(folder), trust=home.store / TRUST) as reader:
+        with Reader(Path(folder)) as reader:
             head = Checkpoint.from_bytes(reader.checkpoint)
         found, left_out = _files(config)  # behind the snapshot: the registry has what the log relies on, or more
         found |= {f"store/{DATABASE}": copy}

@@ -61,6 +61,7 @@ def open_locked(config: Config, lock: store.Lock, end: Callable[[str], None] = e
     execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
     vault = Subjects(config.paths.subjects)
     vault.sweep()
+    vault.destroy(*succession.erased(folder, registry))
     ink = Ink(execution, registry, __version__, vault)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 

@@ -10,6 +10,7 @@ from helm_ai_kernel.app.redact import Redaction
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import export
+from helm_ai_kernel.ledger.mirror import file_name
 from helm_ai_kernel.ledger.parts import Part
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import digest as hashes
@@ -66,7 +67,7 @@ def run_export(args: argparse.Namespace) -> int:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
         name, told, pieces = _pieces(args, reader, part=chosen > 0)
-        out: Path = args.out or settings.paths.packs / f"{reader.origin.replace('/', '-')}-{name}"
+        out: Path = args.out or settings.paths.packs / f"{file_name(reader.origin)}-{name}"
         count = durable.write(out, pieces)
     said = [f"{told['receipts']} of {told['of']} receipts: nobody can tell from a part what else is in the log"] if told else []
     data = {"receipts" if args.jsonl else "pack": str(out), "bytes": count}
