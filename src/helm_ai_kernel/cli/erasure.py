@@ -45,14 +45,8 @@ def run_erase(args: argparse.Namespace) -> int:
     subject = _found(Subjects(settings.paths.subjects), args.subject)
     (_, own), *others = _about(settings.paths)
     attachments, calls = own.get(subject.id, NONE)
-    ended = [
-        {"log": log, "calls": counts[subject.id][1], "attachments": counts[subject.id][0]}
-        for log, counts in others
-        if subject.id in counts
-    ]
-    there = [
-        f"{visible(str(one['log']))}, which ended here: {one['attachments']} attachments of {one['calls']} calls" for one in ended
-    ]
+    ended = [(log, counts[subject.id]) for log, counts in others if subject.id in counts]
+    there = [f"{visible(log)}, which ended here: {kept[0]} attachments of {kept[1]} calls" for log, kept in ended]
     shown = [
         f"subject {subject.id.hex()}: {visible(subject.name)}",
         f"  {calls} calls, with {attachments} attachments (arguments, idempotency keys, outputs), become unreadable for good",
@@ -61,7 +55,8 @@ def run_erase(args: argparse.Namespace) -> int:
     ]
     key = person(args, settings, shown, "sign, and destroy this subject's key?")
     receipt = asyncio.run(operate.enact_erasure(settings, subject.id, attachments, [key]))
-    data = {"subject": subject.id.hex(), "calls": calls, "attachments": attachments, "ended": ended}
+    data = {"subject": subject.id.hex(), "calls": calls, "attachments": attachments}
+    data |= {"ended": [{"log": log, "calls": kept[1], "attachments": kept[0]} for log, kept in ended]}
     data |= {"receipt": {"index": receipt.index, "leaf": receipt.leaf}}
     done = f"erased: {attachments} attachments of {calls} calls (receipt {receipt.index})"
     emit(args, data, [done, *(f"erased of {line}" for line in there)])
