@@ -1,9 +1,11 @@
 """A copy of what a kernel knows, a new log that goes on from it, and one in the place of a store that was put back."""
 
+import json
 import shutil
 import sqlite3
 import stat
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.ledger import succession
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb import container
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 
@@ -307,10 +312,13 @@ def test_a_damaged_backup_is_refused_with_what_is_wrong(terminal: Terminal) -> N
     data = Path("helm.tar").read_bytes()
     there = second(terminal)
     renamed = data.replace(b"policy/main.cedar", b"policy/../x.cedar")
+    at = data.rindex(b"policy/main.cedar")
+    climbs = data[:at] + b"policy/../x.cedar" + data[at + 17 :]  # in its header only
     cases = {
         "`store/ledger.db` is damaged": damaged(data, "store/ledger.db"),
         "`policy/main.cedar` is damaged": damaged(data, "policy/main.cedar"),
-        "is no whole backup: an entry that cannot be": renamed,
+        "no backup has a file `policy/../x.cedar`": renamed,
+        "is no whole backup: an entry that cannot be": climbs,
         "the end is not two empty blocks": data + b"\0",
         "entry `store/trust.jsonl` is cut off": data[:-2048],
         "an entry that cannot be: its name, kind or size is none": data[512:],
@@ -390,3 +398,118 @@ def test_what_was_kept_is_read_where_the_keys_of_its_subjects_are_and_nowhere_el
     assert terminal.sign("restore", "--here").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "here.tar")
     assert contents("here.tar") == 2 * contents("before.tar")  # of two processes
+
+
+def forged(change: Any, unlisted: Sequence[str] = ()) -> None:
+    """A backup whose manifest fits its files again, after somebody changed both; nobody signs it."""
+    with tarfile.open("helm.tar") as archive:
+        files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    body = json.loads(files.pop(backup.MANIFEST))
+    change(files, body)
+    body["files"] = {name: digest(data) for name, data in files.items()}
+    files |= dict.fromkeys(unlisted, b"") | {backup.MANIFEST: canonical(body)}
+    Path("forged.tar").write_bytes(container.write(files))
+
+
+def kept(files: dict[str, bytes], body: Any, store: bytes | None = None, name: str = "") -> None:
+    """As the store of a log that ended there: this one's own, unless another is given."""
+    name = name or str(body["log"]).replace("/", "-")
+    files[f"store/before/{name}/ledger.db"] = files["store/ledger.db"] if store is None else store
+
+
+def spoiled(data: bytes) -> bytes:
+    Path("spoiled.db").write_bytes(data)
+    conn = sqlite3.connect("spoiled.db", isolation_level=None)
+    conn.execute("UPDATE receipts SET line=replace(line, 'ALLOW', 'DENYY') WHERE kind='decision'")
+    conn.close()
+    return Path("spoiled.db").read_bytes()
+
+
+FORGED: dict[str, tuple[str, Any]] = {
+    "log": ("`backup.json` says log `somebody.else/1`", lambda files, body: body.update(log="somebody.else/1")),
+    "size": ("`backup.json` says size `999999`", lambda files, body: body.update(size=999_999)),
+    "root": ("`backup.json` says root `sha256:00", lambda files, body: body.update(root="sha256:" + "0" * 64)),
+    "case": ("two names differ only in case", lambda files, body: files.update({"policy/MAIN.cedar": b"// other"})),
+    "before": ("is not restored: before/old: store", lambda files, body: kept(files, body, b"no database", "old")),
+    "spoiled": ("is not restored: before/helm", lambda files, body: kept(files, body, spoiled(files["store/ledger.db"]))),
+    "name": ("is not restored: before/other: this is no place", lambda files, body: kept(files, body, name="other")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_backup_that_says_other_than_what_is_in_it_is_refused(terminal: Terminal, how: str) -> None:
+    says, change = FORGED[how]
+    used(terminal.place)
+    terminal.done("backup", "helm.tar")
+    forged(change)
+    said = terminal.sign("restore", "forged.tar", "--home", str(second(terminal).paths.home))
+    assert said.code == 2 and says in said.error, said
+    assert list((terminal.place.folder / "second").glob("*home*")) == []
+
+
+def test_links_are_not_followed_and_each_is_named(terminal: Terminal) -> None:
+    used(terminal.place)
+    paths, elsewhere = terminal.place.paths, terminal.place.folder / "elsewhere"
+    for folder in (elsewhere, paths.store / succession.BEFORE, paths.policy / "overlays"):
+        folder.mkdir(exist_ok=True)
+    (elsewhere / "diary.txt").write_text("nobody's business")
+    (elsewhere / "diary.json").write_text("{}")
+    (elsewhere / "more.cedar").write_text("")
+    (paths.policy / "overlays").rmdir()
+    shutil.rmtree(paths.catalog)
+    for link in (paths.store / succession.BEFORE / "old", paths.policy / "overlays", paths.catalog):
+        link.symlink_to(elsewhere)
+    said = terminal.done("backup", "helm.tar", "--format", "json").json
+    assert said["left_out"] == ["catalog", "policy/overlays", "store/before/old"]
+    with tarfile.open("helm.tar") as archive:
+        assert not [name for name in archive.getnames() if "diary" in name or "more" in name]
+    restored(terminal)
+
+
+@pytest.mark.parametrize("name", ["helm.toml", "store/trust.jsonl", "store"])
+def test_a_backup_that_nobody_could_restore_is_not_made(terminal: Terminal, name: str) -> None:
+    used(terminal.place)
+    path = terminal.place.paths.home / name
+    path.rename("moved")
+    path.symlink_to(Path("moved").absolute())
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and "a link" in said.error and said.hint and not Path("helm.tar").exists(), said
+
+
+BOUNDS = {"MANIFEST_BYTES_MAX": 500, "PACK_BYTES_MAX": 50_000, "ENTRY_BYTES_MAX": 20_000}
+
+
+@pytest.mark.parametrize(("bound", "value"), BOUNDS.items())
+def test_a_backup_that_restore_could_not_read_is_not_made(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    used(terminal.place)
+    monkeypatch.setattr(backup, bound, value)
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and f"{value} bytes" in said.error and said.hint and not Path("helm.tar").exists(), said
+
+
+def test_a_backup_of_names_that_some_disk_mixes_up_is_not_made(terminal: Terminal) -> None:
+    used(terminal.place)
+    (terminal.place.paths.policy / "MAIN.cedar").write_text("// another")
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and "two names differ only in case" in said.error and not Path("helm.tar").exists()
+
+
+def test_an_archive_of_very_many_entries_is_refused_at_the_first_that_is_not_listed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(terminal.place)
+    terminal.done("backup", "helm.tar")
+    forged(lambda files, body: None, [f"catalog/{n}.json" for n in range(100)])
+    seen, real = list[str](), container.entries
+
+    def entries(source: Any) -> Any:
+        for entry in real(source):
+            seen.append(entry.name)
+            yield entry
+
+    monkeypatch.setattr(container, "entries", entries)
+    said = terminal.sign("restore", "forged.tar", "--home", str(second(terminal).paths.home))
+    assert said.code == 2 and "its entries are not those" in said.error, said
+    assert len(seen) == 2

@@ -17,7 +17,7 @@ from helm_ai_kernel import __version__
 from helm_ai_kernel.credentials import keyfile, subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import ledger, succession, trustlog
-from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.ledger.fsck import fsck, fsck_ended
 from helm_ai_kernel.ledger.ledger import DATABASE, LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.mirror import Mirror
 from helm_ai_kernel.ledger.reader import Reader
@@ -164,7 +164,7 @@ class Restoring:
             for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
                 folder.mkdir(parents=True, mode=0o700)
             subjects.make(new.subjects)  # others than those of the log that ends: a backup has no keys
-            backup.unpack(self._source, self._file, self.paths.home)
+            self._manifest = backup.unpack(self._source, self._file, self.paths.home)
         except BaseException:
             self.__exit__()
             raise
@@ -182,9 +182,11 @@ class Restoring:
                 hint = f"if it is the one that you wrote down: {again}"
                 raise self._refused(f"nobody here trusts its genesis `{registry.genesis}`", hint)
             _, damage = fsck(self.paths.store, None)
-            for item in damage:
+            for item in (*damage, *(() if damage else fsck_ended(self.paths.store))):
                 raise self._refused(f"{item.where}: {item.detail}", "take another backup")
-            return old(self.paths, self._target.heads)
+            found = old(self.paths, self._target.heads)
+            self._manifest.check(found.heads[0])
+            return found
         except EvidenceError as e:
             raise self._refused(str(e), "take another backup") from None
 

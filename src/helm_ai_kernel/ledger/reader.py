@@ -52,7 +52,7 @@ class Reader:
         """The store of a log that ended here; raises `OutsideError` where there is none. What `vault` cannot open is withheld."""
         kept = succession.ended(folder, origin)
         if (kept / DATABASE).exists():
-            reader = cls._ended_at(kept, folder, vault)
+            reader = cls.at_ended(kept, folder, vault)
             if reader.origin == origin:
                 return reader
             reader.close()
@@ -63,11 +63,12 @@ class Reader:
     def of_all_ended(cls, folder: Path) -> Iterator["Reader"]:
         """Of every log that ended here, one after the other; without the keys of subjects."""
         for kept in succession.all_ended(folder):
-            with cls._ended_at(kept, folder, None) as reader:
+            with cls.at_ended(kept, folder) as reader:
                 yield reader
 
     @classmethod
-    def _ended_at(cls, kept: Path, folder: Path, vault: Vault | None) -> "Reader":
+    def at_ended(cls, kept: Path, folder: Path, vault: Vault | None = None) -> "Reader":
+        """The store in `kept`, which is one of `succession.all_ended(folder)`."""
         return cls(kept, store.connect_unwritten(kept / DATABASE), ended_in=folder, vault=vault)
 
     def close(self) -> None:
