@@ -206,7 +206,7 @@ def test_a_backup_of_a_log_that_went_on_has_the_stores_of_those_before(terminal:
     third = str(place.folder / "third")
     assert terminal.sign("restore", "two.tar", "--home", third).code == 0
     for origin in (first.origin, middle.origin):
-        terminal.done("pack", "export", "--of", origin, "--out", "old.tar", "--home", third)
+        terminal.done("pack", "export", "--of", origin, "--out", "old.tar", "--force", "--home", third)
         assert terminal("pack", "verify", "old.tar").code == 0
 
 
