@@ -64,7 +64,7 @@ def run_restore(args: argparse.Namespace) -> int:
             return _go_on(args, paths, paths, restore.old(paths, paths.heads))
         finally:
             lock.release()
-    with PackFile(args.backup) as source, restore.Restoring(source, args.backup, paths) as restoring:
+    with PackFile(args.backup) as source, restore.restoring(source, args.backup, paths) as restoring:
         old = restoring.check(args.genesis)
         lock = restore.hold(restoring.paths)
         try:

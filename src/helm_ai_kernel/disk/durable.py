@@ -62,6 +62,18 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def sync_tree(path: Path) -> None:
+    """Every file and every name below it."""
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            fd = os.open(Path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_directory(Path(folder))
+
+
 def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{os.urandom(8).hex()}"  # also where `path` has no name, as `.`
 
