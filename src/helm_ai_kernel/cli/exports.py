@@ -67,7 +67,7 @@ def run_export(args: argparse.Namespace) -> int:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
-        name, told, pieces = _pieces(args, reader, part=chosen > 0)
+        name, told, pieces = _pieces(args, reader)
         out: Path = args.out or settings.paths.packs / f"{file_name(reader.origin)}-{name}"
         count = durable.write_unnamed(out, pieces, mode=0o600)
     said = [f"{told['receipts']} of {told['of']} receipts: nobody can tell from a part what else is in the log"] if told else []
@@ -76,13 +76,13 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pieces(args: argparse.Namespace, reader: Reader, *, part: bool) -> tuple[str, dict[str, int], Iterable[bytes]]:
+def _pieces(args: argparse.Namespace, reader: Reader) -> tuple[str, dict[str, int], Iterable[bytes]]:
     """The end of a name for it, what to say of a part, and the content."""
+    if args.jsonl:  # every receipt there is, under the checkpoint or behind it; only `--out` names the file
+        return "", {}, reader.jsonl()
     size, show = Checkpoint.from_bytes(reader.checkpoint).size, progress(args, "receipts")
-    if args.jsonl:
-        return f"{size}.jsonl", {}, reader.jsonl()
     held = not args.without_attachments
-    if not part:
+    if args.session is None and not (args.receipt or args.since or args.until):
         return f"{size}.tar", {}, export.whole(reader, attachments=held, progress=show)
     chosen = Part(reader)
     if args.session is not None:
