@@ -209,10 +209,9 @@ def test_a_key_that_is_not_as_it_was_written_is_refused(folder: Path) -> None:
     path.chmod(0o644)
     assert reason(lambda: Subjects(folder).of(key.id)) is Reason.ERR_SIGNER_UNAVAILABLE
     path.chmod(0o600)
-    link = next(path for path in folder.iterdir() if path.is_symlink())
-    link.unlink()
-    link.write_bytes(line)  # as a copy that follows links makes it
-    assert reason(lambda: Subjects(folder).named(NAME)) is Reason.ERR_SIGNER_UNAVAILABLE
+    with_links_followed(folder)
+    with pytest.raises(OutsideError, match="copied with its links followed"):
+        Subjects(folder).named(NAME)
 
 
 def test_without_its_secret_nothing_is_found_and_none_is_made(folder: Path) -> None:
