@@ -1,9 +1,11 @@
 """A copy of what a kernel knows, a new log that goes on from it, and one in the place of a store that was put back."""
 
+import json
 import shutil
 import sqlite3
 import stat
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ import pytest
 from app.kernels import OPEN, Place
 from cli.terminal import Said, Terminal
 from helm_ai_kernel import Kernel
-from helm_ai_kernel.app import backup, home, trust
+from helm_ai_kernel.app import backup, home, restore, trust
 from helm_ai_kernel.app.config import Paths, load
 from helm_ai_kernel.ledger import succession
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb import container
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 
@@ -100,10 +106,12 @@ def test_a_log_is_backed_up_goes_on_elsewhere_and_everything_verifies(terminal: 
     assert terminal("replay", "new.tar", "--verify").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "old.tar", *where)
     assert terminal("pack", "verify", "old.tar").code == 0
-    lost = terminal("pack", "export", "--of", "helm.local/none", *where)
-    assert (lost.code, lost.error) == (
-        2, "pack export: no log `helm.local/none` ended here (ERR_EVIDENCE_UNAVAILABLE)"
-    )  # fmt: skip
+    other = older.origin.replace("/", "-")  # it has that log's folder, and is none
+    for name, says in (("helm.local/none", "no log `helm.local/none` ended here"), (other, f"no log `{other}` ended here"),
+                       ("..", "`..` names no log"), ("a b", "`a b` names no log")):  # fmt: skip
+        lost = terminal("pack", "export", "--of", name, "--out", "lost.tar", *where)
+        assert (lost.code, lost.error) == (2, f"pack export: {says} (ERR_EVIDENCE_UNAVAILABLE)") and not Path("lost.tar").exists()
+        assert lost.hint
 
 
 def test_what_is_printed_are_the_commands_that_put_it_into_force_again(terminal: Terminal) -> None:
@@ -131,11 +139,8 @@ def test_what_is_printed_are_the_commands_that_put_it_into_force_again(terminal:
 
 def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Terminal) -> None:
     place = terminal.place
-    older = used(place)
-    shutil.copytree(place.paths.store, "yesterday")
-    newer = used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    older, newer = put_back(place)
+    trust.next_machine_key(place.paths, Purpose.EXECUTION, older.origin)  # which nobody signed for
     with pytest.raises(OutsideError) as refused:
         place.program(note)
     assert all(f"size {note.size}, root {note.root.hex()}" in refused.value.detail for note in (older, newer))
@@ -163,6 +168,33 @@ def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Te
     assert terminal.type(again.hint).code == 0
 
 
+def put_back(place: Place) -> tuple[Checkpoint, Checkpoint]:
+    """Yesterday's store in the place of today's; the heads of both."""
+    older = used(place)
+    shutil.copytree(place.paths.store, "yesterday")
+    newer = used(place)
+    shutil.rmtree(place.paths.store)
+    shutil.copytree("yesterday", place.paths.store)
+    return older, newer
+
+
+def test_nobody_comes_between_the_check_of_a_store_and_the_end_of_its_log(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `restore --here` could be done by then: this one would end the log that goes on."""
+    place, real, met = terminal.place, restore.check_rolled_back, list[Reason]()
+    put_back(place)
+
+    def check(*args: Any) -> None:
+        real(*args)
+        with pytest.raises(OutsideError) as error:
+            restore.hold(place.paths).release()
+        met.append(error.value.reason)
+
+    monkeypatch.setattr(restore, "check_rolled_back", check)
+    assert terminal.sign("restore", "--here").code == 0 and met == [Reason.ERR_STORE_LOCKED]
+
+
 def test_a_backup_of_a_log_that_went_on_has_the_stores_of_those_before(terminal: Terminal) -> None:
     place = terminal.place
     first = used(place)
@@ -174,7 +206,7 @@ def test_a_backup_of_a_log_that_went_on_has_the_stores_of_those_before(terminal:
     third = str(place.folder / "third")
     assert terminal.sign("restore", "two.tar", "--home", third).code == 0
     for origin in (first.origin, middle.origin):
-        terminal.done("pack", "export", "--of", origin, "--out", "old.tar", "--home", third)
+        terminal.done("pack", "export", "--of", origin, "--out", "old.tar", "--force", "--home", third)
         assert terminal("pack", "verify", "old.tar").code == 0
 
 
@@ -280,10 +312,13 @@ def test_a_damaged_backup_is_refused_with_what_is_wrong(terminal: Terminal) -> N
     data = Path("helm.tar").read_bytes()
     there = second(terminal)
     renamed = data.replace(b"policy/main.cedar", b"policy/../x.cedar")
+    at = data.rindex(b"policy/main.cedar")
+    climbs = data[:at] + b"policy/../x.cedar" + data[at + 17 :]  # in its header only
     cases = {
         "`store/ledger.db` is damaged": damaged(data, "store/ledger.db"),
         "`policy/main.cedar` is damaged": damaged(data, "policy/main.cedar"),
-        "is no whole backup: an entry that cannot be": renamed,
+        "no backup has a file `policy/../x.cedar`": renamed,
+        "is no whole backup: an entry that cannot be": climbs,
         "the end is not two empty blocks": data + b"\0",
         "entry `store/trust.jsonl` is cut off": data[:-2048],
         "an entry that cannot be: its name, kind or size is none": data[512:],
@@ -326,11 +361,7 @@ def test_somebody_who_reads_the_store_is_waited_for_before_anything_changes(
 ) -> None:
     monkeypatch.setattr("helm_ai_kernel.ledger.store.BUSY_S", 0.01)
     place = terminal.place
-    used(place)
-    shutil.copytree(place.paths.store, "yesterday")
-    used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    put_back(place)
     with Reader(place.paths.store):
         said = terminal.sign("restore", "--here", "--format", "json")
     assert said.code == 2 and "ERR_STORE_LOCKED" in said.err, said
@@ -363,10 +394,122 @@ def test_what_was_kept_is_read_where_the_keys_of_its_subjects_are_and_nowhere_el
     terminal.done("pack", "export", "--of", older.origin, "--out", "elsewhere.tar", "--home", str(there.paths.home))
     assert (contents("before.tar") > 0, contents("elsewhere.tar")) == (True, 0)  # a backup has no keys
     assert terminal("pack", "verify", "elsewhere.tar").code == 0
-    shutil.copytree(place.paths.store, "yesterday")
-    used(place)
-    shutil.rmtree(place.paths.store)
-    shutil.copytree("yesterday", place.paths.store)
+    put_back(place)
     assert terminal.sign("restore", "--here").code == 0
     terminal.done("pack", "export", "--of", older.origin, "--out", "here.tar")
-    assert contents("here.tar") == contents("before.tar")
+    assert contents("here.tar") == 2 * contents("before.tar")  # of two processes
+
+
+def forged(change: Any, unlisted: Sequence[str] = ()) -> None:
+    """A backup whose manifest fits its files again, after somebody changed both; nobody signs it."""
+    with tarfile.open("helm.tar") as archive:
+        files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    body = json.loads(files.pop(backup.MANIFEST))
+    change(files, body)
+    body["files"] = {name: digest(data) for name, data in files.items()}
+    files |= dict.fromkeys(unlisted, b"") | {backup.MANIFEST: canonical(body)}
+    Path("forged.tar").write_bytes(container.write(files))
+
+
+def kept(files: dict[str, bytes], body: Any, store: bytes | None = None, name: str = "") -> None:
+    """As the store of a log that ended there: this one's own, unless another is given."""
+    name = name or str(body["log"]).replace("/", "-")
+    files[f"store/before/{name}/ledger.db"] = files["store/ledger.db"] if store is None else store
+
+
+def spoiled(data: bytes) -> bytes:
+    Path("spoiled.db").write_bytes(data)
+    conn = sqlite3.connect("spoiled.db", isolation_level=None)
+    conn.execute("UPDATE receipts SET line=replace(line, 'ALLOW', 'DENYY') WHERE kind='decision'")
+    conn.close()
+    return Path("spoiled.db").read_bytes()
+
+
+FORGED: dict[str, tuple[str, Any]] = {
+    "log": ("`backup.json` says log `somebody.else/1`", lambda files, body: body.update(log="somebody.else/1")),
+    "size": ("`backup.json` says size `999999`", lambda files, body: body.update(size=999_999)),
+    "root": ("`backup.json` says root `sha256:00", lambda files, body: body.update(root="sha256:" + "0" * 64)),
+    "case": ("two names differ only in case", lambda files, body: files.update({"policy/MAIN.cedar": b"// other"})),
+    "before": ("is not restored: before/old: store", lambda files, body: kept(files, body, b"no database", "old")),
+    "spoiled": ("is not restored: before/helm", lambda files, body: kept(files, body, spoiled(files["store/ledger.db"]))),
+    "name": ("is not restored: before/other: this is no place", lambda files, body: kept(files, body, name="other")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_backup_that_says_other_than_what_is_in_it_is_refused(terminal: Terminal, how: str) -> None:
+    says, change = FORGED[how]
+    used(terminal.place)
+    terminal.done("backup", "helm.tar")
+    forged(change)
+    said = terminal.sign("restore", "forged.tar", "--home", str(second(terminal).paths.home))
+    assert said.code == 2 and says in said.error, said
+    assert list((terminal.place.folder / "second").glob("*home*")) == []
+
+
+def test_links_are_not_followed_and_each_is_named(terminal: Terminal) -> None:
+    used(terminal.place)
+    paths, elsewhere = terminal.place.paths, terminal.place.folder / "elsewhere"
+    for folder in (elsewhere, paths.store / succession.BEFORE, paths.policy / "overlays"):
+        folder.mkdir(exist_ok=True)
+    (elsewhere / "diary.txt").write_text("nobody's business")
+    (elsewhere / "diary.json").write_text("{}")
+    (elsewhere / "more.cedar").write_text("")
+    (paths.policy / "overlays").rmdir()
+    shutil.rmtree(paths.catalog)
+    for link in (paths.store / succession.BEFORE / "old", paths.policy / "overlays", paths.catalog):
+        link.symlink_to(elsewhere)
+    said = terminal.done("backup", "helm.tar", "--format", "json").json
+    assert said["left_out"] == ["catalog", "policy/overlays", "store/before/old"]
+    with tarfile.open("helm.tar") as archive:
+        assert not [name for name in archive.getnames() if "diary" in name or "more" in name]
+    restored(terminal)
+
+
+@pytest.mark.parametrize("name", ["helm.toml", "store/trust.jsonl", "store"])
+def test_a_backup_that_nobody_could_restore_is_not_made(terminal: Terminal, name: str) -> None:
+    used(terminal.place)
+    path = terminal.place.paths.home / name
+    path.rename("moved")
+    path.symlink_to(Path("moved").absolute())
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and "a link" in said.error and said.hint and not Path("helm.tar").exists(), said
+
+
+BOUNDS = {"MANIFEST_BYTES_MAX": 500, "PACK_BYTES_MAX": 50_000, "ENTRY_BYTES_MAX": 20_000}
+
+
+@pytest.mark.parametrize(("bound", "value"), BOUNDS.items())
+def test_a_backup_that_restore_could_not_read_is_not_made(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    used(terminal.place)
+    monkeypatch.setattr(backup, bound, value)
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and f"{value} bytes" in said.error and said.hint and not Path("helm.tar").exists(), said
+
+
+def test_a_backup_of_names_that_some_disk_mixes_up_is_not_made(terminal: Terminal) -> None:
+    used(terminal.place)
+    (terminal.place.paths.policy / "MAIN.cedar").write_text("// another")
+    said = terminal("backup", "helm.tar")
+    assert said.code == 2 and "two names differ only in case" in said.error and not Path("helm.tar").exists()
+
+
+def test_an_archive_of_very_many_entries_is_refused_at_the_first_that_is_not_listed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(terminal.place)
+    terminal.done("backup", "helm.tar")
+    forged(lambda files, body: None, [f"catalog/{n}.json" for n in range(100)])
+    seen, real = list[str](), container.entries
+
+    def entries(source: Any) -> Any:
+        for entry in real(source):
+            seen.append(entry.name)
+            yield entry
+
+    monkeypatch.setattr(container, "entries", entries)
+    said = terminal.sign("restore", "forged.tar", "--home", str(second(terminal).paths.home))
+    assert said.code == 2 and "its entries are not those" in said.error, said
+    assert len(seen) == 2

@@ -1,7 +1,13 @@
 """Evidence for others: a part of a log with what belongs to it, and a pack without what was said."""
 
+import errno
+import os
 import shutil
+import signal
 import sqlite3
+import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +77,7 @@ def test_one_receipt_brings_its_causes_and_the_outcomes_of_its_intents(terminal:
     log = terminal.place.receipts()
     at = {receipt.leaf: receipt.index for receipt in log}
     for receipt in log:
-        terminal.done("pack", "export", "--receipt", str(receipt.index), "--out", "part.tar")
+        terminal.done("pack", "export", "--receipt", str(receipt.index), "--out", "part.tar", "--force")
         here = {*places("part.tar")}
         assert receipt.index in here
         for place in here:
@@ -79,7 +85,7 @@ def test_one_receipt_brings_its_causes_and_the_outcomes_of_its_intents(terminal:
             if log[place].is_intent:
                 assert any(log[other].body.get("decision") == log[place].leaf for other in here)
         valid(terminal, "part.tar")
-    terminal.done("pack", "export", "--receipt", log[5].leaf, "--receipt", "2", "--out", "part.tar")
+    terminal.done("pack", "export", "--receipt", log[5].leaf, "--receipt", "2", "--out", "part.tar", "--force")
     assert {2, 5} <= {*places("part.tar")}
 
 
@@ -98,10 +104,10 @@ def test_a_time_is_a_part_by_the_kernels_clock(terminal: Terminal) -> None:
     terminal.done("pack", "export", "--since", at, "--out", "part.tar")
     assert {r.index for r in log if str(r.body["at"]) >= at} <= {*places("part.tar")}
     valid(terminal, "part.tar")
-    terminal.done("pack", "export", "--until", at, "--out", "part.tar")
+    terminal.done("pack", "export", "--until", at, "--out", "part.tar", "--force")
     assert {len(log) - 1, *(r.index for r in log if str(r.body["at"]) <= at)} <= {*places("part.tar")}
     valid(terminal, "part.tar")
-    terminal.done("pack", "export", "--since", "2000-01-01T00:00:00Z", "--out", "part.tar")
+    terminal.done("pack", "export", "--since", "2000-01-01T00:00:00Z", "--out", "part.tar", "--force")
     assert places("part.tar") == list(range(len(log)))
     valid(terminal, "part.tar")
 
@@ -228,3 +234,67 @@ def test_heads_that_witnesses_saw_are_in_the_pack(terminal: Terminal) -> None:
     assert inside("part.tar")[pack.CHECKPOINT] == newest + line and not any("cosigned" in name for name in inside("part.tar"))
     valid(terminal, "part.tar")
     shutil.rmtree(seen)
+
+
+KILLED = """
+import os, signal, sys
+from helm_ai_kernel import cli
+from helm_ai_kernel.cli import exports
+real = exports.export.whole
+def whole(*args, **kwargs):
+    for piece in real(*args, **kwargs):
+        yield piece
+        if b"hello" in piece:
+            yield bytes(1 << 20)  # so that it is written
+            os.kill(os.getpid(), signal.SIGKILL)
+exports.export.whole = whole
+cli.main(sys.argv[1:])
+"""
+
+
+def test_an_export_that_is_killed_leaves_nothing_of_what_was_said(terminal: Terminal) -> None:
+    def there() -> set[str]:
+        return {str(path) for path in Path().rglob("*")}
+
+    before = there()
+    for out in ((), ("--out", "killed.tar"), ("--out", "whole.tar", "--force")):
+        ended = subprocess.run([sys.executable, "-c", KILLED, "pack", "export", *out], check=False)
+        assert ended.returncode == -signal.SIGKILL and there() == before
+
+
+def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system is that has none (NFS)."""
+    real = os.open
+
+    def opens(path: object, flags: int, *args: object, **kwargs: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", opens)
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_what_holds_contents_is_its_owners_and_replaces_nothing_unless_it_is_said(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    if not unnamed:
+        without_unnamed_files(monkeypatch)
+    session = next(receipt.session for receipt in terminal.place.receipts())
+    for argv in (("export",), ("export", "--jsonl"), ("export", "--session", session), ("redact", "whole.tar")):
+        said = terminal.done("pack", *argv, "--out", "out", "--format", "json").json
+        data = Path("out").read_bytes()
+        assert len(data) == said["bytes"] and stat.S_IMODE(Path("out").stat().st_mode) == 0o600, argv
+        Path("out").write_bytes(b"mine")
+        no = terminal("pack", *argv, "--out", "out")
+        assert (no.code, no.error) == (1, f"pack {argv[0]}: `out` is there, and nothing is overwritten")
+        assert Path("out").read_bytes() == b"mine"
+        assert terminal.type(no.hint).code == 0 and Path("out").read_bytes() == data
+        Path("out").unlink()
+    packs = terminal.place.paths.packs
+    for _ in range(2):
+        path = Path(terminal.done("pack", "export", "--format", "json").json["pack"])
+        assert path.parent == packs and stat.S_IMODE(path.stat().st_mode) == 0o600  # by its own name it may be made again
+    assert not list(packs.glob(".*")) and not list(Path().glob(".*out*"))
+    lost = terminal("pack", "export", "--out", "nowhere/out")
+    assert lost.code == 2 and "nowhere/out" in lost.error

@@ -174,7 +174,7 @@ def test_a_pack_exported_beside_a_running_kernel_verifies(terminal: Terminal) ->
     with terminal.place.program(note) as program:
         for _ in range(3):
             program["note"]("a")
-            terminal.done("pack", "export", "--out", "now.tar")
+            terminal.done("pack", "export", "--out", "now.tar", "--force")
             assert terminal("pack", "verify", "now.tar").code in (0, 12)  # 12: an intent whose outcome is not covered yet
             assert terminal("replay", "now.tar").code == 0
 

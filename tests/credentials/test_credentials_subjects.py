@@ -91,6 +91,48 @@ def test_a_destroyed_key_is_gone_with_its_name_and_the_name_begins_anew(folder: 
         second.open(first.seal(b"x", b"p"), b"p")
 
 
+def test_a_key_in_memory_counts_only_while_its_file_is_there(folder: Path) -> None:
+    """Who reads beside the process that destroys it (an export) has met the key before."""
+    reads, destroys = Subjects(folder), Subjects(folder)
+    id = destroys.named(NAME).id
+    assert reads.named(NAME).id == id and reads.of(id) is not None
+    destroys.destroy(id)
+    assert reads.of(id) is None and reads.named(NAME).id != id
+
+
+def with_links_followed(folder: Path) -> list[Path]:
+    """As `cp -rL`, `scp -r` and `rsync -L` copy it: the files that had been links."""
+    links = [path for path in folder.iterdir() if path.is_symlink()]
+    for link in links:
+        data = link.read_bytes()
+        link.unlink()
+        link.write_bytes(data)
+    return links
+
+
+def test_with_a_key_every_copy_of_it_in_the_folder_is_destroyed_and_no_other_key(folder: Path) -> None:
+    ids = {name: Subjects(folder).named(name).id for name in (NAME, "second", "kept")}
+    with_links_followed(folder)
+    (folder / f"{ids[NAME].hex()}~").write_bytes((folder / ids[NAME].hex()).read_bytes())
+    linked = folder.with_name("linked elsewhere")
+    (copy,) = (path for path in folder.iterdir() if len(path.name) == 64 and NAME.encode() in path.read_bytes())
+    os.link(copy, linked)  # to see what becomes of its bytes
+    Subjects(folder).destroy(ids[NAME], ids["second"])
+    assert ids[NAME].hex().encode() not in every_byte(folder) and ids["second"].hex().encode() not in every_byte(folder)
+    assert NAME.encode() not in linked.read_bytes()
+    assert [one.name for one in Subjects(folder).listed()] == ["kept"] and len(list(folder.iterdir())) == 3
+
+
+def test_a_copy_that_comes_back_without_its_key_is_destroyed_too(folder: Path) -> None:
+    id = Subjects(folder).named(NAME).id
+    (copy,) = with_links_followed(folder)
+    data = copy.read_bytes()
+    Subjects(folder).destroy(id)
+    copy.write_bytes(data)
+    Subjects(folder).destroy(id)
+    assert [path.name for path in folder.iterdir()] == [SECRET]
+
+
 class Died(BaseException):
     pass
 
@@ -167,10 +209,9 @@ def test_a_key_that_is_not_as_it_was_written_is_refused(folder: Path) -> None:
     path.chmod(0o644)
     assert reason(lambda: Subjects(folder).of(key.id)) is Reason.ERR_SIGNER_UNAVAILABLE
     path.chmod(0o600)
-    link = next(path for path in folder.iterdir() if path.is_symlink())
-    link.unlink()
-    link.write_bytes(line)  # as a copy that follows links makes it
-    assert reason(lambda: Subjects(folder).named(NAME)) is Reason.ERR_SIGNER_UNAVAILABLE
+    with_links_followed(folder)
+    with pytest.raises(OutsideError, match="copied with its links followed"):
+        Subjects(folder).named(NAME)
 
 
 def test_without_its_secret_nothing_is_found_and_none_is_made(folder: Path) -> None:

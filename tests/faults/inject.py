@@ -28,6 +28,7 @@ CHANGES = (
     "fsync",
     "fdatasync",
     "link",
+    "linkat",
     "symlink",
     "rename",
     "unlink",
@@ -119,7 +120,7 @@ def unsynced(trace: Sequence[str], folder: Path, there: Collection[str] = ()) ->
         elif syscall in ("fsync", "fdatasync"):
             contents.discard(name)
             names = {made for made in names if str(Path(made).parent) != name}
-        elif syscall in ("link", "symlink"):  # of a link the last path is the new name
+        elif syscall in ("link", "linkat", "symlink"):  # of a link the last path is the new name
             names, known = names | ({touched[-1]} - known), known | {touched[-1]}
         elif syscall == "mkdir" or (syscall == "openat" and "O_CREAT" in line):
             names, empty, known = names | ({name} - known), empty | ({name} - known), known | {name}

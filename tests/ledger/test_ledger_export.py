@@ -123,13 +123,13 @@ def test_what_does_not_open_is_no_export_and_the_log_without_it_is(logs: list[Ho
 
 
 def test_what_is_erased_meanwhile_ends_the_export_and_not_with_half_of_it(logs: list[Home], tmp_path: Path) -> None:
+    """By another process: the one that exports has met the key already."""
     here = copied(logs[0], tmp_path / "copy")
-    vault = here.vault
-    with Reader(here.folder, vault=vault) as reader:
+    with Reader(here.folder, vault=here.vault) as reader:
         parts = whole(reader)
         assert next(parts)
-        (subject,) = vault.listed()
-        vault.destroy(subject.id)
+        (subject,) = here.vault.listed()
+        here.vault.destroy(subject.id)
         with pytest.raises(OutsideError):
             list(parts)
 

@@ -46,6 +46,7 @@ def staged(folder: Path) -> str:
         keys.mkdir()
         for name in ("execution", "log"):
             (keys / name).write_bytes(content)
+    (folder / "keys/execution.next").write_bytes(b"that of the old log was to have")
     return origin
 
 

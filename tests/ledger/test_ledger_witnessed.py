@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import trees
+from helm_ai_kernel.ledger import witnessed
 from helm_ai_kernel.ledger.proofs import consistency
 from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.tcb import checkpoint, merkle
@@ -89,6 +90,19 @@ def test_what_somebody_put_into_the_folder_keeps_no_note_out(tmp_path: Path, for
 def times(note: Checkpoint) -> dict[str, int | None]:
     names = [f"witness.example/w{n}" for n in (1, 2, 3)]
     return {name[-2:]: cosigned_at(note, VerifierKey(name, WITNESS.public)) for name in names}
+
+
+def test_only_as_many_sizes_are_kept_as_a_pack_can_carry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnessed, "COSIGNED_MAX", 3)
+    kept = Witnessed(tmp_path)
+    for size in (3, 5, 12, 4, 20):
+        kept.add(cosigned(size, size))
+    kept.mark("stays")
+    kept.add(cosigned(21, 21))
+    assert sorted(path.name for path in kept.folder.iterdir()) == [
+        "0000000000000012.txt", "0000000000000020.txt", "0000000000000021.txt", "another-history.txt", "newest.txt",
+    ]  # fmt: skip
+    assert carried(kept.folder, signed(30))[1].keys() == {12, 20, 21}
 
 
 def test_a_marked_store_is_refused_until_a_person_moves_the_mark_away(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,22 +50,37 @@ def init(paths: Paths, passphrase: Callable[[], bytes], *, approval: Signer | No
     paths.people_keys.mkdir(exist_ok=True, mode=0o700)
     root = _person(paths.people_keys / "root", Purpose.ROOT, passphrase)
     person = approval or _person(paths.people_keys / "approval", Purpose.APPROVAL, passphrase)
-    partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True, mode=0o700)
-    try:
-        made = _fill(Paths(partial, paths.people), root, person)
+    with beside(paths) as new:
+        made = _fill(new, root, person)
         text = TEMPLATE.replace("{key}", "file" if approval is None else "ssh-agent")
         text = text.replace("{approval}", str(paths.people_keys / "approval"))
-        durable.write(partial / paths.config.name, [text.encode()])
-        remember(paths.trust, made.genesis)  # first: a kernel that is there is one that this machine's verifier knows
-        if paths.home.exists():
-            paths.home.rmdir()
-        os.rename(partial, paths.home)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    durable.sync_directory(paths.home.parent)
+        durable.write(new.config, [text.encode()])
+        put(new, paths, made.genesis)
     return made
+
+
+@contextmanager
+def beside(paths: Paths) -> Iterator[Paths]:
+    """The folders of a home that is not in its place yet, and the secret of its subjects; unless it is `put` there, it goes."""
+    partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
+    new = Paths(partial, paths.people, paths.heads.parent)
+    partial.mkdir(parents=True, mode=0o700)
+    try:
+        for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
+            folder.mkdir(parents=True, mode=0o700)
+        subjects.make(new.subjects)
+        yield new
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def put(new: Paths, paths: Paths, genesis: Digest) -> None:
+    """Into its place; all that is in it is durable before."""
+    remember(paths.trust, genesis)  # first: a kernel that is there is one that this machine's verifier knows
+    with suppress(FileNotFoundError):
+        paths.home.rmdir()
+    os.rename(new.home, paths.home)
+    durable.sync_directory(paths.home.parent)
 
 
 def check_free(paths: Paths) -> None:
@@ -109,9 +125,6 @@ def _person(path: Path, purpose: Purpose, passphrase: Callable[[], bytes]) -> Si
 
 
 def _fill(new: Paths, root: Signer, approval: Signer) -> Made:
-    for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
-        folder.mkdir(parents=True, mode=0o700)
-    subjects.make(new.subjects)
     at = now()
     line = trust.genesis([(root, OWNER)], threshold=1, at=at, nonce=os.urandom(16).hex())
     registry = Registry.replay([line])

@@ -7,8 +7,8 @@ for, and begins with a receipt that names the heads that were found of the old o
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -17,7 +17,7 @@ from helm_ai_kernel import __version__
 from helm_ai_kernel.credentials import keyfile, subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import ledger, succession, trustlog
-from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.ledger.fsck import fsck, fsck_ended
 from helm_ai_kernel.ledger.ledger import DATABASE, LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.mirror import Mirror
 from helm_ai_kernel.ledger.reader import Reader
@@ -34,7 +34,7 @@ from helm_ai_kernel.tcb.registry import Registry
 
 from . import backup, home, trust
 from .config import Config, Paths
-from .runtime import open_ledger
+from .runtime import open_locked
 
 MACHINE = (Purpose.EXECUTION, Purpose.LOG)
 Signing = Callable[[trust.Draft], trust.Draft]  # with the roots' signatures
@@ -79,10 +79,10 @@ def old(paths: Paths, heads: Path) -> Old:
     return Old(origin, registry, (found, *(c for c in kept if (c.size, c.root) != (found.size, found.root))))
 
 
-def check_rolled_back(config: Config) -> None:
-    """Raises `OutsideError` where the log can go on as it is, or cannot for another reason."""
+def check_rolled_back(config: Config, lock: Lock) -> None:
+    """Raises `OutsideError` where the log can go on as it is, or cannot for another reason; else the lock stays the caller's."""
     try:
-        open_ledger(config).abandon()
+        open_locked(config, lock).abandon()
     except OutsideError as e:
         if e.reason is Reason.ERR_STORE_ROLLBACK:
             return
@@ -150,74 +150,49 @@ async def _begin(folder: Path, ink: Ink, log_key: SecretKey, mirror: Path, heads
         raise
 
 
+@dataclass(frozen=True, slots=True)
 class Restoring:
-    """A backup in a home that is not in its place yet. Leaving the block without `keep` leaves nothing."""
+    """A backup in a home that is not in its place yet."""
 
-    def __init__(self, source: Source, file: Path, paths: Paths) -> None:
-        """Raises `OutsideError` where something is in that place."""
-        home.check_free(paths)
-        self._source = source
-        self._file = file
-        self._target = paths
-        partial = paths.home.with_name(f".{paths.home.name}.partial-{os.getpid()}")
-        self.paths = Paths(partial, paths.people, paths.heads.parent)
-
-    def __enter__(self) -> "Restoring":
-        self.paths.home.mkdir(parents=True, mode=0o700)
-        try:
-            new = self.paths
-            for folder in (new.policy / "overlays", new.catalog, new.keys, new.store, new.packs):
-                folder.mkdir(parents=True, mode=0o700)
-            subjects.make(new.subjects)  # others than those of the log that ends: a backup has no keys
-            backup.unpack(self._source, self._file, self.paths.home)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.paths.home, ignore_errors=True)
+    paths: Paths
+    target: Paths
+    file: Path
+    manifest: backup.Manifest
 
     def check(self, genesis: Digest | None) -> Old:
         """The log of the backup, if it is one that this machine trusts and nothing in it is damaged; raises `OutsideError`."""
         try:
             registry = trust.known(self.paths)
-            if registry.genesis not in ([genesis] if genesis else home.trusted(self._target.trust)):
-                again = f"helm-ai-kernel restore {quote(str(self._file))} --genesis {registry.genesis}"
+            if registry.genesis not in ([genesis] if genesis else home.trusted(self.target.trust)):
+                again = f"helm-ai-kernel restore {quote(str(self.file))} --genesis {registry.genesis}"
                 hint = f"if it is the one that you wrote down: {again}"
                 raise self._refused(f"nobody here trusts its genesis `{registry.genesis}`", hint)
             _, damage = fsck(self.paths.store, None)
-            for item in damage:
+            for item in (*damage, *(() if damage else fsck_ended(self.paths.store))):
                 raise self._refused(f"{item.where}: {item.detail}", "take another backup")
-            return old(self.paths, self._target.heads)
+            found = old(self.paths, self.target.heads)
+            self.manifest.check(found.heads[0])
+            return found
         except EvidenceError as e:
             raise self._refused(str(e), "take another backup") from None
 
     def keep(self) -> None:
         """Into its place, durable with all that is in it."""
-        registry = trust.known(self.paths)
-        for folder, _, names in os.walk(self.paths.home, topdown=False):
-            for name in names:
-                _sync(Path(folder, name))
-            durable.sync_directory(Path(folder))
-        home.remember(self._target.trust, registry.genesis)
-        with suppress(FileNotFoundError):
-            self._target.home.rmdir()
-        os.rename(self.paths.home, self._target.home)
-        durable.sync_directory(self._target.home.parent)
+        durable.sync_tree(self.paths.home)
+        home.put(self.paths, self.target, trust.known(self.paths).genesis)
 
     def _refused(self, detail: str, hint: str) -> OutsideError:
-        return OutsideError(Reason.ERR_STORE_CORRUPT, f"the backup `{self._file}` is not restored: {detail}", hint=hint)
+        return OutsideError(Reason.ERR_STORE_CORRUPT, f"the backup `{self.file}` is not restored: {detail}", hint=hint)
+
+
+@contextmanager
+def restoring(source: Source, file: Path, paths: Paths) -> Iterator[Restoring]:
+    """Leaving the block without `keep` leaves nothing. Raises `OutsideError` where something is in that place."""
+    home.check_free(paths)
+    with home.beside(paths) as new:  # with other keys of subjects than the log that ends has: a backup has none
+        yield Restoring(new, paths, file, backup.unpack(source, file, new.home))
 
 
 def hold(paths: Paths) -> Lock:
     """The store's lock: nobody starts a kernel, and nobody changes the registry, while a person decides."""
     return Lock(paths.store / LOCK)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

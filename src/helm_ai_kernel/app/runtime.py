@@ -44,18 +44,24 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
     """Take the lock and check what is there; nothing is answered before `begin`."""
-    folder = config.paths.store
-    lock = store.Lock(folder / LOCK)  # first: no event comes into the registry between its reading and the first receipt
+    lock = store.Lock(config.paths.store / LOCK)  # first: no event comes between the registry's reading and the first receipt
     try:
-        succession.finish(folder, config.paths.keys)
-        Witnessed(folder).check()  # behind that: another log that takes the place of this one is a way out
-        registry = trustlog.load(folder / TRUST)
-        execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
-        vault = Subjects(config.paths.subjects)
-        vault.sweep()
+        return open_locked(config, lock, end)
     except BaseException:
         lock.release()
         raise
+
+
+def open_locked(config: Config, lock: store.Lock, end: Callable[[str], None] = end_process) -> Ledger:
+    """`open_ledger` for whoever has the lock, who gives it away; it stays theirs where this raises."""
+    folder = config.paths.store
+    succession.finish(folder, config.paths.keys)
+    Witnessed(folder).check()  # behind that: another log that takes the place of this one is a way out
+    registry = trustlog.load(folder / TRUST)
+    execution, log = (trust.machine_key(config.paths, registry, purpose) for purpose in (Purpose.EXECUTION, Purpose.LOG))
+    vault = Subjects(config.paths.subjects)
+    vault.sweep()
+    vault.destroy(*succession.erased(folder, registry))
     ink = Ink(execution, registry, __version__, vault)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 

@@ -10,15 +10,14 @@ from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.verifier import asked
 from helm_ai_kernel.verifier.files import PackFile
 
-from .output import PROGRAM, Commands, Declined, command, config, emit, tell, where
+from .output import PROGRAM, Commands, Declined, check_out, command, config, emit, out_option, tell, where
 from .ownkeys import held, signed_here
 from .signing import agreed, signing_options
 
 
 def add(commands: Commands) -> None:
     save = command(commands, "backup", "write what the kernel knows into one file, without any key", f"{PROGRAM} backup helm.tar")
-    save.add_argument("out", type=Path, help="where to; not where something is, unless --force")
-    save.add_argument("--force", action="store_true", help="put it in the place of a file that is there")
+    out_option(save, "out", help="where to; not where something is, unless --force")
     save.set_defaults(run=run_backup)
     again = command(
         commands,
@@ -39,8 +38,7 @@ def add(commands: Commands) -> None:
 
 def run_backup(args: argparse.Namespace) -> int:
     settings = config(args)
-    if args.out.exists() and not args.force:
-        raise Declined(f"`{args.out}` is there, and nothing is overwritten", f"{args.typed} --force")
+    check_out(args)
     operate.cover_tail(settings)
     saved = backup.save(settings, args.out)
     head = {"log": saved.head.origin, "size": saved.head.size, "root": saved.head.root.hex()}
@@ -60,13 +58,13 @@ def run_restore(args: argparse.Namespace) -> int:
         raise Declined("either a backup or --here", f"{PROGRAM} restore --help")
     paths = where(args)
     if args.here:
-        restore.check_rolled_back(config(args))
-        lock = restore.hold(paths)
+        settings, lock = config(args), restore.hold(paths)
         try:
+            restore.check_rolled_back(settings, lock)
             return _go_on(args, paths, paths, restore.old(paths, paths.heads))
         finally:
             lock.release()
-    with PackFile(args.backup) as source, restore.Restoring(source, args.backup, paths) as restoring:
+    with PackFile(args.backup) as source, restore.restoring(source, args.backup, paths) as restoring:
         old = restoring.check(args.genesis)
         lock = restore.hold(restoring.paths)
         try:

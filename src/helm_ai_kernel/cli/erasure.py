@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 
 from helm_ai_kernel.app import operate
+from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.credentials.subjects import Subject, Subjects
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.fields import HEX32
@@ -11,6 +13,8 @@ from helm_ai_kernel.tcb.findings import visible
 
 from .output import Commands, Declined, command, config, emit
 from .signing import person, signing_options
+
+NONE = (0, 0)  # attachments, calls
 
 
 def add(commands: Commands) -> None:
@@ -28,10 +32,10 @@ def add(commands: Commands) -> None:
 
 def run_subjects(args: argparse.Namespace) -> int:
     paths = config(args).paths
-    with Reader(paths.store) as reader:
-        about = reader.about()
+    about = [counts for _, counts in _about(paths)]
     found = sorted(Subjects(paths.subjects).listed(), key=lambda subject: subject.name)
-    rows = [{"subject": one.id.hex(), "name": one.name, "attachments": about.get(one.id, (0, 0))[0]} for one in found]
+    kept = {one.id: sum(counts.get(one.id, NONE)[0] for counts in about) for one in found}
+    rows = [{"subject": one.id.hex(), "name": one.name, "attachments": kept[one.id]} for one in found]
     emit(args, rows, (f"{row['subject']}  {row['attachments']:>8}  {visible(str(row['name']))}" for row in rows))
     return 0
 
@@ -39,19 +43,31 @@ def run_subjects(args: argparse.Namespace) -> int:
 def run_erase(args: argparse.Namespace) -> int:
     settings = config(args)
     subject = _found(Subjects(settings.paths.subjects), args.subject)
-    with Reader(settings.paths.store) as reader:
-        attachments, calls = reader.about().get(subject.id, (0, 0))
+    (_, own), *others = _about(settings.paths)
+    attachments, calls = own.get(subject.id, NONE)
+    ended = [(log, counts[subject.id]) for log, counts in others if subject.id in counts]
+    there = [f"{visible(log)}, which ended here: {kept[0]} attachments of {kept[1]} calls" for log, kept in ended]
     shown = [
         f"subject {subject.id.hex()}: {visible(subject.name)}",
         f"  {calls} calls, with {attachments} attachments (arguments, idempotency keys, outputs), become unreadable for good",
+        *(f"  and of {line}" for line in there),
         "  receipts, and everything that they prove, stay; so do packs that were exported and backups that were made",
     ]
     key = person(args, settings, shown, "sign, and destroy this subject's key?")
     receipt = asyncio.run(operate.enact_erasure(settings, subject.id, attachments, [key]))
     data = {"subject": subject.id.hex(), "calls": calls, "attachments": attachments}
+    data |= {"ended": [{"log": log, "calls": kept[1], "attachments": kept[0]} for log, kept in ended]}
     data |= {"receipt": {"index": receipt.index, "leaf": receipt.leaf}}
-    emit(args, data, [f"erased: {attachments} attachments of {calls} calls (receipt {receipt.index})"])
+    done = f"erased: {attachments} attachments of {calls} calls (receipt {receipt.index})"
+    emit(args, data, [done, *(f"erased of {line}" for line in there)])
     return 0
+
+
+def _about(paths: Paths) -> list[tuple[str, Mapping[bytes, tuple[int, int]]]]:
+    """What is kept about each subject in this log, and then in those that ended here, whose keys are the same."""
+    with Reader(paths.store) as reader:
+        own = (reader.origin, reader.about())
+    return [own, *((ended.origin, ended.about()) for ended in Reader.of_all_ended(paths.store))]
 
 
 def _found(subjects: Subjects, named: str) -> Subject:

@@ -10,6 +10,7 @@ from helm_ai_kernel.app.redact import Redaction
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import export
+from helm_ai_kernel.ledger.mirror import file_name
 from helm_ai_kernel.ledger.parts import Part
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import digest as hashes
@@ -18,14 +19,14 @@ from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.verifier.files import PackFile
 
 from .evidence import session
-from .output import PROGRAM, Commands, Declined, command, config, emit, progress, time
+from .output import PROGRAM, Commands, Declined, check_out, command, config, emit, out_option, progress, time
 
 
 def add(packs: Commands) -> None:
     out = command(
         packs, "export", "write the log's evidence pack, or that of a part of it", f"{PROGRAM} pack export --out evidence.tar"
     )
-    out.add_argument("--out", type=Path, help="where to (default: packs/ in the home, named by log and size)")
+    out_option(out, "--out", help="where to (default: packs/ in the home, named by log and size)")
     out.add_argument("--without-attachments", action="store_true", help="withhold arguments and outputs; all else still verifies")
     out.add_argument("--jsonl", action="store_true", help="only the receipts, one signed line each, to --out or stdout")
     out.add_argument("--session", type=session, help="only this session (32 hex digits), with what belongs to it")
@@ -44,7 +45,7 @@ def add(packs: Commands) -> None:
         home=False,
     )
     less.add_argument("pack", type=Path)
-    less.add_argument("--out", type=Path, required=True, help="where to")
+    out_option(less, "--out", required=True, help="where to")
     which = less.add_mutually_exclusive_group()
     which.add_argument("--keep", type=digest, nargs="+", metavar="LEAF", help="all but what these receipts name (default: all)")
     which.add_argument(
@@ -58,6 +59,7 @@ def run_export(args: argparse.Namespace) -> int:
     chosen = sum((args.session is not None, bool(args.since or args.until), bool(args.receipt), args.jsonl))
     if chosen > 1:
         raise Declined("a session, a time, receipts or --jsonl: one of them at a time", f"{PROGRAM} pack export --help")
+    check_out(args)
     if args.of is None:
         operate.cover_tail(settings)
     store, vault = settings.paths.store, Subjects(settings.paths.subjects)
@@ -65,22 +67,22 @@ def run_export(args: argparse.Namespace) -> int:
         if args.jsonl and args.out is None:
             sys.stdout.buffer.writelines(reader.jsonl())
             return 0
-        name, told, pieces = _pieces(args, reader, part=chosen > 0)
-        out: Path = args.out or settings.paths.packs / f"{reader.origin.replace('/', '-')}-{name}"
-        count = durable.write(out, pieces)
+        name, told, pieces = _pieces(args, reader)
+        out: Path = args.out or settings.paths.packs / f"{file_name(reader.origin)}-{name}"
+        count = durable.write_unnamed(out, pieces, mode=0o600)
     said = [f"{told['receipts']} of {told['of']} receipts: nobody can tell from a part what else is in the log"] if told else []
     data = {"receipts" if args.jsonl else "pack": str(out), "bytes": count}
     emit(args, data | ({"part": told} if told else {}), [str(out), *said])
     return 0
 
 
-def _pieces(args: argparse.Namespace, reader: Reader, *, part: bool) -> tuple[str, dict[str, int], Iterable[bytes]]:
+def _pieces(args: argparse.Namespace, reader: Reader) -> tuple[str, dict[str, int], Iterable[bytes]]:
     """The end of a name for it, what to say of a part, and the content."""
+    if args.jsonl:  # every receipt there is, under the checkpoint or behind it; only `--out` names the file
+        return "", {}, reader.jsonl()
     size, show = Checkpoint.from_bytes(reader.checkpoint).size, progress(args, "receipts")
-    if args.jsonl:
-        return f"{size}.jsonl", {}, reader.jsonl()
     held = not args.without_attachments
-    if not part:
+    if args.session is None and not (args.receipt or args.since or args.until):
         return f"{size}.tar", {}, export.whole(reader, attachments=held, progress=show)
     chosen = Part(reader)
     if args.session is not None:
@@ -99,6 +101,7 @@ def _pieces(args: argparse.Namespace, reader: Reader, *, part: bool) -> tuple[st
 def run_redact(args: argparse.Namespace) -> int:
     if args.out.exists() and args.out.samefile(args.pack):
         raise Declined("the pack that is read is not overwritten", f"{PROGRAM} pack redact --help")
+    check_out(args)
     with PackFile(args.pack) as source:
         pack = Redaction(source, progress(args, "receipts"))
         kept = set() if args.keep is None else pack.named_by(set(args.keep))
@@ -110,7 +113,7 @@ def run_redact(args: argparse.Namespace) -> int:
         def dropped(raw: bytes) -> bool:
             return raw not in kept if gone is None else raw in gone
 
-        count = durable.write(args.out, pack.without(dropped))
+        count = durable.write_unnamed(args.out, pack.without(dropped), mode=0o600)
         left = sum(not dropped(raw) for raw in pack.entries.attachments)
         before = len(pack.entries.attachments)
     data = {"pack": str(args.out), "bytes": count, "dropped": before - left, "withheld": pack.withheld(left)}

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -88,6 +89,18 @@ def time(text: str) -> str:
         raise argparse.ArgumentTypeError(f"`{text}` is no time such as 2026-01-31T18:00:00Z") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def out_option(parser: argparse.ArgumentParser, *names: str, **how: Any) -> None:
+    """Where a command writes a file to, which is not a place where something is: see `check_out`."""
+    parser.add_argument(*names, type=Path, **how)
+    parser.add_argument("--force", action="store_true", help="put it in the place of a file that is there")
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Before any work."""
+    if args.out is not None and not args.force and (args.out.exists() or args.out.is_symlink()):
+        raise Declined(f"`{args.out}` is there, and nothing is overwritten", f"{args.typed} --force")
 
 
 def emit(args: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from helm_ai_kernel.app.config import load
 from helm_ai_kernel.credentials import agent
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.guardian import reasons
-from helm_ai_kernel.ledger.fsck import fsck
+from helm_ai_kernel.ledger.fsck import fsck, fsck_ended
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.keys import Purpose
 
@@ -88,6 +88,7 @@ def _page(reason: Reason) -> dict[str, str]:
 def run_fsck(args: argparse.Namespace) -> int:
     paths = load(where(args)).paths
     count, damage = fsck(paths.store, Subjects(paths.subjects))
+    damage += fsck_ended(paths.store) if not damage else ()
     data = {"receipts": count, "damage": [{"where": item.where, "detail": item.detail} for item in damage]}
     emit(args, data, [*(f"{item.where}: {item.detail}" for item in damage), f"{count} receipts, {len(damage) or 'no'} damage"])
     return 1 if damage else 0

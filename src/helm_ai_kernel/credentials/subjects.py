@@ -10,6 +10,7 @@ import binascii
 import errno
 import hmac
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ ID_BYTES, KEY_BYTES = 16, 32
 NONCE_BYTES = 12  # random: of 2^32 records under one key two have the same one with a chance below 2^-32 (SP 800-38D, 8.3)
 CACHED_MAX = 4096  # keys in memory, about 2 KB each; reading one again takes some 50 us
 
+_IDS = re.compile(rb'"([0-9a-f]{%d})"' % (2 * ID_BYTES))
 T = TypeVar("T")
 
 
@@ -65,11 +67,15 @@ def make(folder: Path) -> None:
 
 
 class Subjects:
-    """The ledger's `Vault`, and what people ask of it besides. A key that was read stays in memory until it is destroyed."""
+    """The ledger's `Vault`, and what people ask of it besides.
+
+    A key that was read stays in memory, and counts while its file is there: another process may destroy it.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises `OutsideError` where the secret is not there: with another one, no repeated call would be known as one."""
         self._folder = folder
+        self._prefix = f"{folder}{os.sep}"  # of what is looked for at every use of a key
         self._named: dict[str, Subject] = {}
         self._known: dict[bytes, Subject] = {}
         self._destroyed: set[bytes] = set()  # here: another thread may be about to remember one of them
@@ -80,7 +86,7 @@ class Subjects:
     def named(self, name: str) -> Subject:
         """The subject of that name; one that is met for the first time gets an id and a key, durable when this returns."""
         found = self._named.get(name)
-        if found is None or found.id in self._destroyed:
+        if found is None or found.id in self._destroyed or not self._is_there(found.id):
             found = self._cached(self.find(name) or self._new(name))
         return found
 
@@ -89,26 +95,33 @@ class Subjects:
         if id in self._destroyed:
             return None
         found = self._known.get(id)
-        if found is None and (found := self._read(id)) is not None:
-            self._cached(found)
-        return found
+        if found is not None and self._is_there(id):
+            return found
+        self._forget(id)
+        found = self._read(id)
+        return None if found is None else self._cached(found)
 
     def mark(self, text: str) -> bytes:
         """What only this kernel computes of a text, always the same: to find a text again that is not kept."""
         return hmac.digest(self._secret, b"mark\0" + text.encode("utf-8", "surrogatepass"), "sha256")
 
-    def destroy(self, id: bytes) -> None:
-        """The key is gone when this returns, and with it the name; twice is as good as once. Raises `OutsideError`."""
-        self._destroyed.add(id)
-        self._forget(id)
-        _of_disk("a key could not be destroyed", lambda: self._wipe(id))
+    def destroy(self, *ids: bytes) -> None:
+        """The keys are gone when this returns, with names and copies; twice is as good as once. Raises `OutsideError`."""
+        self._destroyed.update(ids)
+        for id in ids:
+            self._forget(id)
+        if ids:
+            _of_disk("a key could not be destroyed", lambda: self._wipe({id.hex() for id in ids}))
 
     def find(self, name: str) -> Subject | None:
         """The subject of that name, if there is one."""
         link = self._link(name)
         if not link.is_symlink():
-            if link.exists():  # a copy that followed links: a second key file, which nothing would destroy
-                raise _damaged(link)
+            if link.exists():
+                detail = f"`{link}` was a link, and is a copy of a key: this home was copied with its links followed"
+                raise files.unavailable(
+                    f"{detail}; copy it again (cp -a), or name subjects by their ids", "helm-ai-kernel subjects"
+                )
             return None
         found = self._read(bytes.fromhex(os.readlink(link)))
         if found is not None and found.name != name:
@@ -147,6 +160,9 @@ class Subjects:
         _of_disk("a key could not be made", work)
         return Subject(id, name, AESGCM(key))
 
+    def _is_there(self, id: bytes) -> bool:
+        return os.path.exists(self._prefix + id.hex())  # half of what a `Path` costs that is built each time
+
     def _cached(self, found: Subject) -> Subject:
         if len(self._known) >= CACHED_MAX:
             self._known.clear()
@@ -174,20 +190,18 @@ class Subjects:
     def _link(self, name: str) -> Path:
         return self._folder / hmac.digest(self._secret, b"name\0" + name.encode("utf-8", "surrogatepass"), "sha256").hex()
 
-    def _wipe(self, id: bytes) -> None:
-        """The links first: whoever is interrupted here finds the key again by its id, which the log has.
-
-        Out of its place before it is overwritten: who reads it meanwhile (a scrub) must not take it for a damaged one.
-        """
-        path, gone = self._folder / id.hex(), self._folder / f".{id.hex()}"
-        if not path.exists():
-            return
-        for link in self._folder.iterdir():
-            if link.is_symlink() and os.readlink(link) == id.hex():
-                link.unlink()
-        os.rename(path, gone)
-        _overwrite(gone)
-        gone.unlink()
+    def _wipe(self, ids: set[str]) -> None:
+        """Links and copies first: whoever is interrupted here finds the key again by its id, which the log has."""
+        for path in list(self._folder.iterdir()):
+            if path.is_symlink():
+                if os.readlink(path) in ids:
+                    path.unlink()
+            elif path.name != SECRET and not _is_key(path) and _named_in(path) & ids:  # as a copy makes that follows links
+                _destroy(path)
+        for id in sorted(ids):
+            path = self._folder / id
+            if path.exists():  # out of its place first: who reads it meanwhile (a scrub) must not take it for a damaged one
+                _destroy(path.rename(path.with_name(f".{id}")))
         durable.sync_directory(self._folder)
 
 
@@ -202,6 +216,19 @@ def _parsed(id: bytes, path: Path) -> Subject:
     if len(key) != KEY_BYTES or data != _line(id, name, key):
         raise _damaged(path)
     return Subject(id, name, AESGCM(key))
+
+
+def _named_in(path: Path) -> set[str]:
+    """The ids that a file holds."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return set()
+    with path.open("rb") as file:
+        return {id.decode() for id in _IDS.findall(file.read(files.BYTES_MAX))}
+
+
+def _destroy(path: Path) -> None:
+    _overwrite(path)
+    path.unlink()
 
 
 def _overwrite(path: Path) -> None:

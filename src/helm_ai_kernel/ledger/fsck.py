@@ -22,6 +22,7 @@ from .opening import check_vault
 from .reader import Reader
 from .signer import stored
 from .standing import Difference
+from .succession import BEFORE, all_ended, ended
 from .vault import Vault
 
 
@@ -32,10 +33,11 @@ class Damage(NamedTuple):
     detail: str
 
 
-def fsck(folder: Path, vault: Vault | None) -> tuple[int, list[Damage]]:
+def fsck(folder: Path, vault: Vault | None, *, ended_in: Path | None = None) -> tuple[int, list[Damage]]:
     """How many receipts are there, and what is wrong; an empty list is a clean store. Holds the lock, and writes nothing.
 
-    `vault` None: the keys of subjects are not here (a backup has none), and what they encrypt is not opened.
+    `vault` None: the keys of subjects are not here (a backup has none), and what they encrypt is not opened. `ended_in`: the
+    store of the log that went on in the place of this one.
 
     Raises `OutsideError` where nothing can be said: a kernel is running, there is no store, or it is of a newer format.
     """
@@ -43,7 +45,7 @@ def fsck(folder: Path, vault: Vault | None) -> tuple[int, list[Damage]]:
     try:
         conn = store.connect_unwritten(folder / DATABASE)
         try:
-            return _checked(folder, conn, vault)
+            return _checked(folder, conn, vault, ended_in)
         finally:
             conn.close()
     except OutsideError as e:
@@ -54,14 +56,28 @@ def fsck(folder: Path, vault: Vault | None) -> tuple[int, list[Damage]]:
         lock.release()
 
 
-def _checked(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> tuple[int, list[Damage]]:
+def fsck_ended(folder: Path) -> Iterator[Damage]:
+    """The same of the logs that ended here, whose contents are not opened: this log may have erased some of them."""
+    with Reader(folder) as reader:
+        current = reader.origin
+    for kept in all_ended(folder):
+        where = f"{BEFORE}/{kept.name}"
+        _, damage = fsck(kept, None, ended_in=folder)
+        yield from (Damage(f"{where}: {item.where}", item.detail) for item in damage)
+        if not damage:
+            with Reader.at_ended(kept, folder) as reader:
+                if reader.origin == current or ended(folder, reader.origin) != kept:
+                    yield Damage(where, f"this is no place for the log `{reader.origin}`")
+
+
+def _checked(folder: Path, conn: sqlite3.Connection, vault: Vault | None, ended_in: Path | None) -> tuple[int, list[Damage]]:
     with store.outside():
         conn.execute("BEGIN")
     parts = {
         "sqlite": _sqlite(conn),
-        "log": _tree(folder, conn, vault),
+        "log": _tree((ended_in or folder) / TRUST, conn, vault),
         "store": differences(conn, vault),
-        "evidence": _evidence(folder, conn, vault),
+        "evidence": _evidence(folder, conn, vault, ended_in),
     }
     damage = [item for where, part in parts.items() for item in _told(where, part)]
     return _count(conn), damage
@@ -83,11 +99,11 @@ def _sqlite(conn: sqlite3.Connection) -> Iterator[Difference]:
             yield "sqlite", str(line)
 
 
-def _tree(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
+def _tree(registry: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
     """The stored frontier, and the checkpoint that was signed for it; and whose keys all is kept under."""
     ((one, origin, peaks, note),) = conn.execute("SELECT one, origin, frontier, checkpoint FROM log").fetchall()
     signed = Frontier.from_bytes(bytes(peaks))
-    stored(trustlog.load(folder / TRUST).log_keys(origin), origin, signed, bytes(note))
+    stored(trustlog.load(registry).log_keys(origin), origin, signed, bytes(note))
     if vault is not None:
         check_vault(conn, vault, origin)
     if one != 1:
@@ -99,9 +115,9 @@ def _tree(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterat
         yield "log", f"the signed tree of size {signed.size} is not that of the receipts"
 
 
-def _evidence(folder: Path, conn: sqlite3.Connection, vault: Vault | None) -> Iterator[Difference]:
+def _evidence(folder: Path, conn: sqlite3.Connection, vault: Vault | None, ended_in: Path | None) -> Iterator[Difference]:
     """The verifier's own checklist over the whole log; an open intent is no damage, it waits for the next start."""
-    reader = Reader(folder, conn, vault=vault)
+    reader = Reader(folder, conn, ended_in=ended_in, vault=vault)
     try:
         with TemporaryFile(prefix="helm-fsck-") as file:  # without a name; nothing is written in the store, or beside it
             file.writelines(whole(reader, attachments=vault is not None))

@@ -82,9 +82,11 @@ class Ledger:
         end: Callable[[str], None] = end_process,
         pace: Pace | None = None,
     ) -> "Ledger":
-        """Take the lock, unless the caller gives it away, and check the tail; raises `OutsideError`. Nothing is answered before
-        `begin`. `heads`: where the head of each log is kept outside its store."""
-        lock = lock or store.Lock(folder / LOCK)
+        """Take the lock and check the tail; raises `OutsideError`. Nothing is answered before `begin`.
+
+        `lock`: the caller's, who gives it away unless this raises. `heads`: where the head of each log is kept outside its store.
+        """
+        given, lock = lock is not None, lock or store.Lock(folder / LOCK)
         try:
             conn = store.connect(folder / DATABASE)
             try:
@@ -95,8 +97,7 @@ class Ledger:
                     mirror = None if heads is None else mirrored(conn, heads, ink.registry, state)
                 check_keys(ink, log_key, state.origin)
                 store.fold(conn)
-                for subject in erased:  # a crash behind the statement left the key, or somebody put it back
-                    ink.vault.destroy(subject)
+                ink.vault.destroy(*erased)  # a crash behind the statement left a key, or somebody put it back
                 read = store.connect(folder / DATABASE, read_only=True)
             except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
                 conn.close()
@@ -106,7 +107,8 @@ class Ledger:
                 conn.close()
                 raise
         except BaseException:
-            lock.release()
+            if not given:
+                lock.release()
             raise
         return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace, mirror), lock, read, clean, budgets)
 

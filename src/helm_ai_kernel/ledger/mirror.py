@@ -11,7 +11,7 @@ from pathlib import Path
 
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb import fields
-from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint, is_origin
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.ijson import parse_evidence
@@ -24,6 +24,14 @@ from .signer import fitting
 BYTES_MAX = 2 * NOTE_BYTES_MAX
 GO_ON = "put the newer store back; where it is lost, go on in a new log that names both heads: helm-ai-kernel restore --here"
 _FIELDS = frozenset({"v", "note", "frontier"})
+
+
+def file_name(origin: str) -> str:
+    """What a file or a folder of that log is called; raises `OutsideError` for what names no log, or would lead elsewhere."""
+    name = origin.replace("/", "-")
+    if not is_origin(origin) or name in (".", ".."):
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"`{origin}` names no log", hint="helm-ai-kernel checkpoint")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Mirror:
 
     def __init__(self, folder: Path, origin: str, known: list[PublicKey]) -> None:
         """`known`: every log key that the registry ever named for that log."""
-        self.path = folder / f"{origin.replace('/', '-')}.json"
+        self.path = folder / f"{file_name(origin)}.json"
         self._origin = origin
         self._known = known
         self._quoted = shlex.quote(str(self.path))

@@ -25,18 +25,18 @@ class Reader:
     """One consistent view of a store, as of the moment it was opened."""
 
     def __init__(
-        self, folder: Path, conn: sqlite3.Connection | None = None, *, trust: Path | None = None, vault: Vault | None = None
+        self, folder: Path, conn: sqlite3.Connection | None = None, *, ended_in: Path | None = None, vault: Vault | None = None
     ) -> None:
-        """`conn`: one that is there already, in the transaction to read in. `trust`: a registry elsewhere than in `folder`.
+        """`conn`: one that is there already, in the transaction to read in. `vault` opens what is kept beside receipts.
 
-        `vault` opens what is kept beside receipts.
+        `ended_in`: the store of the log that went on in the place of this one, whose registry serves both.
         """
-        self.witnessed = folder / succession.WITNESSED if trust is None else folder  # beside a log that ended it has no folder
-        self._trust = trust or folder / TRUST
+        self.witnessed = folder / succession.WITNESSED if ended_in is None else folder  # beside a log that ended: no folder
+        self._trust = (ended_in or folder) / TRUST
         self._folder = folder
         self._vault = vault
         self._own = conn is None
-        self._ended = trust is not None  # a log that goes on elsewhere, perhaps without the keys of its subjects
+        self._ended = ended_in is not None  # perhaps without the keys of its subjects
         self._gone: set[bytes] = set()  # subjects that the log says are erased
         self._conn = store.connect(folder / DATABASE, read_only=True) if conn is None else conn
         with store.outside():
@@ -51,10 +51,25 @@ class Reader:
     def of_ended(cls, folder: Path, origin: str, vault: Vault) -> "Reader":
         """The store of a log that ended here; raises `OutsideError` where there is none. What `vault` cannot open is withheld."""
         kept = succession.ended(folder, origin)
-        if not (kept / DATABASE).exists():
-            detail = f"no log `{origin}` ended here"
-            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {quote(str(folder / succession.BEFORE))}")
-        return cls(kept, store.connect_unwritten(kept / DATABASE), trust=folder / TRUST, vault=vault)
+        if (kept / DATABASE).exists():
+            reader = cls.at_ended(kept, folder, vault)
+            if reader.origin == origin:
+                return reader
+            reader.close()
+        detail = f"no log `{origin}` ended here"
+        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls {quote(str(folder / succession.BEFORE))}")
+
+    @classmethod
+    def of_all_ended(cls, folder: Path) -> Iterator["Reader"]:
+        """Of every log that ended here, one after the other; without the keys of subjects."""
+        for kept in succession.all_ended(folder):
+            with cls.at_ended(kept, folder) as reader:
+                yield reader
+
+    @classmethod
+    def at_ended(cls, kept: Path, folder: Path, vault: Vault | None = None) -> "Reader":
+        """The store in `kept`, which is one of `succession.all_ended(folder)`."""
+        return cls(kept, store.connect_unwritten(kept / DATABASE), ended_in=folder, vault=vault)
 
     def close(self) -> None:
         self._conn.close()

@@ -78,12 +78,19 @@ def erasures(conn: sqlite3.Connection) -> set[bytes]:
 
 
 def check_standing(conn: sqlite3.Connection, registry: Registry) -> set[bytes]:
-    """Before the first call: reads the receipts of `STANDING` only, however long the log is, and verifies who signed them.
+    """Before the first call. Returns the subjects that were erased, whose keys must be gone.
 
-    Returns the subjects that were erased, whose keys must be gone. Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say
-    otherwise: a hold that vanished would let its tool be called. A receipt that was hidden from `STANDING` is found by the scrub,
-    which hashes every line.
+    Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say otherwise than the receipts: a hold that vanished would let its
+    tool be called. A receipt that was hidden from `STANDING` is found by the scrub, which hashes every line.
     """
+    standing = signed_for(conn, registry)
+    for table, how in standing.differences(conn):
+        raise _corrupt(f"{table}: {how}")
+    return standing.erased
+
+
+def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
+    """Reads the receipts of `STANDING` only, however long the log is, and verifies who signed them; raises `OutsideError`."""
     standing = Standing()
     try:
         for index, line in conn.execute(STANDING):
@@ -93,9 +100,7 @@ def check_standing(conn: sqlite3.Connection, registry: Registry) -> set[bytes]:
                 authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
     except MALFORMED as e:
         raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
-    for table, how in standing.differences(conn):
-        raise _corrupt(f"{table}: {how}")
-    return standing.erased
+    return standing
 
 
 def verified(line: bytes, registry: Registry) -> Receipt:

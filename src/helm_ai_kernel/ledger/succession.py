@@ -14,9 +14,12 @@ from shlex import quote
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.registry import Registry
 
 from . import store
 from .ledger import DATABASE, TRUST
+from .mirror import file_name
+from .standing import signed_for
 
 NEXT, BEFORE, KEYS = "next", "before", "keys"
 WITNESSED = "witnessed"  # notes that witnesses cosigned; they are of one log
@@ -25,7 +28,29 @@ _ENDED = 0o400  # of a database that is evidence
 
 def ended(folder: Path, origin: str) -> Path:
     """Where the store in `folder` keeps the one of a log that ended here."""
-    return folder / BEFORE / origin.replace("/", "-")
+    return folder / BEFORE / file_name(origin)
+
+
+def all_ended(folder: Path) -> list[Path]:
+    """The same of every log that ended here."""
+    return sorted(path.parent for path in (folder / BEFORE).glob(f"*/{DATABASE}"))
+
+
+def erased(folder: Path, registry: Registry) -> set[bytes]:
+    """The subjects that a log says are erased which ended here: their keys must be gone as if it went on.
+
+    For whoever holds the lock. Raises `OutsideError` where one of these logs does not say.
+    """
+    found = set[bytes]()
+    for kept in all_ended(folder):
+        try:
+            with store.outside(), closing(store.connect_unwritten(kept / DATABASE)) as conn:
+                found |= signed_for(conn, registry).erased
+        except OutsideError as e:
+            detail = f"nobody knows who was erased in the log that is kept in `{kept}`: {e.detail}"
+            hint = f"put it back from a backup, or: mv {quote(str(kept))} {quote(str(folder.parent))}"
+            raise OutsideError(e.reason, detail, hint=hint) from None
+    return found
 
 
 def finish(folder: Path, keys: Path) -> None:
@@ -41,6 +66,8 @@ def finish(folder: Path, keys: Path) -> None:
         durable.sync_directory(folder)
     for path in (staged / KEYS).iterdir() if (staged / KEYS).is_dir() else ():
         os.replace(path, keys / path.name)
+    for path in keys.glob("*.next"):  # the keys that the old log was to have: none of the new one's
+        path.unlink()
     durable.sync_directory(keys)
     shutil.rmtree(staged)
     durable.sync_directory(folder)

@@ -41,8 +41,8 @@ class Vault(Protocol):
         """A keyed hash: finds an idempotency key again that is not kept in clear."""
         ...
 
-    def destroy(self, id: bytes) -> None:
-        """The key is gone when it returns; nothing happens where it is gone already."""
+    def destroy(self, *ids: bytes) -> None:
+        """The keys, and every copy of them, are gone when it returns; nothing happens where they are gone already."""
         ...
 
 
@@ -58,7 +58,7 @@ class NoKeys:
     def mark(self, text: str) -> bytes:
         return b""
 
-    def destroy(self, id: bytes) -> None:
+    def destroy(self, *ids: bytes) -> None:
         """There is nothing to destroy."""
 
 

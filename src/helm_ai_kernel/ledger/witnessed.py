@@ -1,7 +1,8 @@
 """The cosigned checkpoints of a log, beside its store: what an outsider can be shown about when a receipt was there.
 
-`<size>.txt` is the first note of that size that a quorum cosigned: it says the most about how old what it covers is. `newest.txt`
-is the last one: it says the most about what had not been revoked, or hidden, by then. Each is replaced whole and durably.
+`<size>.txt` is the first note of that size that a quorum cosigned: it says the most about how old what it covers is. There are as
+many sizes as a pack can carry, the newest ones. `newest.txt` is the last note: it says the most about what had not been revoked,
+or hidden, by then. Each is replaced whole and durably.
 `another-history.txt` is there where a witness has seen one: no start goes on from such a store until a person takes it away.
 """
 
@@ -20,6 +21,7 @@ from .succession import WITNESSED
 
 _NEWEST, _MARK = "newest.txt", "another-history.txt"
 _SIZE_DIGITS = 16  # 2^53 - 1
+_FIRST = "[0-9]" * _SIZE_DIGITS + ".txt"
 
 
 class Witnessed:
@@ -35,6 +37,8 @@ class Witnessed:
         there = _of(note.origin, first)
         if there is None or there.text != note.text:  # somebody put it there
             durable.write(first, [note.note], mode=0o600)
+            for old in sorted(self.folder.glob(_FIRST))[:-COSIGNED_MAX]:  # which no pack will carry any more
+                old.unlink(missing_ok=True)
         there = _of(note.origin, newest)
         if there is None or there.size <= note.size or not believed(there):  # a command may be a step behind the kernel
             durable.write(newest, [note.note], mode=0o600)

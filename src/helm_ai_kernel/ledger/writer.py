@@ -227,8 +227,7 @@ class Writer:
         self._commit_us += (1e6 * (time.perf_counter() - started) - self._commit_us) / 16
         self._noted = self._signer.last.size
         try:
-            for subject in tx.erased:  # before anything can be written under their names again; the next start would do it too
-                self._ink.vault.destroy(subject)
+            self._ink.vault.destroy(*tx.erased)  # before anything is written under their names again; the next start would, too
             self._signer.extend(tx.leaves)
             self.state = tx.ended(self._signer.frontier)
             idle = all(queued.job is _nothing for queued in group)
