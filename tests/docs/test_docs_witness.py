@@ -62,7 +62,7 @@ def test_the_numbers_of_the_page_are_the_codes() -> None:
     )
     assert f"a time from 1 to {TIME_MAX} " in PAGE and f"up to {PROOF_MAX} hashes" in PAGE
     assert f"more than {CLOCK_BACK_S} seconds behind" in PAGE and f"up to {witness_memory.KEPT_MAX} files" in PAGE
-    assert plain_http.HEAD_BYTES_MAX == 8 << 10 and plain_http.REQUEST_S == 10
+    assert plain_http.HEAD_BYTES_MAX == 8 << 10 and plain_http.REQUEST_S == 10 and plain_http.IDLE_S == 60
     assert f"a head of at most 8 KiB and a body of at most {BYTES_MAX} bytes in at most ten seconds" in PAGE
     assert LAST_S == 3 and "waits for it, at most three seconds" in PAGE
     assert f"127.0.0.1:{PORT}" in PAGE and f"heartbeat_s = {HEARTBEAT_S} " in PAGE
