@@ -1,4 +1,4 @@
-"""A running kernel shows its newest checkpoint to its witnesses, waits for none of them, and stops when one knows better."""
+"""A running kernel shows its newest checkpoint to its witnesses, lets no call wait for them, and stops when one knows better."""
 
 import asyncio
 import re
