@@ -39,14 +39,14 @@ def witness(name: str) -> str:
 A, B, C = witness("a"), witness("b"), witness("c")
 ABC = (A, B, C)
 ODD = (*sorted(FORBIDDEN), *(y.to_bytes(32, "little") for y in range(2, 26)))  # the last are no points, or of mixed order
-MANY = tuple(witness(f"w{n}") for n in range(65))
+MANY = tuple(witness(f"w{n}") for n in range(64))
 NESTED = (A, *(f"group g{n} any {'a' if not n else f'g{n - 1}'}" for n in range(65)))
 RIGHT: tuple[tuple[str, ...], ...] = (
     (A, "quorum a"),
     (log("l"), f"{log('m')} https://log.example/", *ABC, "group g 2 a b c", "quorum g"),
     ("", " \t# nothing", "#", f"\t{A}  https://a.example/ ", "quorum\ta"),
     (*ABC, "group g all a b", "group h any g c", "quorum h"),
-    (*MANY[:64], "quorum w63"),
+    (*MANY[:63], "quorum w62"),
     (*NESTED[:65], "quorum g63"),
     ("witness \u00e9 " + vkey("a", as_name="\u212a"), "quorum \u00e9"),
     (f"log {vkey('l', Purpose.LOG, as_name='n' * 256)}", A, "quorum a"),
