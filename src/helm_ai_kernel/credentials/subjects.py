@@ -118,10 +118,8 @@ class Subjects:
         link = self._link(name)
         if not link.is_symlink():
             if link.exists():
-                detail = f"`{link}` was a link, and is a copy of a key: this home was copied with its links followed"
-                raise files.unavailable(
-                    f"{detail}; copy it again (cp -a), or name subjects by their ids", "helm-ai-kernel subjects"
-                )
+                detail = f"`{link}` was a link and is a copy of a key: this home was copied with its links followed"
+                raise files.unavailable(f"{detail}; name subjects by their ids, or copy it anew", "helm-ai-kernel subjects")
             return None
         found = self._read(bytes.fromhex(os.readlink(link)))
         if found is not None and found.name != name:
