@@ -15,7 +15,7 @@ from packs import WALL_MS, Body, Log, edited, repack, seed, short, story
 def proven(log: Log, *places: int, change: Callable[[Inclusion], Inclusion]) -> Made:
     """A part whose proof says something else."""
     files = dict(pack.read(log.part(*places)))
-    files[pack.INCLUSION] = change(Inclusion.from_bytes(files[pack.INCLUSION])).to_bytes()
+    files[pack.INCLUSION] = change(Inclusion.from_bytes(files[pack.INCLUSION], len(log.lines))).to_bytes()
     return of(log, repack(files))
 
 
@@ -118,8 +118,8 @@ def part_that_tells_no_time() -> Made:
 
 @case(Exit.INVALID, Finding.INCLUSION_FAIL)
 def part_at_another_place() -> Made:
-    """The proof says that the receipts stand one place later."""
-    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((4, 2),)))
+    """The proof says that a receipt stands one place later."""
+    return proven(short(), 2, change=lambda proof: replace(proof, ranges=((3, 1), (5, 1))))
 
 
 @case(Exit.INVALID, Finding.INCLUSION_FAIL)
@@ -149,7 +149,7 @@ def part_edited() -> Made:
         body["deadline_ms"] = WALL_MS + 1
 
     files = dict(pack.read(log.part(3, 4)))
-    files[pack.RECEIPTS] = pack.joined([edited(log.lines[3], later), log.lines[4]])
+    files[pack.RECEIPTS] = pack.joined([edited(log.lines[3], later), *log.lines[4:]])
     return of(log, repack(files))
 
 
@@ -159,25 +159,38 @@ def part_edited() -> Made:
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_without_a_gap() -> Made:
     """Two ranges touch: they are one."""
-    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((3, 1), (4, 1))))
+    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((3, 1), (4, 2))))
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_of_nothing() -> Made:
     """A range without any receipt."""
-    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((0, 0), (3, 2))))
+    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((0, 0), (3, 3))))
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_that_counts_more() -> Made:
-    """The ranges are for three receipts, and two are here."""
-    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((3, 3),)))
+    """The ranges are for four receipts, and three are here."""
+    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((2, 4),)))
+
+
+@case(Exit.INVALID, Finding.PACK_MALFORMED)
+def part_with_more_ranges_than_lines() -> Made:
+    """More ranges than receipts that could stand in them."""
+    return proven(short(), 2, change=lambda proof: replace(proof, ranges=((0, 1), (2, 1), (5, 1))))
+
+
+@case(Exit.INVALID, Finding.PACK_MALFORMED)
+def part_without_the_last_receipt() -> Made:
+    """All is in order but that the last receipt of the log is not here, which tells how much of the registry there is."""
+    log = short()
+    return of(log, log.part(3, 4, last=False))
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
 def part_beyond_the_log() -> Made:
     """A range ends behind the size that is signed."""
-    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((5, 2),)))
+    return proven(short(), 3, 4, change=lambda proof: replace(proof, ranges=((4, 3),)))
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
@@ -196,6 +209,17 @@ def part_with_a_space() -> Made:
 def part_of_a_later_version() -> Made:
     """The proof is of version 2."""
     return written(b'"v":1', b'"v":2')
+
+
+@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
+def part_of_a_later_version_with_a_recovery() -> Made:
+    """Where nobody can read the proof nobody knows whether the size that a recovery states lies before it."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    files = dict(pack.read(log.part(log.recover(0).index)))
+    files[pack.INCLUSION] = files[pack.INCLUSION].replace(b'"v":1', b'"v":2')
+    return of(log, repack(files))
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)
@@ -252,3 +276,30 @@ def part_with_an_outcome_of_a_denial() -> Made:
     denied = log.deny(agent)
     log.settle(agent, denied.leaf)
     return of(log, log.part(3, 4))
+
+
+@case(Exit.INVALID, Finding.CHAIN_ORDER)
+def part_with_a_receipt_behind_the_end() -> Made:
+    """The end of a session is the first of it here, and the session goes on: an insider's."""
+    log = short()
+    ended = log.receipts[-1]
+    log.deny(ended.session)
+    return of(log, log.part(ended.index, ended.index + 1))
+
+
+@case(Exit.INVALID, Finding.CHAIN_ORDER, Finding.OPEN_INTENT)
+def part_with_an_outcome_before_its_call() -> Made:
+    """What comes before its intent does not settle it: an insider's."""
+    log = short()
+    log.lines[3:5] = [log.lines[4], log.lines[3]]
+    return of(log, log.part(3, 4))
+
+
+@case(Exit.INVALID, Finding.INCLUSION_FAIL)
+def part_with_a_recovery_that_knows_the_future() -> Made:
+    """A recovery states a size that the log did not have yet: an insider's."""
+    log = short()
+    log.end(log.kernel)
+    log.start_kernel()
+    recovery = log.recover(0, change=lambda body: body.update(size=9))
+    return of(log, log.part(recovery.index))

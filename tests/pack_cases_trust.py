@@ -226,6 +226,27 @@ def revocation_withheld() -> Made:
     return of(log, repack({**log.files(), pack.TRUST: pack.joined(log.deployment.registry.lines[:-1])}))
 
 
+@case(Exit.INVALID, Finding.KEY_UNKNOWN, Finding.ROLLBACK)
+def revocation_withheld_from_a_part() -> Made:
+    """The last receipt of the log, which is in every part, relies on more of the registry than is here."""
+    log = before()
+    old = log.deployment.execution
+    kept = log.deployment.registry.lines
+    rotated(log).deployment.revoke(old, End.COMPROMISE, SINCE)
+    again(log)
+    return of(log, repack({**pack.read(log.part(3, 4)), pack.TRUST: pack.joined(kept)}))
+
+
+@case(Exit.INVALID, Finding.KEY_COMPROMISED_UNANCHORED)
+def stolen_key_in_a_part() -> Made:
+    """The same part with the registry that the log relies on: its receipts are by the stolen key."""
+    log = before()
+    old = log.deployment.execution
+    rotated(log).deployment.revoke(old, End.COMPROMISE, SINCE)
+    again(log)
+    return of(log, log.part(3, 4))
+
+
 @case(Exit.INVALID, Finding.ROLLBACK)
 def relies_on_less_than_the_revocation() -> Made:
     """After a receipt that relies on the revocation of a key, the key signs one that relies on less."""

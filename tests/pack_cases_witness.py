@@ -3,8 +3,12 @@
 Also the heads of another log that a new one names where it takes its place.
 """
 
+from dataclasses import replace
+
 from helm_ai_kernel.tcb import checkpoint, pack
 from helm_ai_kernel.tcb.codes import Finding
+from helm_ai_kernel.tcb.cosign import cosign
+from helm_ai_kernel.tcb.digest import text
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.findings import Exit
@@ -30,6 +34,14 @@ def seen(log: Log, *witnesses: tuple[str, int], cosigned: tuple[bytes, ...] = ()
 def witnessed() -> Made:
     """Two of three witnesses cosigned the head, and two are asked for."""
     return seen(short(), ("ann", FIRST), ("cem", LATER))
+
+
+@case(Exit.VALID)
+def witnessed_beside_an_odd_name() -> Made:
+    """A line of somebody whose name has characters that no screen shows: C2SP takes it, and it proves nothing."""
+    log = short()
+    odd = checkpoint.signature_line("odd\x7f\x9f", bytes(76)).encode()
+    return of(log, log.pack(note=log.cosigned(("ann", FIRST), ("ben", FIRST)) + odd), witnesses=TWO_OF_THREE)
 
 
 @case(Exit.VALID)
@@ -129,6 +141,22 @@ def cosigned_head_misnamed() -> Made:
     return of(log, repack({**log.files(), "cosigned/4.txt": log.checkpoint(3)}))
 
 
+@case(Exit.INVALID, Finding.CHECKPOINT_SIG, Finding.INCLUSION_FAIL)
+def cosigned_head_misnamed_of_another_history() -> Made:
+    """A head under the name of another size is compared all the same: an insider's."""
+    log = short()
+    other = checkpoint.sign(log.deployment.origin, 3, seed("root"), log.deployment.log).note
+    return of(log, repack({**log.files(), "cosigned/4.txt": other}))
+
+
+@case(Exit.INVALID, Finding.INCLUSION_FAIL, Finding.KEY_UNKNOWN)
+def cosigned_head_of_another_history_by_nobody_known() -> Made:
+    """Nobody can say who signed it, and its root is compared: that needs no registry."""
+    log = short()
+    other = checkpoint.sign(log.deployment.origin, 3, seed("root"), log.deployment.log).note
+    return Made(log.pack(cosigned=[other]), text(seed("another genesis")))
+
+
 @case(Exit.INVALID, Finding.CHECKPOINT_SIG)
 def cosigned_head_by_a_stranger() -> Made:
     """No key of this log signed an earlier head."""
@@ -149,6 +177,33 @@ def short_of(name: str) -> Log:
     log.activate()
     log.start()
     return log
+
+
+# known heads
+
+
+@case(Exit.USAGE, Finding.CHECKPOINT_SIG)
+def known_head_with_a_cosignature_that_lies() -> Made:
+    """The head that the verifier kept has two lines of one witness."""
+    log = short()
+    kept = log.cosigned(("ann", FIRST), ("ann", LATER))
+    return replace(seen(log, ("ann", FIRST), ("ben", FIRST)), known_head=kept)
+
+
+@case(Exit.USAGE, Finding.CHECKPOINT_SIG, Finding.SPLIT_VIEW)
+def known_head_of_another_history_with_a_cosignature_that_lies() -> Made:
+    """The log signed it, whatever its witnesses did: it is compared."""
+    log = short()
+    other = checkpoint.sign(log.deployment.origin, 3, seed("root"), log.deployment.log)
+    lines = [cosign(other, "ann.example", key("ann", Purpose.WITNESS), time) for time in (FIRST, LATER)]
+    return replace(seen(log, ("ann", FIRST), ("ben", FIRST)), known_head=other.note + b"".join(lines))
+
+
+@case(Exit.USAGE, Finding.CHECKPOINT_SIG, Finding.DOMAIN_MISMATCH)
+def known_head_of_another_log_with_a_cosignature_that_lies() -> Made:
+    """Its witnesses are asked about it also where it is of another log."""
+    kept = short_of("other").cosigned(("ann", FIRST), ("ann", LATER))
+    return replace(seen(short(), ("ann", FIRST), ("ben", FIRST)), known_head=kept)
 
 
 # ages
@@ -207,6 +262,17 @@ def stolen_key_that_witnesses_saw_before() -> Made:
     return seen(log, ("ann", LATER), ("ben", LATER), cosigned=(earlier,))
 
 
+@case(Exit.INVALID, Finding.INCLUSION_FAIL, Finding.MANIFEST_MISMATCH)
+def stolen_key_in_a_part_of_more_than_witnesses_saw() -> Made:
+    """The head is smaller than the part says: what witnesses saw of it counts for all that is in the part."""
+    log = before()
+    head = log.cosigned(("ann", FIRST), ("ben", FIRST), size=3)
+    files = {**pack.read(log.part(3, 4)), pack.CHECKPOINT: head}
+    stolen(log)
+    files[pack.TRUST] = pack.joined(log.deployment.registry.lines)
+    return of(log, repack(files), witnesses=TWO_OF_THREE)
+
+
 @case(Exit.INVALID, Finding.KEY_COMPROMISED_UNANCHORED)
 def stolen_key_that_witnesses_saw_later() -> Made:
     """The quorum was there only after the theft."""
@@ -253,6 +319,44 @@ def stolen_log_key_that_witnesses_saw_later() -> Made:
     log.deployment.rotate(log.deployment.log, SECOND_LOG)
     log.deployment.revoke(log.deployment.log, End.COMPROMISE, BETWEEN)
     return of(log, log.pack(note=note), witnesses=TWO_OF_THREE)
+
+
+@case(Exit.VALID)
+def cosigned_head_by_a_log_key_that_was_stolen_later() -> Made:
+    """Each head by its own time: an earlier one by the stolen key was seen before, that of the pack by the new key later."""
+    log = before()
+    earlier = log.cosigned(("ann", FIRST), ("ben", FIRST))
+    new_log_key(log)
+    again(log)
+    return seen(log, ("ann", LATER), ("ben", LATER), cosigned=(earlier,))
+
+
+@case(Exit.INVALID, Finding.KEY_COMPROMISED_UNANCHORED)
+def cosigned_head_by_a_log_key_that_was_stolen_before() -> Made:
+    """The earlier head was seen only after the theft of the key that signed it, whenever the pack's own was."""
+    log = before()
+    earlier = log.cosigned(("ann", LATER), ("ben", LATER))
+    new_log_key(log)
+    again(log)
+    return seen(log, ("ann", FIRST), ("ben", FIRST), cosigned=(earlier,))
+
+
+@case(Exit.VALID)
+def known_head_by_a_log_key_that_was_stolen_later() -> Made:
+    """What the verifier kept itself needs no witness: it is compared, whatever became of the key."""
+    log = before()
+    kept = log.checkpoint()
+    new_log_key(log)
+    again(log)
+    return of(log, known_head=kept)
+
+
+def new_log_key(log: Log) -> None:
+    """The log key in use is replaced, and known to be stolen since then."""
+    old = log.deployment.log
+    log.deployment.rotate(old, SECOND_LOG)
+    log.deployment.log = SECOND_LOG
+    log.deployment.revoke(old, End.COMPROMISE, BETWEEN)
 
 
 # a log in the place of another
@@ -308,6 +412,21 @@ def left_head_of_the_same_log() -> Made:
 def left_head_of_another_deployment() -> Made:
     """A head of somebody else's log."""
     return with_left(elsewhere(short_of("other").checkpoint().decode()))
+
+
+@case(Exit.INVALID, Finding.DOMAIN_MISMATCH, Finding.KEY_UNKNOWN)
+def left_head_of_the_same_log_by_nobody_known() -> Made:
+    """Nobody can say who signed it; that it is of this log needs no registry."""
+    return replace(with_left(elsewhere(short().checkpoint(1).decode())), genesis=text(seed("another genesis")))
+
+
+@case(Exit.INVALID, Finding.CHECKPOINT_SIG)
+def left_head_by_a_stranger_and_another_root() -> Made:
+    """Of a recovery the first fault counts: the heads come before the root that it states."""
+    log = Log()
+    log.start_kernel()
+    log.recover(0, heads=[left(3, "mallet")], change=lambda body: body.update(root=text(seed("root"))))
+    return with_left(log)
 
 
 @case(Exit.INVALID, Finding.PACK_MALFORMED)

@@ -285,8 +285,9 @@ class Log:
         others = {f"cosigned/{Checkpoint.from_bytes(one).size}.txt": one for one in cosigned}
         return pack.build(self.lines, note or self.checkpoint(), trust, self.policies, self.catalogs, held, others)
 
-    def part(self, *places: int, withhold: bool = True, note: bytes | None = None) -> bytes:
-        """The receipts at these places of the log, with the proof of where they stand."""
+    def part(self, *places: int, withhold: bool = True, note: bytes | None = None, last: bool = True) -> bytes:
+        """The receipts at these places of the log and the last one, with the proof of where they stand."""
+        places = tuple(sorted({*places, len(self.lines) - 1} if last else places))
         held = {} if withhold else self.attachments
         trust, lines = self.deployment.registry.lines, [self.lines[place] for place in places]
         others = {pack.INCLUSION: self.inclusion(*places).to_bytes()}

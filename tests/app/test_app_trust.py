@@ -8,12 +8,15 @@ from app.kernels import PASSPHRASE, Place
 from helm_ai_kernel.app import trust
 from helm_ai_kernel.app.home import now
 from helm_ai_kernel.app.runtime import open_ledger
+from helm_ai_kernel.app.witnesses import log_vkey
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import registry
+from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.cosign import VerifierKey
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -55,6 +58,20 @@ def test_a_crash_between_registry_and_key_is_finished_by_the_next_start(place: P
     assert opened(place) == after
     assert (place.paths.keys / purpose).read_bytes() == waiting
     assert not (place.paths.keys / f"{purpose}.next").exists()
+
+
+def test_the_key_that_witnesses_are_told_is_the_one_in_force_though_the_last_head_is_by_a_stolen_one(place: Place) -> None:
+    old = trust.find_key(trust.known(place.paths), "log", origin(place))
+    assert log_vkey(place.config) == VerifierKey(origin(place), old.key)
+    after = trust.apply(place.paths, rotation(place, Purpose.LOG))
+    body = registry.revocation(after, old.key.id, End.COMPROMISE, at=now(), since=now())
+    owner = root(place)
+    after = trust.apply(place.paths, trust.Draft.of(body, [owner.public.id]).signed(owner))
+    (new,) = after.in_force(Purpose.LOG).values()
+    assert new.key != old.key and after.keys[old.key.id].stolen
+    with Reader(place.paths.store) as reader:
+        Checkpoint.from_bytes(reader.checkpoint).verify(origin(place), old.key)  # until the next start
+    assert log_vkey(place.config) == VerifierKey(origin(place), new.key)
 
 
 def test_a_key_that_waits_is_not_used_and_is_the_same_for_whoever_tries_again(place: Place) -> None:

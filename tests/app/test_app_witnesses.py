@@ -1,25 +1,32 @@
 """A running kernel shows its newest checkpoint to its witnesses, waits for none of them, and stops when one knows better."""
 
+import asyncio
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from app.kernels import Place, Program
 from gateway.witnessing import serving
-from helm_ai_kernel.app import witnesses
+from helm_ai_kernel.app import heartbeat, witnesses
+from helm_ai_kernel.app.heartbeat import Heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.gateway.plain_http import Request, Response
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.net import witness as client
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -34,6 +41,7 @@ class Outside:
     place: Place
     up: dict[int, ExitStack] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
+    answers: dict[int, threading.Event] = field(default_factory=dict)
     now: int = TIME
 
     def key(self, number: int) -> VerifierKey:
@@ -51,8 +59,20 @@ class Outside:
         asked = Witness(
             name, secret, [witnesses.log_vkey(self.place.config)], memory, clock=lambda: self.now, tell=lambda _: None
         )
-        self.ports[number] = stack.enter_context(serving(asked.handle))
+        go = self.answers[number] = threading.Event()
+        go.set()
+
+        def handle(request: Request) -> Response:
+            assert go.wait(30)
+            return asked.handle(request)
+
+        self.ports[number] = stack.enter_context(serving(handle))
         self.up[number] = stack
+
+    def answers_when(self, number: int) -> threading.Event:
+        """Not before it is set."""
+        self.answers[number].clear()
+        return self.answers[number]
 
     def end(self, number: int) -> None:
         self.up.pop(number).close()
@@ -114,6 +134,19 @@ def test_a_kernel_is_witnessed_from_its_start_on_and_again_when_nothing_happened
         run["note"]("more")
         assert run.kernel.run(beat) == size + 3 == outside.newest()[0]  # the session, the decision and its outcome
     outside.place.check()
+
+
+def test_a_note_that_nobody_of_the_policy_cosigned_keeps_no_newer_one_out(outside: Outside) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        newest = outside.kept.newest()
+        assert newest is not None
+        key = keyfile.read_machine(outside.place.paths.keys / "log", Purpose.LOG)
+        larger = checkpoint.sign(newest.origin, 2**53 - 1, b"\x05" * 32, key)
+        larger = larger.with_lines(cosign(larger, outside.key(1).name, outside.secret(9), TIME))
+        (outside.kept.folder / "newest.txt").write_bytes(larger.note)
+        run["note"]("more")
+        assert run.kernel.run(beat) == outside.newest()[0] > newest.size
 
 
 def test_the_next_process_goes_on_with_what_was_cosigned(outside: Outside) -> None:
@@ -199,12 +232,7 @@ def test_a_policy_that_cannot_be_asked_starts_nothing(outside: Outside) -> None:
 def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outside, capfd: pytest.CaptureFixture[str]) -> None:
     run = program(outside.place)
     run.kernel.run(beat)
-    (path,) = (outside.place.folder / "w1/logs").iterdir()
-    outside.end(1)
-    forged = forge(outside, Checkpoint.from_bytes(path.read_bytes()))
-    path.write_bytes(forged.note)
-    outside.start(1)
-    outside.policy("quorum w1")
+    forged = forge_memory(outside)
     run.kernel.close()
     run = program_until_sealed(outside)
     said = capfd.readouterr().err
@@ -222,6 +250,90 @@ def test_another_history_seals_the_kernel_and_both_heads_are_told(outside: Outsi
     mark.unlink()
     with pytest.raises(OutsideError, match="ERR_SEALED"):
         program_until_sealed(outside).kernel.close()
+
+
+async def newest(runtime: Runtime) -> bytes:
+    return runtime.ledger.checkpoint
+
+
+def forge_memory(outside: Outside) -> Checkpoint:
+    """Now the first witness has seen another tree of that size; its port is another one."""
+    (path,) = (outside.place.folder / "w1/logs").iterdir()
+    outside.end(1)
+    forged = forge(outside, Checkpoint.from_bytes(path.read_bytes()))
+    path.write_bytes(forged.note)
+    outside.start(1)
+    outside.policy("quorum w1")
+    return forged
+
+
+def asked_of(outside: Outside) -> witnesses.Witnesses:
+    asked = witnesses.of_config(outside.place.config)
+    assert asked is not None
+    return asked
+
+
+class Failing(Reader):
+    """One that opens so many times: the world is out of files, or of memory."""
+
+    left = 0
+
+    def __init__(self, folder: Path) -> None:
+        type(self).left -= 1
+        if self.left < 0:
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "too many open files")
+        super().__init__(folder)
+
+
+@pytest.mark.parametrize("opens", [0, 1])
+def test_what_a_witness_found_is_no_warning_because_the_store_cannot_be_read(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, opens: int
+) -> None:
+    """A 409 about the same size needs no reading, a 422 the one for its proof."""
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        note = run.kernel.run(newest)
+    size = forge_memory(outside).size
+    if opens:
+        with Reader(outside.place.paths.store) as reader:
+            note = reader.checkpoint
+    assert (size < Checkpoint.from_bytes(note).size) == bool(opens)
+    asked = asked_of(outside)
+    monkeypatch.setattr(witnesses, "Reader", Failing)
+    monkeypatch.setattr(Failing, "left", opens)
+    with pytest.raises(
+        OutsideError, match=rf"ERR_STORE_ROLLBACK.*size {size} with another root than the [0-9a-f]{{64}} "
+    ) as caught:
+        asked.round(note)
+    assert Checkpoint.from_bytes(note).root.hex() in caught.value.detail
+    assert (outside.kept.folder / "another-history.txt").exists()
+
+
+def test_a_witness_that_found_another_history_is_heard_while_another_one_says_nothing(outside: Outside) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+        note = run.kernel.run(newest)
+    forge_memory(outside)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        outside.ports[2] = deaf.getsockname()[1]
+        outside.policy("group any any w1 w2", "quorum any")
+        with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK"):
+            asked_of(outside).round(note)
+        check_still_asked(deaf)
+
+
+def check_still_asked(deaf: socket.socket) -> None:
+    """Whoever asked it waits for its answer, and nothing that matters waits for whoever asked."""
+    deaf.settimeout(30)
+    connection, _ = deaf.accept()
+    with connection:
+        connection.settimeout(30)
+        received = b""
+        while not (b"\r\n\r\n" in received and received.endswith(b"=\n")):  # a signature of 68 bytes ends so
+            received += connection.recv(1 << 16)
+        connection.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            connection.recv(1)
 
 
 def forge(outside: Outside, last: Checkpoint) -> Checkpoint:
@@ -244,14 +356,94 @@ def program_until_sealed(outside: Outside) -> Program:
     return run
 
 
-def test_a_witness_that_answers_nothing_keeps_no_call_and_no_end_waiting(
+def test_whatever_a_round_runs_into_is_told_and_the_next_one_comes(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Out of threads, out of memory, a bug: what ends one round must not end all, or a second history would never be found."""
+    asked = asked_of(outside)
+    real, start = asked.round, threading.Thread.start
+    failures: list[Exception] = [KeyError("a bug"), MemoryError(), RuntimeError("can't start new thread")]
+
+    def short(thread: threading.Thread) -> None:
+        if len(failures) == 3 and thread.name == "helm-heartbeat":
+            raise failures.pop()
+        start(thread)
+
+    async def work(runtime: Runtime) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def round(note: bytes) -> witnesses.Round:
+            if failures:
+                raise failures.pop()
+            done = real(note)
+            loop.call_soon_threadsafe(over.set)
+            return done
+
+        monkeypatch.setattr(asked, "round", round)
+        monkeypatch.setattr(threading.Thread, "start", short)
+        beating = Heartbeat(runtime.ledger, asked, 0.001)
+        await asyncio.wait_for(over.wait(), 30)
+        await beating.stop()
+        assert not runtime.ledger.writer.sealed
+
+    outside.place.configure("heartbeat_s = 0\n")
+    with program(outside.place) as run:
+        run.kernel.run(work)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert ["can't start new thread" in said[0], "MemoryError" in said[1], "a bug" in said[2]] == [True] * 3
+    assert outside.newest()[1] == {"w1": TIME}
+
+
+def test_a_program_that_ends_before_its_first_round_waits_for_it_and_is_told_of_another_history(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A copy that makes one call in each of its processes would never be found."""
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+    forge_memory(outside)
+    ends = outside.answers_when(1)
+    kernel = Kernel(config=outside.place.config)
+    close = kernel._hands.close
+
+    async def closing() -> None:  # what comes last before the log itself is closed
+        ends.set()
+        await close()
+
+    monkeypatch.setattr(kernel._hands, "close", closing)
+    assert kernel.tool(effect="write")(note)("its only call") == "its only call"
+    with pytest.raises(OutsideError, match=r"ERR_SEALED.*SPLIT_VIEW"):
+        kernel.close()
+    assert "ERR_STORE_ROLLBACK" in capfd.readouterr().err
+    with pytest.raises(OutsideError, match=r"ERR_STORE_ROLLBACK.*another-history\.txt"):
+        Kernel(config=outside.place.config).run(beat)
+
+
+def test_what_was_answered_when_a_short_program_ends_counts_though_somebody_says_nothing(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with program(outside.place) as run:
+        run.kernel.run(beat)
+    before = outside.newest()[0]
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        outside.ports[2] = deaf.getsockname()[1]
+        outside.policy("group any any w1 w2", "quorum any")
+        with program(outside.place) as run:
+            run["note"]("one call")
+        assert outside.newest()[0] > before and outside.newest()[1] == {"w1": TIME}
+    assert "`witness.example/w2`: it had not answered when the process ended" in capfd.readouterr().err
+
+
+def test_a_witness_that_answers_nothing_keeps_no_call_waiting_and_no_end_for_long(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "CONNECT_S", 60.0)
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # the system accepts, nobody answers
         outside.ports[1] = deaf.getsockname()[1]
         outside.policy("quorum w1")
         with program(outside.place) as run:
             for index in range(20):
                 assert run["note"](str(index)) == str(index)
+        check_still_asked(deaf)
     outside.place.check()

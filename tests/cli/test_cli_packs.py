@@ -10,9 +10,13 @@ from cli.terminal import Terminal
 from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.registry import genesis as genesis_of
 from helm_ai_kernel.verifier.document import document
+from packs import AT, Deployment, Log, repack, short
 
 
 def note(text: str) -> str:
@@ -219,3 +223,49 @@ def test_a_part_does_not_take_the_place_of_a_head_that_it_cannot_be_compared_wit
     assert exported("pack", "verify", "newer.tar").code == 0
     assert kept.read_bytes() != before, "a whole pack extends it"
     assert exported("pack", "verify", "evidence.tar").code == 25
+
+
+def test_what_was_seen_is_of_one_log_under_one_genesis(exported: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that calls itself by our name has another registry: what it shows takes nothing's place."""
+    ours, mallet = short(), Deployment("mallet")
+    first = [(mallet.root, "mallet")]
+    line = genesis_of(first, threshold=1, at=AT, nonce="0" * 32, deployment=ours.deployment.registry.deployment)
+    mallet.registry, mallet.origin = Registry.replay([line]), ours.deployment.origin
+    mallet.enrol(mallet.execution, "kernel", mallet.origin)
+    mallet.enrol(mallet.log, "kernel", mallet.origin)
+    theirs = Log(mallet)
+    for _ in range(9):
+        theirs.end(theirs.start_kernel())
+    ours.end(ours.kernel)
+    for name, log in (("theirs.tar", theirs), ("ours.tar", ours)):
+        Path(name).write_bytes(log.pack())
+        assert exported("pack", "verify", name, "--genesis", log.genesis).code == 0, name
+    assert len(list(exported.place.paths.seen.iterdir())) == 2
+
+
+def test_a_pack_that_says_it_is_of_another_log_than_its_head_is_invalid_and_no_wrong_question(exported: Terminal) -> None:
+    assert exported("pack", "verify", "evidence.tar").code == 0
+    entries = dict(pack.read(Path("evidence.tar").read_bytes()))
+    Path("lie.tar").write_bytes(repack(entries, log="helm.local-x/y"))
+    assert exported("pack", "verify", "lie.tar").code == 40
+
+
+def test_replay_verifies_as_pack_verify_does(exported: Terminal) -> None:
+    """With what this machine has seen: of a history that contradicts it nothing is decided again."""
+    shutil.copytree(exported.place.paths.home, "before", symlinks=True)
+    with exported.place.program(note) as program:
+        program["note"]("one history")
+    exported.done("pack", "export", "--out", "new.tar")
+    assert exported("pack", "verify", "new.tar").code == 0
+    for folder in (exported.place.paths.home, exported.place.paths.heads):
+        shutil.rmtree(folder)
+    shutil.copytree("before", exported.place.paths.home, symlinks=True)
+    with exported.place.program(note) as program:
+        program["note"]("another history")
+    exported.done("pack", "export", "--out", "fork.tar")
+    for argv in (("pack", "verify", "fork.tar"), ("replay", "fork.tar", "--verify")):
+        assert exported(*argv).code == 30, argv
+    assert exported("replay", "fork.tar").code == 0
+    assert exported("pack", "verify", "evidence.tar").code == 25
+    older = exported("replay", "evidence.tar", "--verify")  # it holds, and is older than what was seen
+    assert older.code == 25 and older.out.startswith("the pack: STALE\nVALID: 2 decisions")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from helm_ai_kernel.app import trust
 from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
 from needs import needs
 
@@ -76,6 +78,38 @@ def test_the_owner_rotates_a_key_of_the_machine_in_one_command(terminal: Termina
     assert terminal.done("fsck").out.endswith("no damage\n")
     (ended,) = [row for row in terminal.done("trust", "show", "--all", "--format", "json").json["keys"] if row["until"]]
     assert (ended["id"], ended["state"]) == (old["id"], "ended")
+
+
+def test_a_home_that_was_put_back_behind_a_rotation_is_found_and_goes_on_in_a_new_log_only(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its registry does not name the key by which the newest head was signed: that is no reason to take the head away."""
+    monkeypatch.delenv("HELM_STATE")
+    used(terminal)
+    place = terminal.place
+    shutil.copytree(place.paths.home, "yesterday", symlinks=True)
+    assert terminal.sign("trust", "rotate", "log").code == 0
+    with Kernel(config=place.config) as kernel:
+        assert kernel.tool(effect="write")(note)() == "done"
+    shutil.rmtree(place.paths.home)
+    shutil.copytree("yesterday", place.paths.home, symlinks=True)
+    with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK") as refused:
+        place.program(note)
+    assert "helm-ai-kernel restore --here" in refused.value.hint
+    assert "by a key that this registry does not name" in refused.value.detail
+    terminal.done("pack", "export", "--out", "put-back.tar")  # evidence, as it stands
+    terminal.done("backup", "put-back-helm.tar")
+    said = terminal.sign("restore", "--here")
+    assert said.code == 0, said
+    used(terminal)
+    place.check()
+    origin = place.receipts()[0].log
+    for purpose in (Purpose.EXECUTION, Purpose.LOG):
+        keys = {entry.log: id for id, entry in trust.known(place.paths).in_force(purpose).items()}
+        last = terminal.sign("trust", "revoke", keys.pop(origin), "--reason", "superseded")
+        assert last.code != 0 and "of this log would be in force" in last.error, "another log's key is none of this one"
+        assert terminal.sign("trust", "revoke", *keys.values(), "--reason", "cessation").code == 0  # of the log that ended
+    used(terminal)
 
 
 def test_a_stolen_execution_key_is_replaced_and_then_revoked_and_old_receipts_count_no_more(terminal: Terminal) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.kernels import OPEN
 from cli.terminal import Terminal
 from gateway.witnessing import serving
+from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.cli import main
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway.witness import Witness
@@ -16,6 +18,7 @@ from helm_ai_kernel.net.witness import Cosigned, submit
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.cosign import VerifierKey
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.wire.submission import Submission
 
@@ -103,6 +106,11 @@ def test_a_checkpoint_is_cosigned_and_kept(terminal: Terminal) -> None:
     assert shown["evidence"] == [] and shown["logs"] == [
         {"log": note.origin, "size": note.size, "root": note.root.hex(), "at": said.json["since"]}
     ]
+    assert shown["suspected"] == []
+    for kind, says in (("evidence", "evidence of another history: "), ("suspected", "suspicion of another history, no proof: ")):
+        (Path("w1") / kind / "a").mkdir()
+        (Path("w1") / kind / "a/b.txt").write_bytes(b"")
+        assert f"{says}w1/{kind}/a/b.txt\n" in terminal.done("witness", "log", "--dir", "w1").out
     assert f"size {note.size}  {note.origin}" in terminal.done("witness", "log", "--dir", "w1").out
 
 
@@ -130,6 +138,35 @@ def test_a_witness_that_has_seen_another_history_is_told_with_both_heads(termina
     assert "(ERR_STORE_ROLLBACK)" in terminal.sign("policy", "apply").error  # no start goes on from it
     assert terminal.done("pack", "export").out
     assert "here: size 0, root e3b0c442" in said.error and "cosigned: size 7, which is more than was ever" in said.error
+
+
+def note(text: str = "") -> str:
+    return text
+
+
+def test_a_kernel_executes_nothing_any_more_once_the_command_beside_it_found_another_history(terminal: Terminal) -> None:
+    with ExitStack() as stack:
+        vkey = made(terminal)
+        url = running(stack, terminal)
+        configured(terminal, f"witness one {vkey} {url}", "quorum one")
+        terminal.place.configure("heartbeat_s = 0\n")
+        run = terminal.place.program(note)
+        assert run["note"]("before") == "before"
+        key = keyfile.read_machine(terminal.place.paths.keys / "log", Purpose.LOG)
+        elsewhere = checkpoint.sign(run.kernel.run(origin), 70, b"\x05" * 32, key)
+        assert isinstance(submit(url, Submission(0, (), elsewhere)), Cosigned)
+        assert "(ERR_STORE_ROLLBACK)" in terminal("checkpoint", "--witness").error
+    with pytest.raises(OutsideError, match=r"ERR_SEALED.*another-history\.txt"):
+        terminal.place.sign(run.kernel, None, OPEN + b"\n")
+    with pytest.raises(OutsideError, match=r"ERR_SEALED.*another-history\.txt"):
+        run["note"]("after")
+    with pytest.raises(OutsideError, match="ERR_SEALED"):
+        run.kernel.close()
+    assert terminal.place.told("decision") == ["decision ALLOW OK python/note"]
+
+
+async def origin(runtime: Runtime) -> str:
+    return runtime.ledger.origin
 
 
 def test_without_a_policy_it_says_where_to_name_one(terminal: Terminal) -> None:

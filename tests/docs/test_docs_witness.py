@@ -5,16 +5,18 @@ from pathlib import Path
 
 from gateway.witnessing import witness
 from helm_ai_kernel.app.config import HEARTBEAT_S
+from helm_ai_kernel.app.heartbeat import LAST_S
 from helm_ai_kernel.cli.witness import PORT
 from helm_ai_kernel.gateway import plain_http, witness_memory
 from helm_ai_kernel.gateway.witness import CLOCK_BACK_S
 from helm_ai_kernel.tcb import checkpoint, merkle
-from helm_ai_kernel.tcb.checkpoint import Checkpoint
-from helm_ai_kernel.tcb.cosign import LISTED_MAX, POLICY_BYTES_MAX, TIME_MAX, WitnessPolicy, cosign, cosigned_at
+from helm_ai_kernel.tcb.checkpoint import SIGS_MAX, Checkpoint
+from helm_ai_kernel.tcb.cosign import LISTED_MAX, POLICY_BYTES_MAX, TIME_MAX, WITNESSES_MAX, WitnessPolicy, cosign, cosigned_at
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.wire.submission import BYTES_MAX, PROOF_MAX, Submission
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/spec/witness.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/spec/witness.md").read_text(encoding="utf-8")
 NOTE, POLICY, MESSAGE, REQUEST = (text.encode() for text in re.findall(r"^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 LEAVES = [merkle.leaf_hash(line) for line in (b"a", b"b", b"c")]
 ORIGIN = "example.com/deployment/0123456789abcdef"
@@ -53,10 +55,15 @@ def test_the_request_of_the_page_is_accepted_by_a_witness_that_has_the_size_it_n
 
 def test_the_numbers_of_the_page_are_the_codes() -> None:
     assert POLICY_BYTES_MAX == 64 << 10 and "at most 64 KiB" in PAGE
-    assert f"At most {LISTED_MAX} logs, {LISTED_MAX} witnesses and {LISTED_MAX} groups" in PAGE
+    assert f"At most {LISTED_MAX} logs, {WITNESSES_MAX} witnesses (a note has room for {SIGS_MAX} signatures," in PAGE
+    assert f"and one is the log's) and {LISTED_MAX} groups" in PAGE
+    assert f"const WITNESSES_MAX = {WITNESSES_MAX};" in (ROOT / "src/helm_ai_kernel/verifier/page/quorum.js").read_text(
+        encoding="utf-8"
+    )
     assert f"a time from 1 to {TIME_MAX} " in PAGE and f"up to {PROOF_MAX} hashes" in PAGE
     assert f"more than {CLOCK_BACK_S} seconds behind" in PAGE and f"up to {witness_memory.KEPT_MAX} files" in PAGE
     assert plain_http.HEAD_BYTES_MAX == 8 << 10 and plain_http.REQUEST_S == 10
     assert f"a head of at most 8 KiB and a body of at most {BYTES_MAX} bytes in at most ten seconds" in PAGE
+    assert LAST_S == 3 and "waits for it, at most three seconds" in PAGE
     assert f"127.0.0.1:{PORT}" in PAGE and f"heartbeat_s = {HEARTBEAT_S} " in PAGE
     assert cosigned_at(Checkpoint.from_bytes(NOTE), WitnessPolicy.from_bytes(POLICY).witnesses[1].vkey) is None

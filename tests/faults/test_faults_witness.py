@@ -19,6 +19,7 @@ import pytest
 from app.kernels import Place, Program
 from faults.inject import command
 from gateway.witnessing import LOG, History
+from helm_ai_kernel.app import heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.app.witnesses import log_vkey
@@ -153,7 +154,9 @@ def test_a_copy_that_runs_beside_the_first_is_found_by_whoever_shows_its_head_se
         check_sealed(second, capfd.readouterr().err)
         assert first.kernel.run(beat) == "" and first["note"]("the first goes on") == "the first goes on"
     place.check()
-    kept = [Checkpoint.from_bytes(path.read_bytes()) for path in witness_memory.evidence(outside.folder)]
+    proofs, suspected = witness_memory.evidence(outside.folder), witness_memory.suspected(outside.folder)
+    assert (len(proofs), len(suspected)) == {"behind": (0, 0), "as long": (2, 0), "ahead": (0, 2)}[length]
+    kept = [Checkpoint.from_bytes(path.read_bytes()) for path in (*proofs, *suspected)]
     assert sorted(note.size for note in kept) == ([] if length == "behind" else sorted([ours, theirs]))
     for one in kept:  # both histories, signed by the log
         one.verify(log_vkey(place.config).name, log_vkey(place.config).key)
@@ -187,7 +190,10 @@ def test_a_store_that_was_put_back_together_with_its_mirrored_head_is_found(
     check_sealed(run, capfd.readouterr().err)
 
 
-def test_a_witness_that_is_stopped_delays_no_call_and_no_end(place: Place, outside: Served) -> None:
+def test_a_witness_that_is_stopped_delays_no_call_and_no_end_for_long(
+    place: Place, outside: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LAST_S", 0.2)
     with place.program(note) as run:
         assert run.kernel.run(beat) == ""
         outside.send(signal.SIGSTOP)
@@ -220,6 +226,7 @@ def test_a_crowd_never_makes_it_roll_back(alone: Served) -> None:
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(grow, range(1, 7)))
     assert alone.size == max(signed) >= 54 and not witness_memory.evidence(alone.folder)
+    assert not witness_memory.suspected(alone.folder)
 
 
 def test_a_kill_at_any_moment_leaves_it_with_all_that_it_ever_cosigned(alone: Served) -> None:

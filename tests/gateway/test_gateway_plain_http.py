@@ -1,9 +1,10 @@
 """Raw bytes in, one answer out: what is ambiguous, slow, large or meant for somebody else is refused before it is handled."""
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 import pytest
@@ -97,6 +98,38 @@ def test_a_request_without_one_meaning_is_refused_and_its_connection_closed(
     answer = sent(port, data.replace(*change, 1), end=False)
     assert answer.startswith(b"HTTP/1.1 %d " % status) and b"Connection: close\r\n" in answer
     assert not HANDLED
+
+
+@contextmanager
+def bounded(seconds: int) -> Iterator[None]:
+    """Also out of a match that backtracks: it looks for signals."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("filler", [b" ", b"\t", b" \t", b":", b"a", b"a ", b"\r\nX: ", b"\r\nX:  \t"])
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX:", b"GET / HTTP/1.1\r\nX", b"GET /", b""])
+def test_no_head_costs_more_than_reading_it(start: bytes, filler: bytes) -> None:
+    """Whoever can connect can send one: there is no other work before the Host is looked at."""
+    head = (start + filler * plain_http.HEAD_BYTES_MAX)[: plain_http.HEAD_BYTES_MAX] + b"\x01\r\n\r\n"
+    with bounded(20), pytest.raises(plain_http.Wrong):  # it takes milliseconds, and took a quarter of an hour
+        plain_http._parse(head)
+
+
+def test_spaces_around_a_value_are_no_part_of_it(port: int) -> None:
+    data = post(port).replace(b"Content-Length: 4\r\n", b"Content-Length:\t 4 \t \r\nX:\r\nY: \t\r\nZ: a  b\r\n")
+    assert b"200 OK" in sent(port, data)
+    for wrong in (b"X: a\tb", b"X: a\x7fb", b"X: \xe9", b": x", b"X", b"a" * 65 + b": x", b"X : y"):
+        assert b" 400 " in sent(port, data.replace(b"X:", wrong, 1)), wrong
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(port: int) -> None:

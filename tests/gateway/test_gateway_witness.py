@@ -106,19 +106,63 @@ def test_what_others_signed_is_not_kept_and_not_answered(tmp_path: Path) -> None
 # -- a log that shows two histories
 
 
-@pytest.mark.parametrize("size", [8, 9])
-def test_both_notes_of_a_log_that_equivocates_are_kept_and_told(tmp_path: Path, size: int) -> None:
+def test_both_notes_of_a_log_that_equivocates_are_kept_and_told(tmp_path: Path) -> None:
     said: list[str] = []
     with witness(tmp_path, tell=said.append) as asked:
         asked.add_checkpoint(TRUE.sent(0, 8))
         for _ in range(2):
-            asked.add_checkpoint(History(fork=2).sent(8, size))
+            asked.add_checkpoint(History(fork=2).sent(8, 8))
     kept = [Checkpoint.from_bytes(path.read_bytes()) for path in witness_memory.evidence(tmp_path)]
-    assert {note.root for note in kept} == {TRUE.note(8).root, History(fork=2).note(size).root}
+    assert {note.root for note in kept} == {TRUE.note(8).root, History(fork=2).note(8).root}
     for note in kept:
         note.verify(ORIGIN, KEY.public)
-    assert len(said) == 2 and "does not go on" in said[0]
-    assert TRUE.note(8).note.decode() in said[1] and History(fork=2).note(size).note.decode() in said[1]
+    assert len(said) == 2 and "two roots for size 8" in said[0]
+    assert TRUE.note(8).note.decode() in said[1] and History(fork=2).note(8).note.decode() in said[1]
+    assert not witness_memory.suspected(tmp_path)
+
+
+def test_a_proof_that_does_not_hold_is_a_suspicion_and_called_that(tmp_path: Path) -> None:
+    said: list[str] = []
+    with witness(tmp_path, tell=said.append) as asked:
+        asked.add_checkpoint(TRUE.sent(0, 8))
+        for _ in range(2):
+            assert status(asked.add_checkpoint(History(fork=2).sent(8, 9))) == 422
+    kept = [Checkpoint.from_bytes(path.read_bytes()) for path in witness_memory.suspected(tmp_path)]
+    assert {note.root for note in kept} == {TRUE.note(8).root, History(fork=2).note(9).root}
+    assert not witness_memory.evidence(tmp_path)
+    assert len(said) == 1 and said[0].startswith("warning: ") and "anybody can send" in said[0]
+
+
+def test_who_has_genuine_notes_and_no_key_frames_no_log_and_hides_no_fork(tmp_path: Path) -> None:
+    said: list[str] = []
+    with witness(tmp_path, tell=said.append) as asked:
+        asked.add_checkpoint(TRUE.sent(0, 3))
+        for size in range(4, 6 + KEPT_MAX):
+            assert status(asked.add_checkpoint(Submission(3, (b"\x00" * 32,), TRUE.note(size)).to_bytes())) == 422
+        assert not witness_memory.evidence(tmp_path) and not [line for line in said if line.startswith("error: ")]
+        assert len(witness_memory.suspected(tmp_path)) == KEPT_MAX
+        assert status(asked.add_checkpoint(TRUE.sent(3, 4))) == 200
+        assert status(asked.add_checkpoint(History(fork=1).sent(4, 4))) == 409
+    kept = [Checkpoint.from_bytes(path.read_bytes()) for path in witness_memory.evidence(tmp_path)]
+    assert {note.root for note in kept} == {TRUE.note(4).root, History(fork=1).note(4).root}
+    assert [line for line in said if line.startswith("error: ")] and History(fork=1).note(4).note.decode() in said[-1]
+
+
+@pytest.mark.parametrize("hindrance", ["full", "broken"])
+def test_the_first_proof_against_a_log_is_told_whether_it_is_kept_or_not(tmp_path: Path, hindrance: str) -> None:
+    said: list[str] = []
+    with witness(tmp_path) as asked:
+        asked.add_checkpoint(TRUE.sent(0, 70))
+        for fork in range(KEPT_MAX if hindrance == "full" else 0):
+            asked.add_checkpoint(History(fork=fork).sent(70, 70))
+    if hindrance == "broken":
+        (tmp_path / "evidence").rmdir()
+        (tmp_path / "evidence").symlink_to("/proc")
+    with witness(tmp_path, tell=said.append) as asked:  # a process that told nothing yet
+        for _ in range(2):
+            assert status(asked.add_checkpoint(History(fork=69).sent(70, 70))) == 409
+    assert len([line for line in said if History(fork=69).note(70).note.decode() in line]) == 1
+    assert [line for line in said if "is not kept" in line or "nothing more is kept" in line]
 
 
 def test_a_stale_proof_of_another_root_of_the_same_size_is_evidence_too(tmp_path: Path) -> None:
@@ -133,7 +177,7 @@ def test_evidence_is_bounded(tmp_path: Path) -> None:
         asked.add_checkpoint(TRUE.sent(0, 70))
         for fork in range(69):
             assert status(asked.add_checkpoint(History(fork=fork).sent(70, 70))) == 409
-    assert len(witness_memory.evidence(tmp_path)) == KEPT_MAX
+    assert len(witness_memory.evidence(tmp_path)) == KEPT_MAX and not witness_memory.suspected(tmp_path)
 
 
 # -- time, and what is written down

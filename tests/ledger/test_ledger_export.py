@@ -168,9 +168,17 @@ def test_the_proof_of_one_receipt_is_its_inclusion_proof_from_left_to_right(logs
     with Reader(logs[0].folder, vault=logs[0].vault) as reader:
         choice = Part(reader)
         choice.add_receipt("500")
-        (place,) = [first for first, count in choice.ranges() for first in range(first, first + count)]
+        place, last = (place for first, count in choice.ranges() for place in range(first, first + count))
+        assert last == 999
         proof = choice.inclusion([(place, 1)])
         line = next(reader.lines(place, place + 1))
         leaves = list(reader.leaves(0, 1000))
     assert list(proof.hashes) == trees.left_to_right(trees.inclusion_proof(leaves, place), place, 1000)
     assert proof.root(1000, [leaf_hash(line)]) == root(leaves)
+
+
+@pytest.mark.parametrize("bound", ["pack.PACK_BYTES_MAX", "pack.MANIFEST_BYTES_MAX", "ENTRY_BYTES_MAX"])
+def test_a_pack_that_nobody_would_read_is_not_made(logs: list[Home], monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(f"helm_ai_kernel.ledger.export.{bound}", 100)
+    with Reader(logs[0].folder, vault=logs[0].vault) as reader, pytest.raises(OutsideError, match="than anybody reads"):
+        whole(reader)

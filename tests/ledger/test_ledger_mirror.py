@@ -1,16 +1,21 @@
 """A store that is put back, and a copy that runs beside the first: what a start and a running kernel notice by themselves."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from executor.desk import Desk, boundary, request
+from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.ledger.ledger import Ledger
+from helm_ai_kernel.ledger.mirror import Head, Mirror
+from helm_ai_kernel.ledger.signer import CheckpointSigner, first
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from ledger.home import Home, LedgerHost, check_whole, documents, home, pin
 
 ECHO = request({"tool": "desk/echo", "arguments": {"text": "a"}})
@@ -166,9 +171,58 @@ def test_a_head_that_cannot_be_written_only_lags(tmp_path: Path) -> None:
             kept.unlink()
         mirror = ledger.writer._mirror
         assert mirror is not None
-        mirror.path, mirror._last = Path("/proc/no/such/place"), None
+        mirror.path, mirror._mine = Path("/proc/no/such/place"), (None,)
         await call(ledger)
         await ledger.close()
 
     asyncio.run(main())
     check_whole(here)
+
+
+def signing(folder: Path) -> tuple[Mirror, CheckpointSigner]:
+    """A mirror that has the first head, and what signs the next ones."""
+    key = SecretKey.from_seed(b"\x01" * 32, Purpose.LOG)
+    frontier, note = first(key, "a/b")
+    signer = CheckpointSigner(key, "a/b", frontier, note)
+    mirror = Mirror(folder, "a/b", [key.public])
+    assert mirror.read() is None
+    mirror.write(Head(signer.last, signer.frontier))
+    return mirror, signer
+
+
+def grown(signer: CheckpointSigner) -> Head:
+    signer.extend([bytes(32)])
+    return Head(signer.last, signer.frontier)
+
+
+@pytest.mark.parametrize("step", ["sync_directory", "write"])
+def test_a_write_that_fails_before_or_behind_its_rename_is_no_other_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    mirror, signer = signing(tmp_path)
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    for _ in range(2):
+        with monkeypatch.context() as broken:
+            broken.setattr(durable, step, failing)
+            mirror.write(grown(signer))
+    head = grown(signer)
+    mirror.write(head)
+    assert mirror.path.read_bytes() == head.to_bytes()
+    mirror.path.write_bytes(head.to_bytes() + b" ")
+    with pytest.raises(OutsideError, match="ERR_STORE_ROLLBACK"):
+        mirror.write(grown(signer))
+
+
+def test_a_head_that_cannot_be_read_while_the_kernel_runs_only_lags(tmp_path: Path) -> None:
+    mirror, signer = signing(tmp_path)
+    mirror.path.rename(tmp_path / "away")
+    mirror.path.mkdir()  # opening it fails, whoever asks
+    mirror.write(grown(signer))
+    mirror.path.rmdir()
+    (tmp_path / "away").rename(mirror.path)
+    head = grown(signer)
+    mirror.write(head)
+    assert mirror.path.read_bytes() == head.to_bytes()

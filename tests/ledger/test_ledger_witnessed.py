@@ -67,6 +67,26 @@ def test_a_witness_that_was_down_the_last_time_still_counts_and_the_first_note_s
     assert carried(kept.folder, signed(3)) == (cosigned(3, 30, 30, 0), {})
 
 
+def other(size: int, origin: str) -> bytes:
+    return checkpoint.sign(origin, size, b"\x06" * 32, SecretKey.from_seed(b"\x03" * 32, Purpose.LOG)).note
+
+
+@pytest.mark.parametrize("foreign", [other(2**53 - 1, "x/y"), other(2**53 - 1, "example.com/log"), b"nonsense", b""])
+def test_what_somebody_put_into_the_folder_keeps_no_note_out(tmp_path: Path, foreign: bytes) -> None:
+    def believed(note: Checkpoint) -> bool:
+        return cosigned_at(note, VerifierKey("witness.example/w1", WITNESS.public)) is not None
+
+    kept = Witnessed(tmp_path)
+    kept.add(cosigned(3, 10), believed)
+    for name in ("newest.txt", "0000000000000009.txt"):
+        (kept.folder / name).write_bytes(foreign)
+    kept.add(cosigned(9, 20), believed)
+    assert kept.newest() == cosigned(9, 20)
+    assert (kept.folder / "0000000000000009.txt").read_bytes() == cosigned(9, 20).note
+    kept.add(cosigned(5, 30), believed)  # by a command that is a step behind
+    assert kept.newest() == cosigned(9, 20)
+
+
 def times(note: Checkpoint) -> dict[str, int | None]:
     names = [f"witness.example/w{n}" for n in (1, 2, 3)]
     return {name[-2:]: cosigned_at(note, VerifierKey(name, WITNESS.public)) for name in names}
@@ -95,6 +115,13 @@ def test_a_marked_store_is_refused_until_a_person_moves_the_mark_away(tmp_path: 
     *_, old, new = shlex.split(caught.value.hint)
     Path(old).rename(new)
     kept.check()
+
+
+def test_a_store_that_cannot_tell_whether_it_is_marked_is_refused_too(tmp_path: Path) -> None:
+    kept = Witnessed(tmp_path)
+    kept.folder.write_bytes(b"no folder")
+    with pytest.raises(OutsideError, match=r"ERR_EVIDENCE_UNAVAILABLE.*another-history\.txt"):
+        kept.check()
 
 
 def test_a_note_that_is_none_is_told_by_its_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Kind
 from needs import ROOT
 from pack_case import Made
+from pack_cases_witness import witnessed
 from packs import Deployment, Log, relined, repack, short, story
 
 sys.path.insert(0, str(ROOT / "vectors"))
@@ -75,6 +77,13 @@ def test_generating_the_vectors_again_gives_the_same_bytes() -> None:
 # What no pack can be found guilty of: the first two are findings about proofs and values that a whole pack does not carry
 # (tests/tcb/test_tcb_merkle.py, test_tcb_graph.py), the others are those of a replay.
 ELSEWHERE = {Finding.CONSISTENCY_FAIL, Finding.DAG_CYCLE, Finding.REPLAY_DIFFERS, Finding.NOT_REPLAYABLE}
+
+
+def test_witnesses_that_were_asked_for_are_unknown_where_nothing_could_be_looked_at() -> None:
+    asked_for = replace(witnessed().question(), genesis=None)
+    for data in (b"", container.write({**short().files(), pack.RECEIPTS: b"torn"})):
+        assert verify(data, asked_for).axes[Axis.WITNESSES] is Standing.UNKNOWN
+        assert verify(data, Question()).axes[Axis.WITNESSES] is Standing.NOT_ASKED
 
 
 def test_every_finding_has_its_vector() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helm_ai_kernel.tcb import checkpoint as checkpoints
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Finding, Reason
-from helm_ai_kernel.tcb.cosign import LISTED_MAX, TIME_MAX, VerifierKey, WitnessPolicy, cosign, log_keys
+from helm_ai_kernel.tcb.cosign import LISTED_MAX, TIME_MAX, WITNESSES_MAX, VerifierKey, WitnessPolicy, cosign, log_keys, rfc3339
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 
@@ -243,16 +243,22 @@ W = (LINES[0], LINES[1], LINES[2])
         ((*W, "quorum w0\x0b"), "line 4: a control character"),
         ((*W, "quorum w0\r"), "line 4: a control character"),
         (("witness w0 nonsense", "quorum w0"), "line 1: a verifier key is a name"),
-        ((*LINES, "quorum w0"), "line 65: there are more than 64"),
+        ((*LINES[:64], "quorum w0"), "line 64: there are more than 63"),
         (
-            (*LINES[:64], *(f"group g{n} any {'w0' if n == 0 else f'g{n - 1}'}" for n in range(65)), "quorum w0"),
-            "line 129: there are more than 64",
+            (*LINES[:63], *(f"group g{n} any {'w0' if n == 0 else f'g{n - 1}'}" for n in range(65)), "quorum w0"),
+            "line 128: there are more than 64",
         ),
         (("#" * (1 << 16),), "it has more than 65536 bytes"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_its_line_and_the_cause(lines: tuple[str, ...], cause: str) -> None:
     assert refused(*lines).startswith(cause)
+
+
+def test_as_many_witnesses_as_a_policy_may_list_all_fit_into_one_note() -> None:
+    most = policy(*LINES[:WITNESSES_MAX], "group all all " + " ".join(f"w{n}" for n in range(WITNESSES_MAX)), "quorum all")
+    note = Checkpoint.from_bytes(cosigned(*((n, TIME) for n in range(WITNESSES_MAX))).to_bytes())
+    assert most.since(most.seen(note)) == rfc3339(TIME)
 
 
 def test_a_last_line_without_a_newline_is_a_line() -> None:

@@ -36,14 +36,13 @@ def finding(check: Callable[..., object], *arguments: object) -> Finding | None:
 
 def included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> Finding | None:
     """As a pack's proof of one receipt, which is read before it is judged."""
-    if len(leaf) != HASH_BYTES or len(root) != HASH_BYTES:
-        return Finding.PACK_MALFORMED  # what a line is hashed to has another length, and so has what a checkpoint signs
+    if len(leaf) != HASH_BYTES or len(root) != HASH_BYTES or size < 0:
+        return Finding.PACK_MALFORMED  # what a line is hashed to, and what a checkpoint signs, is otherwise
 
     def check() -> None:
         named = ["sha256:" + item.hex() for item in trees.left_to_right(proof, index, size)]
         body = {"hashes": named, "kind": "inclusion", "ranges": [[index, 1]], "v": 1}
-        made = Inclusion.from_bytes(json.dumps(body, separators=(",", ":")).encode())
-        made.check(1, size)
+        made = Inclusion.from_bytes(json.dumps(body, separators=(",", ":")).encode(), 1)
         if made.root(size, [leaf]) != root:
             raise EvidenceError(Finding.INCLUSION_FAIL, "it leads elsewhere")
 

@@ -109,6 +109,9 @@ def test_a_registry_that_omits_a_revocation_is_a_rollback_where_the_log_relies_o
     for size in range(1, here.registry.size):
         short = as_of(here, size)
         assert Finding.ROLLBACK in found(log, short), size
+        part = {**pack.read(log.part(0)), pack.TRUST: pack.joined(here.registry.lines[:size])}
+        report = verify(repack(part), Question(genesis=here.registry.genesis))
+        assert Finding.ROLLBACK in {finding.code for finding in report.findings} and report.exit is Exit.INVALID, size
     early = Log(as_of(here, r - 1))
     early.start_kernel()
     early.activate()

@@ -6,134 +6,36 @@ rules of the story, and not only the first signature.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
-from faults.tamper import HOWS, Path, places, put
+from faults.tamper import places, put
 from helm_ai_kernel.tcb import checkpoint, pack
 from helm_ai_kernel.tcb import registry as trust_registry
-from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, leaf
-from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.events import End
-from helm_ai_kernel.tcb.ijson import Json, parse
-from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash, root
-from helm_ai_kernel.tcb.receipt import Kind
-from packs import AT, WALL_MS, Body, Deployment, Log, key, relined, repack, short, story
-
-WORDS: tuple[Json, ...] = (*(word.value for kind in (Verdict, Status, Reason, Kind) for word in kind), "start", "end", "kernel")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    what: str
-    pack: bytes
-    genesis: Digest | None
-    known_head: bytes | None = None
-    require_resolved: bool = False
-
-
-@dataclass
-class Told:
-    """A receipt that can be told again: what it said, and what will be done to its body before it is signed."""
-
-    leaf: Digest
-    body: Body
-    edits: tuple[Callable[[Body], object], ...] = ()
-    signer: SecretKey | None = None
-
-
-def busy() -> Log:
-    """Two processes with sessions side by side: late answers, two drifts and their holds, keys, a second policy."""
-    log = Log(Deployment("busy"))
-    log.start_kernel()
-    one, two = log.start(), log.start("other")
-    log.deny(one, Reason.ERR_POLICY_NOT_READY)
-    log.activate()
-    claim = log.allow(one, more={"key": log.attach(b"k"), "reserved": {"calls": 1, "more": 2}})
-    lost = log.allow(two, more={"reserved": {"calls": 1}})
-    log.settle(
-        one, claim.leaf, Status.FAILED, more={"reason": Reason.ERR_CONNECTOR_FAILED.value, "spent": {"calls": 0, "more": 0}}
-    )
-    log.repeat(one, claim)
-    log.settle(two, lost.leaf, Status.UNKNOWN, more={"spent": {"calls": 1}})
-    log.activate(b"forbid(principal, action, resource);", tools=("add",))
-    log.settle(two, lost.leaf, Status.LATE)
-    drifting = [log.allow(one, tool="demo/sum").leaf for _ in range(2)]
-    drifts = [log.settle(one, intent, Status.DRIFT).leaf for intent in drifting]
-    hold = log.hold(drifts[-1], "demo/sum")
-    log.deny(two, Reason.ERR_TOOL_HALTED)
-    log.end(two)
-    log.release(hold.leaf, "demo/sum")
-    open_one = log.allow(one, more={"key": log.attach(b"k2")})
-    log.start_kernel()
-    log.recover(1)
-    log.settle(log.kernel, open_one.leaf, Status.UNKNOWN)
-    three = log.start()
-    log.settle(three, log.allow(three).leaf)
-    log.end(three)
-    log.end(log.kernel)
-    return log
-
-
-SECOND, SECOND_LOG = key("second execution", Purpose.EXECUTION), key("second log", Purpose.LOG)
-SECOND_APPROVAL, SECOND_ROOT = key("second approval", Purpose.APPROVAL), key("second root", Purpose.ROOT)
-NEW = tuple(key("new", purpose) for purpose in Purpose)  # that no registry has yet
-SINCE = "2026-01-01T00:00:00.000Z"
-
-
-def turned() -> Log:
-    """Three processes, and between them keys that come and go: two roots, and each other key is the second of its purpose."""
-    log = Log(Deployment("turned"))
-    deployment = log.deployment
-    _process(log)
-    deployment.enrol(SECOND_ROOT, "ada")
-    deployment.rotate(deployment.execution, SECOND)
-    deployment.rotate(deployment.approval, SECOND_APPROVAL)
-    deployment.execution, deployment.approval = SECOND, SECOND_APPROVAL
-    _process(log)
-    deployment.rotate(deployment.log, SECOND_LOG)
-    deployment.log = SECOND_LOG
-    deployment.enrol(key("lost", Purpose.APPROVAL), "olga")
-    deployment.revoke(key("lost", Purpose.APPROVAL), End.COMPROMISE, SINCE)
-    deployment.sign(trust_registry.new_threshold(deployment.registry, 2, at=AT), deployment.root, SECOND_ROOT)
-    _process(log)
-    return log
-
-
-def _process(log: Log) -> None:
-    log.start_kernel()
-    log.activate(f"// {len(log.lines)}".encode())
-    agent = log.start()
-    log.settle(agent, log.allow(agent).leaf)
-    log.end(agent)
-    log.end(log.kernel)
-
-
-def secrets(log: Log) -> dict[str, SecretKey]:
-    """Every key that signed something in this log or its registry, and some that nobody knows, by id."""
-    name, deployment = log.deployment.name, log.deployment
-    first = (key(f"{name} {what}", Purpose(what)) for what in ("root", "approval", "execution", "log"))
-    all_ = (*first, deployment.execution, SECOND, SECOND_LOG, SECOND_APPROVAL, SECOND_ROOT, key("lost", Purpose.APPROVAL), *NEW)
-    return {secret.public.id: secret for secret in all_}
-
-
-BASES: Mapping[str, Log] = {"short": short(), "story": story(), "busy": busy(), "turned": turned()}
+from pack_case import Made, of
+from packs import AT, Body, Log, relined, repack
+from verifier.bases import BASES, NEW, SINCE, secrets
+from verifier.insider import tell
+from verifier.mutant import Mutant, another, edited, flipped, flipped_somewhere
+from verifier.seen import any_head, seen
 
 
 def mutants(seed: int) -> Iterator[Mutant]:
-    """Without end."""
+    """Without end. Of each is said which one it is: `next(islice(mutants(seed), number, None))` makes it again."""
     draw = Random(seed)
-    ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked)
+    ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked, *(_seen,) * 6)
+    number = 0
     while True:
-        name = draw.choice(("short", "short", "story", "busy", "turned", "turned"))
+        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen"))
         log = BASES[name]
         way = draw.choice(ways)
         try:
@@ -141,13 +43,14 @@ def mutants(seed: int) -> Iterator[Mutant]:
         except Refused:
             continue  # a value that has no canonical form
         if mutant is not None:
-            yield replace(mutant, what=f"{name}: {way.__name__[1:]}: {mutant.what}")
+            yield replace(mutant, what=f"seed {seed}, number {number}, {name}: {way.__name__[1:]}: {mutant.what}")
+            number += 1
 
 
 def _bits(draw: Random, log: Log) -> Mutant:
     data = log.pack(withhold=False)
     at = draw.randrange(len(data) * 8)
-    return Mutant(f"bit {at}", _flipped(data, at), log.genesis)
+    return Mutant(f"bit {at}", of(log, flipped(data, at)))
 
 
 def _entry(draw: Random, log: Log) -> Mutant | None:
@@ -157,7 +60,7 @@ def _entry(draw: Random, log: Log) -> Mutant | None:
     how = draw.choice(("bit", "bit", "byte gone", "cut", "gone", "empty", "added", "newline", "moved"))
     data = files[name]
     if how == "bit":
-        files[name] = _flipped(data, draw.randrange(len(data) * 8)) if data else b"x"
+        files[name] = flipped_somewhere(draw, data)
     elif how == "byte gone":
         at = draw.randrange(len(data) + 1)
         files[name] = data[:at] + data[at + 1 :]
@@ -178,7 +81,7 @@ def _entry(draw: Random, log: Log) -> Mutant | None:
             draw.choice((f"{folder}/{'0' * 64}", f"policy/{'0' * 64}/manifest.json", f"catalog/{'0' * 64}.json", f"{name}.x"))
         ] = data
     try:
-        return Mutant(f"{name} {how}", repack(files, relist=draw.random() < 0.8), log.genesis)
+        return Mutant(f"{name} {how}", of(log, repack(files, relist=draw.random() < 0.8)))
     except (EvidenceError, KeyError, ValueError):
         return None  # nothing that could be written
 
@@ -202,29 +105,15 @@ def _lines(draw: Random, log: Log) -> Mutant:
         elif lines[at] not in log.lines:
             continue  # of two faults in one line a verifier tells one
         elif how == "edited":
-            lines[at] = _edited_line(draw, lines[at])
+            lines[at] = edited(draw, lines[at])
         elif how == "bit":
-            lines[at] = _flipped(lines[at], draw.randrange(len(lines[at]) * 8))
+            lines[at] = flipped_somewhere(draw, lines[at])
     note = None if draw.random() < 0.8 else log.checkpoint()
-    return Mutant(", ".join(what), relined(log, lines, note), log.genesis)
-
-
-def _edited_line(draw: Random, line: bytes) -> bytes:
-    try:
-        value = parse(line)
-    except Refused:  # a line that was broken before
-        return line
-    found = list(places(value))
-    at, old = draw.choice(found)
-    return canonical(put(value, at, _other(draw, at, old, found)))
+    return Mutant(", ".join(what), of(log, relined(log, lines, note)))
 
 
 def _insider(draw: Random, log: Log) -> Mutant | None:
-    keys = secrets(log)
-    told = [Told(one.leaf, copy.deepcopy(dict(one.body)), signer=keys[one.body["signers"][0]]) for one in log.receipts]  # type: ignore[index]
-    what = [_retold(draw, told, log) for _ in range(draw.choice((1, 1, 1, 2, 2, 3)))]
-    relink = draw.random() < 0.7
-    lines = _signed(log, told, relink)
+    lines, what = tell(draw, log)
     tree = root([leaf_hash(line) for line in lines])
     note = checkpoint.sign(log.deployment.origin, len(lines), tree, log.deployment.log).note
     held = log.attachments if draw.random() < 0.2 else {}
@@ -232,110 +121,7 @@ def _insider(draw: Random, log: Log) -> Mutant | None:
     if draw.random() < 0.8:
         with suppress(EvidenceError):  # a line that is no receipt
             data = pack.build(lines, note, log.deployment.registry.lines, log.policies, log.catalogs, held)
-    what_all = ", ".join(what) + (", relinked" if relink else "")
-    return Mutant(what_all, data, log.genesis, require_resolved=draw.random() < 0.3)
-
-
-def _retold(draw: Random, told: list[Told], log: Log) -> str:
-    """One thing that the insider does to what the log tells; says what."""
-    at, other = draw.randrange(len(told)), draw.randrange(len(told))
-    how = draw.choice(
-        ("edit", "edit", "edit", "edit", "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again")
-    )
-    one = told[at]
-    if how == "edit" and not one.edits:  # of two faults in one receipt a verifier tells one
-        found = list(places(one.body))
-        place, old = draw.choice(found)
-        new = _other(draw, place, old, found)
-        one.edits += (lambda body: put(body, place, copy.deepcopy(new)),)
-        return f"{at} {place} {old!r} -> {new!r}"
-    if how == "gone" and len(told) > 1:
-        del told[at]
-    elif how == "doubled":
-        told.insert(max(at, other), replace(one, body=copy.deepcopy(one.body)))
-    elif how == "told again":  # the same, as a receipt of its own
-        again = replace(one, body=copy.deepcopy(one.body))
-        again.body["at"] = "2027-01-02T03:04:05.678Z"
-        again.leaf = Digest("")
-        told.insert(draw.randrange(at, len(told)) + 1, again)
-    elif how == "swapped":
-        told[at], told[other] = told[other], told[at]
-    elif how == "moved":
-        told.insert(other, told.pop(at))
-    elif how == "cut":
-        del told[max(at, 1) :]
-    elif how == "session":
-        one.body["session"] = told[other].body["session"]
-    elif how == "signer":
-        deployment = log.deployment
-        keys = (deployment.root, deployment.approval, deployment.log, key("nobody", Purpose.EXECUTION), *secrets(log).values())
-        one.signer = draw.choice(keys)
-    return f"{how} {at} {other}"
-
-
-def _other(draw: Random, place: Path, old: Json, found: Sequence[tuple[Path, Json]]) -> Json:
-    """What stands there instead: mostly of the same type, and something that stands elsewhere."""
-    same = [value for _, value in found if type(value) is type(old) and value != old]
-    how = draw.choice(("same", "same", "word", *HOWS))
-    if how == "same" and same:
-        return draw.choice(same)
-    if how == "word" or how == "same":
-        return draw.choice(WORDS) if isinstance(old, str) else draw.choice((0, 1, 2, WALL_MS, 2**53 - 1, -1, 0.5, True, None))
-    return HOWS[how](old)
-
-
-def _signed(log: Log, told: Sequence[Told], relink: bool) -> list[bytes]:
-    """The lines: each names the new leaves of what it named, and with `relink` counts on in its session."""
-    lines: list[bytes] = []
-    leaves: dict[Digest, Digest] = {}
-    heads: dict[Json, tuple[int, Digest]] = {}
-    for one in told:
-        body: Json = _renamed(copy.deepcopy(one.body), leaves)
-        assert isinstance(body, dict)
-        if relink:
-            start = (-1, log.deployment.registry.head)
-            seq, prev = heads.get(body["session"], start)
-            body |= {"seq": seq + 1, "prev": prev}
-            if body.get("event") == "end":
-                body["count"] = seq + 1
-        if body["kind"] == Kind.RECOVERY:
-            body["size"] = len(lines) if relink else body["size"]
-            body["root"] = digest_text(root([leaf_hash(line) for line in lines[: int(str(body["size"]))]]))
-        for edit in one.edits:
-            try:
-                edit(body)
-            except (KeyError, IndexError, TypeError):
-                continue  # another edit took its place away
-        _state_again(log, body)
-        if not isinstance(body.get("kind"), str):
-            body["kind"] = one.body["kind"]
-        line = seal(body, [one.signer or log.deployment.execution]).line
-        leaves.setdefault(one.leaf, leaf(line))
-        if isinstance(body.get("session"), str):
-            heads[body["session"]] = (int(body["seq"]) if type(body.get("seq")) is int else 0, leaf(line))  # type: ignore[arg-type]
-        lines.append(line)
-    return lines
-
-
-def _state_again(log: Log, body: Body) -> None:
-    """The person signs what the statement says now."""
-    statement = body.get("statement")
-    inner = statement.get("body") if isinstance(statement, dict) else None
-    if isinstance(inner, dict) and isinstance(inner.get("kind"), str) and isinstance(statement, dict) and len(statement) == 2:
-        signers = inner.get("signers")
-        keys = secrets(log)
-        known = [keys[str(name)] for name in signers if str(name) in keys] if isinstance(signers, list) else []
-        record = seal(copy.deepcopy(inner), known or [log.deployment.approval]).to_json()
-        if isinstance(record["body"], dict) and record["body"]["signers"] == signers:
-            body["statement"] = record
-
-
-def _renamed(value: Json, leaves: Mapping[Digest, Digest]) -> Json:
-    if isinstance(value, dict):
-        return {name: _renamed(item, leaves) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_renamed(item, leaves) for item in value]
-    return leaves.get(Digest(value), value) if isinstance(value, str) else value
+    return Mutant(what, of(log, data, require_resolved=draw.random() < 0.3))
 
 
 def _manifest(draw: Random, log: Log) -> Mutant:
@@ -343,8 +129,8 @@ def _manifest(draw: Random, log: Log) -> Mutant:
     name = pack.MANIFEST
     if draw.random() < 0.3:
         name = draw.choice([name for name in sorted(files) if name.endswith(".json")])
-    files[name] = _edited_line(draw, files[name])
-    return Mutant(f"{name} edited", pack.container.write(files), log.genesis)
+    files[name] = edited(draw, files[name])
+    return Mutant(f"{name} edited", of(log, pack.container.write(files)))
 
 
 def _registry(draw: Random, log: Log) -> Mutant:
@@ -359,7 +145,7 @@ def _registry(draw: Random, log: Log) -> Mutant:
     elif how == "swapped":
         lines[at], lines[other] = lines[other], lines[at]
     elif how == "edited":
-        lines[at] = _edited_line(draw, lines[at])
+        lines[at] = edited(draw, lines[at])
     else:
         at = at if how == "signed" else len(lines) - 1
         added = secrets(log)
@@ -372,7 +158,7 @@ def _registry(draw: Random, log: Log) -> Mutant:
         for _ in range(draw.choice((0, 1, 1, 1))):
             found = [one for one in places(body) if one[0][0] != "signers"]
             place, old = draw.choice(found)
-            put(body, place, _other(draw, place, old, found))
+            put(body, place, another(draw, place, old, found))
         if isinstance(body.get("kind"), str):
             lines[at : at + (how == "signed")] = [seal(body, signers).line]
     if how == "more":
@@ -380,13 +166,24 @@ def _registry(draw: Random, log: Log) -> Mutant:
     files = log.files()
     files[pack.TRUST] = pack.joined(lines)
     genesis = draw.choice((log.genesis, log.genesis, None))
-    return Mutant(f"{how} {at} {other}", repack(files), genesis)
+    return Mutant(f"{how} {at} {other}", Made(repack(files), genesis))
 
 
 def _events(draw: Random, log: Log) -> Mutant:
     """Events that somebody with some of the keys would like to happen, and a head by one of the log keys."""
+    lines, what = _more_events(draw, log)
+    log_key = draw.choice([secret for secret in secrets(log).values() if secret.public.purpose is Purpose.LOG])
+    size = draw.randrange(len(log.lines) + 3)
+    tree = log.root(min(size, len(log.lines))) if draw.random() < 0.8 else leaf_hash(b"x")
+    head = checkpoint.sign(log.deployment.origin, size, tree, log_key).note if draw.random() < 0.6 else None
+    note = checkpoint.sign(log.deployment.origin, len(log.lines), log.root(), draw.choice((log.deployment.log, log_key))).note
+    files = {**log.files(), pack.TRUST: pack.joined(lines), pack.CHECKPOINT: note}
+    return Mutant(what, of(log, repack(files), head))
+
+
+def _more_events(draw: Random, log: Log) -> tuple[list[bytes], str]:
     registry, keys = log.deployment.registry, list(secrets(log).values())
-    lines, what = list(registry.lines), []
+    lines, what = list(registry.lines), list[str]()
     roots = [secret for secret in keys if secret.public.id in registry.in_force(Purpose.ROOT)]
     for _ in range(draw.choice((1, 1, 1, 2))):
         body, new = _event(draw, log, keys)
@@ -401,13 +198,7 @@ def _events(draw: Random, log: Log) -> Mutant:
         line = seal(body, signers or roots).line
         what.append(f"{body['event']} {body.get('reason', '')}{body.get('threshold', '')}")
         lines.append(line)
-    log_key = draw.choice([secret for secret in keys if secret.public.purpose is Purpose.LOG])
-    size = draw.randrange(len(log.lines) + 3)
-    tree = log.root(min(size, len(log.lines))) if draw.random() < 0.8 else leaf_hash(b"x")
-    head = checkpoint.sign(log.deployment.origin, size, tree, log_key).note if draw.random() < 0.6 else None
-    note = checkpoint.sign(log.deployment.origin, len(log.lines), log.root(), draw.choice((log.deployment.log, log_key))).note
-    files = {**log.files(), pack.TRUST: pack.joined(lines), pack.CHECKPOINT: note}
-    return Mutant(", ".join(what), repack(files), log.genesis, head)
+    return lines, ", ".join(what)
 
 
 def _event(draw: Random, log: Log, keys: Sequence[SecretKey]) -> tuple[Body, SecretKey | None]:
@@ -434,27 +225,18 @@ def _event(draw: Random, log: Log, keys: Sequence[SecretKey]) -> tuple[Body, Sec
 
 def _asked(draw: Random, log: Log) -> Mutant:
     """Other questions about the pack: nothing pinned or another genesis, heads of all kinds."""
-    size = draw.randrange(len(log.lines) + 1)
-    head = log.checkpoint(size)
-    how = draw.choice(("older", "ahead", "other root", "other log", "bit", "empty", "other key"))
-    origin, signer = log.deployment.origin, log.deployment.log
-    if how == "ahead":
-        head = checkpoint.sign(origin, len(log.lines) + 1 + size, log.root(), signer).note
-    elif how == "other root":
-        head = checkpoint.sign(origin, size, leaf_hash(b"x"), signer).note
-    elif how == "other log":
-        head = checkpoint.sign(origin + "x", size, log.root(size), signer).note
-    elif how == "other key":
-        head = checkpoint.sign(origin, size, log.root(size), key("nobody", Purpose.LOG)).note
-    elif how == "bit":
-        head = _flipped(head, draw.randrange(len(head) * 8))
-    elif how == "empty":
-        head = b""
+    how, head = any_head(draw, log)
     data = relined(log, log.lines[: draw.randrange(1, len(log.lines) + 1)]) if draw.random() < 0.5 else log.pack()
     genesis = draw.choice((log.genesis, log.genesis, log.genesis, None, Digest("sha256:" + "0" * 64)))
-    return Mutant(f"{how} at {size}, {genesis}", data, genesis, head, draw.random() < 0.5)
+    return Mutant(f"known head {how}, {genesis}", Made(data, genesis, head, draw.random() < 0.5))
 
 
-def _flipped(data: bytes, bit: int) -> bytes:
-    at = bit // 8
-    return data[:at] + bytes([data[at] ^ 1 << bit % 8]) + data[at + 1 :]
+def _seen(draw: Random, log: Log) -> Mutant | None:
+    """What others saw of the log, of what an insider tells instead, or of a registry that went on."""
+    how = draw.choice(("as it is", "told", "told", "events"))
+    trust, what = _more_events(draw, log) if how == "events" else (log.deployment.registry.lines, how)
+    if how == "told":
+        log = copy.copy(log)
+        log.lines, what = tell(draw, log)
+    mutant = seen(draw, log, trust)
+    return None if mutant is None else replace(mutant, what=f"{what}; {mutant.what}")

@@ -49,6 +49,24 @@ def test_a_small_pack_and_one_core_start_no_process(monkeypatch: pytest.MonkeyPa
     assert verify(log.pack(), Question(log.genesis), vet=cores.vet_on(2)).exit is Exit.VALID
 
 
+def test_long_lines_are_not_held_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the lines of a hostile pack are: what is read ahead has a size."""
+    monkeypatch.setattr(cores, "BYTES", 3000)
+    monkeypatch.setattr(cores, "WORTH_BYTES", 5000)
+    monkeypatch.setattr(cores, "WORTH", 10**6)
+    monkeypatch.setattr(cores, "LINES", 10**6)
+    read = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal read
+        for read in range(1, 200):  # noqa: B007
+            yield b"x" * 1000
+
+    found = cores.vet_on(2)(Vetter("a/b", None, []), lines())
+    assert not next(iter(found)).receipt and read <= 5 + 3 * cores.AHEAD * 2
+    assert sum(1 for _ in found) == 198
+
+
 def test_a_pack_that_changes_between_its_two_readings_is_refused() -> None:
     log = story()
     pack = log.pack()

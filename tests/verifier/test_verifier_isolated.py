@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from needs import ROOT
+from helm_ai_kernel.tcb import pack
+from needs import ROOT, needs
+from packs import Log, repack, short, story
 
 SOURCE = ROOT / "src/helm_ai_kernel"
 VECTORS = ROOT / "vectors/pack"
@@ -64,11 +68,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(alone: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def run(alone: Path, *args: str, under: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Without site-packages, user site or the current directory; the base interpreter, where the environment is a virtual one."""
     env = {"PYTHONPATH": f"{alone / 'package'}{os.pathsep}{alone / 'site'}", "PYTHONDONTWRITEBYTECODE": "1"}
     python = getattr(sys, "_base_executable", sys.executable)
-    return subprocess.run([python, "-s", "-S", "-P", *args], cwd=alone, env=env, capture_output=True, text=True)
+    return subprocess.run([*under, python, "-s", "-S", "-P", *args], cwd=alone, env=env, capture_output=True, text=True)
 
 
 def test_two_rooms_alone_judge_every_vector(alone: Path) -> None:
@@ -98,3 +102,51 @@ def test_the_two_rooms_need_nothing_else_of_the_kernel(alone: Path) -> None:
     """The control: with the rest of the kernel out of reach an import of it would have failed."""
     done = run(alone, "-c", "import helm_ai_kernel.ledger")
     assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
+
+
+def proof(middle: bytes) -> bytes:
+    """A part of 32 MiB of proof."""
+    log = short()
+    files = dict(pack.read(log.part(2)))
+    head, tail = b'{"hashes":[', b'"kind":"inclusion","ranges":[[0,1],[5,1]],"v":1}'
+    files[pack.INCLUSION] = head + middle * ((1 << 25) // len(middle)) + tail
+    return repack(files)
+
+
+def lined(line: bytes, count: int) -> bytes:
+    return repack({**short().files(), pack.RECEIPTS: (line + b"\n") * count})
+
+
+def crowded() -> bytes:
+    files = short().files()
+    return repack({**files, **{f"policy/{at:064x}/x": b"" for at in range(1 << 15)}})
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "empty ranges": lambda: proof(b"[],"),
+    "hashes": lambda: proof(b'"sha256:' + b"0" * 64 + b'",'),
+    "long lines": lambda: lined(b"[" + b"0," * (1 << 19) + b"0]", 40),
+    "deep lines": lambda: lined(b"[" * (1 << 16), 64),
+    "millions of lines": lambda: lined(b"", 1 << 22),
+    "thousands of policies": crowded,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_256_mb_are_enough_for_whatever_is_handed_over(alone: Path, tmp_path: Path, kind: str) -> None:  # 5.20
+    hostile = tmp_path / "hostile.tar"
+    hostile.write_bytes(HOSTILE[kind]())
+    done = run(alone, "-m", "helm_ai_kernel.verifier", str(hostile), under=["prlimit", f"--as={256 << 20}"])
+    assert done.returncode == 40 and done.stdout.startswith("INVALID") and not done.stderr, done
+
+
+def test_nothing_is_written_and_nobody_is_asked(alone: Path, tmp_path: Path) -> None:  # 5.20
+    log: Log = story()
+    good, trace = tmp_path / "good.tar", tmp_path / "trace"
+    good.write_bytes(log.pack(withhold=False))
+    under = [needs("strace"), "-f", "-o", str(trace), "-e", "trace=%file,%network,clock_settime"]
+    done = run(alone, "-m", "helm_ai_kernel.verifier", str(good), "--genesis", log.genesis, "--cores", "1", under=under)
+    assert done.returncode == 0, done
+    calls = trace.read_text()
+    assert str(good) in calls, "the control: what is read is seen"
+    assert not re.search(r"O_WRONLY|O_RDWR|O_CREAT|\b(socket|connect|sendto|mkdir|rename|unlink|creat|link)\w*\(", calls), calls

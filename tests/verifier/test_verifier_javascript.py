@@ -3,21 +3,23 @@
 The second was first written from the specification and the vectors alone. Where they differ, one of them or the page is wrong.
 """
 
-import base64
-import json
 import subprocess
 from collections.abc import Iterable
 from itertools import islice
-from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 
-from helm_ai_kernel.tcb.checklist import Question, verify
+from helm_ai_kernel.tcb import container
+from helm_ai_kernel.tcb.checklist import verify
+from helm_ai_kernel.tcb.pack import FILES_MAX
 from needs import ROOT, needs
-from verifier.mutants import Mutant, mutants
+from pack_case import Made, of
+from packs import short
+from verifier.judge import asked
+from verifier.mutant import Mutant
+from verifier.mutants import mutants
 
-JUDGE = ROOT / "tests/verifier/judge.mjs"
 SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "part", "witnessed", "not_proven")
 AT_ONCE = 1000  # packs that one process is given
 
@@ -41,25 +43,28 @@ def test_a_hundred_thousand_changed_packs_are_judged_alike(seed: int) -> None:
 
 def test_most_of_the_changed_packs_are_an_insiders_and_reach_every_verdict() -> None:
     some = list(islice(mutants(seed=1), 200))
-    assert len({mutant.pack for mutant in some}) > 150
-    exits = {int(judged(mutant)["exit"]) for mutant in some}
+    assert len({mutant.made.pack for mutant in some}) > 150
+    exits = {int(judged(mutant.made)["exit"]) for mutant in some}
     assert exits >= {0, 12, 40, 50, 64}
+
+
+def test_more_entries_than_a_manifest_can_list_are_no_pack_to_both() -> None:
+    log = short()
+    files = log.files()
+    more = {f"policy/{'0' * 64}/{number}": b"" for number in range(FILES_MAX + 1 - len(files))}
+    made = of(log, container.write({**files, **more}))
+    reports = asked([made])
+    assert codes(judged(made)) == codes(reports()[0]) == {("PACK_MALFORMED", "V1")}
 
 
 def differences(tried: Iterable[Mutant]) -> Iterable[str]:
     """What the two say differently, and of which pack."""
-    asked = list(tried)
-    with TemporaryFile() as frames, TemporaryFile() as answers:
-        for mutant in asked:
-            frames.write(frame(mutant))
-        frames.seek(0)
-        with subprocess.Popen([needs("node"), str(JUDGE)], stdin=frames, stdout=answers) as second:
-            first = [judged(mutant) for mutant in asked]
-        assert second.returncode == 0
-        answers.seek(0)
-        said = [json.loads(line) for line in answers]
-    assert len(said) == len(asked)
-    for mutant, ours, theirs in zip(asked, first, said, strict=True):
+    both = list(tried)
+    reports = asked(mutant.made for mutant in both)
+    first = [judged(mutant.made) for mutant in both]
+    said = reports()
+    assert len(said) == len(both)
+    for mutant, ours, theirs in zip(both, first, said, strict=True):
         for field in SAME:
             if ours[field] != theirs[field]:
                 yield f"{mutant.what}: {field} is {ours[field]!r}, and in JavaScript {theirs[field]!r}"
@@ -67,19 +72,8 @@ def differences(tried: Iterable[Mutant]) -> Iterable[str]:
             yield f"{mutant.what}: {sorted(codes(ours) ^ codes(theirs))} only in one of {codes(ours)} and {codes(theirs)}"
 
 
-def judged(mutant: Mutant) -> dict[str, Any]:
-    question = Question(mutant.genesis, known_heads(mutant), None, None, mutant.require_resolved)
-    return verify(mutant.pack, question).to_json()
-
-
-def frame(mutant: Mutant) -> bytes:
-    heads = [base64.b64encode(head).decode() for head in known_heads(mutant)]
-    asked = {"genesis": mutant.genesis, "known_heads": heads, "require_resolved": mutant.require_resolved}
-    return json.dumps({**asked, "bytes": len(mutant.pack)}).encode() + b"\n" + mutant.pack
-
-
-def known_heads(mutant: Mutant) -> list[bytes]:
-    return [] if mutant.known_head is None else [mutant.known_head]
+def judged(made: Made) -> dict[str, Any]:
+    return verify(made.pack, made.question()).to_json()
 
 
 def codes(report: dict[str, Any]) -> set[tuple[str, str]]:

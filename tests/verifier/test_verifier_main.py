@@ -76,6 +76,8 @@ def test_an_unknown_outcome_counts_when_it_is_asked_for(capsys: pytest.CaptureFi
         ["absent.tar"],
         ["."],
         ["evidence.tar", "--known-head", "absent.txt"],
+        ["evidence.tar", "--max-age", "12"],
+        ["evidence.tar", "--max-age", "999999d"],
     ],
 )
 def test_a_wrong_question_is_one_line_a_hint_and_64(

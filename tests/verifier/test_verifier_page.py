@@ -1,5 +1,6 @@
 """The page as a person has it: one file that a browser opens from a disk, and a pack that somebody else wrote."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_what_a_hostile_pack_says_is_shown_and_never_done(visit: Visit) -> None:
 def test_a_part_is_said_to_be_one_before_anything_else(visit: Visit) -> None:
     log = story()
     assert visit.verify(log.part(*range(2, 8)), log.genesis).startswith("VALID")
-    assert f"This is a part of a log. Here are 6 receipts of a log of {len(log.lines)}." in visit.text("#report")
+    assert f"This is a part of a log. Here are 7 receipts of a log of {len(log.lines)}." in visit.text("#report")
     assert "what the log holds beside these receipts" in visit.last_words()
     assert visit.page.locator("#receipt-2").count() == 1 and visit.page.locator("#receipt-0").count() == 0
 
@@ -206,6 +207,100 @@ def test_where_no_thread_can_start_the_page_does_the_work_itself(visit: Visit) -
     log = story()
     assert visit.verify(log.pack(), log.genesis) == "VALID exit 0"
     assert visit.page.workers == []
+
+
+def long_file(folder: Path) -> tuple[Path, str]:
+    """A pack on a disk, of more sessions than are shown, and longer than what is read around one line."""
+    log = Log(Deployment("on a disk"))
+    log.start_kernel()
+    log.activate()
+    for at in range(60):
+        log.deny(log.start(f"agent-{at}"))
+    (folder / "pack.tar").write_bytes(log.pack())
+    return folder / "pack.tar", log.genesis
+
+
+def test_a_thread_that_dies_without_a_word_is_told_from_one_that_works(visit: Visit) -> None:
+    log = story()
+    visit.page.evaluate(
+        "() => { const real = setInterval; globalThis.setInterval = (work) => real(work, 50) }"
+    )  # a minute is three seconds
+    visit.page.evaluate("() => { self.post = Worker.prototype.postMessage; Worker.prototype.postMessage = () => {} }")
+    visit.page.set_input_files("#pack", {"name": "a.tar", "mimeType": "", "buffer": log.pack()})
+    visit.page.wait_for_selector("#cancel:visible")
+    visit.page.workers[0].evaluate("self.close()")
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict: the thread that did the work has died')")
+    assert visit.page.locator(".verdict").count() == 0 and not visit.page.is_visible("#cancel")
+    visit.page.evaluate("() => { Worker.prototype.postMessage = self.post }")
+    visit.page.fill("#genesis", log.genesis)
+    assert visit.again() == "VALID exit 0"
+
+
+def test_when_the_thread_is_gone_whoever_asks_more_reads_no_old_verdict(visit: Visit, tmp_path: Path) -> None:
+    file, genesis = long_file(tmp_path)
+    assert visit.verify(file.read_bytes(), genesis) == "VALID exit 0"
+    visit.page.workers[0].evaluate("() => { setTimeout(() => { throw new Error('broken') }) }")
+    visit.page.click("text=Show more sessions")
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict')")
+    assert visit.text() == ""
+
+
+@pytest.mark.parametrize("how", ["as the browser sees", "behind its back"])
+def test_a_file_that_changes_has_no_verdict_any_more(visit: Visit, tmp_path: Path, how: str) -> None:
+    file, genesis = long_file(tmp_path)
+    visit.page.fill("#genesis", genesis)
+    visit.page.set_input_files("#pack", file)
+    visit.page.wait_for_selector("text=VALID exit 0")
+    when = file.stat().st_mtime if how == "behind its back" else 0
+    file.write_bytes(file.read_bytes().replace(b"agent-20", b"agent-59"))
+    os.utime(file, (when, when))
+    visit.page.click("text=Show more sessions")
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict')")
+    assert visit.text() == ""
+
+
+def test_what_is_judged_is_what_is_in_the_tree(visit: Visit) -> None:
+    """The lines are read twice: here the second time they are others."""
+    log = story()
+    visit.page.evaluate(
+        """() => {
+          globalThis.Worker = undefined;
+          const [of, seen] = [helm.source.of, new Set()];
+          const other = (bytes) => bytes.map((byte, at) => (at === 300 ? byte ^ 1 : byte));
+          helm.source.of = (pack) => {
+            const { size, read } = of(pack);
+            const again = (at) => seen.has(at) || !seen.add(at);
+            return { size, read: async (at, count) => (again(at) ? other(await read(at, count)) : read(at, count)) };
+          };
+          helm.tale.Teller = () => { throw new Error("there is a verdict") };
+        }"""
+    )
+    visit.page.fill("#genesis", log.genesis)
+    visit.page.set_input_files("#pack", {"name": "a.tar", "mimeType": "", "buffer": log.pack()})
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict: the file changed while it was read')")
+    assert visit.text() == ""
+
+
+def test_a_file_that_is_gone_is_no_verdict(visit: Visit, tmp_path: Path) -> None:
+    file, genesis = long_file(tmp_path)
+    visit.page.set_input_files("#pack", file)
+    visit.page.wait_for_selector("text=UNANCHORED exit 20")
+    file.unlink()
+    visit.page.fill("#genesis", genesis)
+    visit.page.click("#again")
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict')")
+    assert visit.text() == ""
+
+
+@pytest.mark.parametrize("part", ["log.read", "receipt.read", "registry.replay", "tale.Teller", "graph.layout", "show.notProven"])
+def test_where_something_breaks_there_is_no_verdict(visit: Visit, part: str) -> None:
+    log = story()
+    visit.page.evaluate("() => { globalThis.Worker = undefined }")
+    visit.page.evaluate(f"() => {{ helm.{part} = function () {{ throw new RangeError('Array buffer allocation failed') }} }}")
+    visit.page.fill("#genesis", log.genesis)
+    visit.page.set_input_files("#pack", {"name": "a.tar", "mimeType": "", "buffer": log.pack()})
+    visit.page.wait_for_selector("#state:has-text('this is not a verdict: Array buffer allocation failed')")
+    assert visit.text() == ""
 
 
 def test_a_verification_can_be_cancelled_and_asked_again(visit: Visit) -> None:

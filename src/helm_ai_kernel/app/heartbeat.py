@@ -1,7 +1,7 @@
 """The heartbeat of a running kernel: every so often its newest checkpoint is shown to its witnesses, also when nothing happened.
 
 A log that says nothing for long could have been stopped, or be hidden; one that was cosigned an hour ago was there an hour ago.
-No call waits for it: it runs beside them, in threads that the end of the process does not wait for either.
+No call waits for it: it runs beside them. The end of the process waits, for a bounded time, where it was the first one.
 """
 
 import asyncio
@@ -11,12 +11,14 @@ from contextlib import suppress
 
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.findings import visible
 
 from .witnesses import Round, Witnesses
 
 SAID_CHARS_MAX = 600  # of what a witness makes us say, in one line
+LAST_S = 3.0  # at the end of a process in which no round is over yet: programs of one call each would never be witnessed
+KEEP_S = 1.0  # behind that, to keep what was answered by then
 
 
 class Heartbeat:
@@ -28,10 +30,20 @@ class Heartbeat:
         self._every_s = every_s
         self._told: dict[str, str] = {}  # by label: what was said of a witness since it answered last
         self._one = asyncio.Lock()
+        self._first = asyncio.Event()  # round of this process is over
         self._task = asyncio.create_task(self._run())
 
-    def stop(self) -> None:
+    async def stop(self, within_s: float | None = None) -> None:
+        """No more rounds. One is over then, whatever came of it, or what was answered in that time is kept."""
+        if not self._task.done() and not await self._over(LAST_S if within_s is None else min(within_s, LAST_S)):
+            self._witnesses.enough()
+            await self._over(KEEP_S)
         self._task.cancel()
+
+    async def _over(self, within_s: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._first.wait(), within_s)
+        return self._first.is_set()
 
     async def _run(self) -> None:
         while not self._ledger.writer.sealed:
@@ -42,16 +54,17 @@ class Heartbeat:
         """One round, now, after the one that is under way. What comes of it is kept, told, or seals the kernel."""
         async with self._one:
             await self._beat()
+        self._first.set()
 
     async def _beat(self) -> None:
         try:
             done = await self._asked(self._ledger.checkpoint)
-        except (OutsideError, EvidenceError, Refused, OSError) as error:
+        except Exception as error:  # the door: out of threads or memory now, or a bug, and the next beat comes all the same
             if isinstance(error, OutsideError) and error.reason is Reason.ERR_STORE_ROLLBACK:
                 self._ledger.writer.seal(error.detail)
                 _say(f"error: {error.detail} ({error.reason})", error.hint)
             else:
-                self._tell("", str(error), "")
+                self._tell("", str(error) or type(error).__name__, getattr(error, "hint", ""))
             return
         self._tell("", "", "")
         for witness in self._witnesses.policy.witnesses:
@@ -91,7 +104,8 @@ def _settle(future: "asyncio.Future[Round]", done: Round | Exception) -> None:
 
 
 def _say(line: str, hint: str) -> None:
-    """One line, and what to do; nothing in it that a terminal could obey."""
-    print(visible(line, SAID_CHARS_MAX), file=sys.stderr)
-    if hint:
-        print(f"hint: {visible(hint, SAID_CHARS_MAX)}", file=sys.stderr, flush=True)
+    """One line, and what to do; nothing in it that a terminal could obey. Where nobody reads, nothing ends for it."""
+    with suppress(OSError, ValueError):
+        print(visible(line, SAID_CHARS_MAX), file=sys.stderr)
+        if hint:
+            print(f"hint: {visible(hint, SAID_CHARS_MAX)}", file=sys.stderr, flush=True)

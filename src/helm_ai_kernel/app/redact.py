@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import fields, pack
-from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX, Checkpoint
 from helm_ai_kernel.tcb.container import Source
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import Digest, text
 from helm_ai_kernel.tcb.pack import Entries, File, Manifest, Mentions
 from helm_ai_kernel.tcb.receipt import Receipt
 
@@ -23,6 +23,13 @@ class Redaction:
         self.entries = Entries(source)
         self.manifest = Manifest.from_bytes(self.entries.small(pack.MANIFEST, pack.MANIFEST_BYTES_MAX))
         self.manifest.check(self.entries)
+        self.head = Checkpoint.from_bytes(self.entries.small(pack.CHECKPOINT, NOTE_BYTES_MAX))
+        if (self.head.origin, self.head.size, text(self.head.root)) != (
+            self.manifest.log,
+            self.manifest.size,
+            self.manifest.root,
+        ):
+            raise fields.wrong("its manifest says another log, size or root than its checkpoint")
         self.mentions = Mentions()
         self._progress = progress
         for number, line in enumerate(self.entries.lines(pack.RECEIPTS)):
@@ -30,7 +37,7 @@ class Redaction:
             progress(number, 0)
         for raw in self.entries.attachments:
             if self.mentions.attachments.find(raw) < 0:
-                raise fields.wrong(f"no receipt names the attachment `{hashes.text(raw)}`")
+                raise fields.wrong(f"no receipt names the attachment `{text(raw)}`")
         if self.withheld(len(self.entries.attachments)) != self.manifest.withheld:
             raise fields.wrong(f"it says that {self.manifest.withheld} attachments are withheld, which is not so")
 
@@ -54,8 +61,7 @@ class Redaction:
         kept = sum(not dropped(raw) for raw in self.entries.attachments)
         files = {name: self._file(name) for name in self.entries.files if name != pack.MANIFEST}
         held = ((raw, size, self.entries.parts(name)) for raw, name, size in self.entries.held() if not dropped(raw))
-        head = Checkpoint.from_bytes(self.entries[pack.CHECKPOINT])
-        return pack.write(files, held, head, self.withheld(kept))
+        return pack.write(files, held, self.head, self.withheld(kept))
 
     def _file(self, name: str) -> File:
         return File(self.entries.size(name), self.manifest.files[name], self.entries.parts(name))

@@ -69,7 +69,12 @@ def old(paths: Paths, heads: Path) -> Old:
     registry = trust.known(paths)
     with Reader(paths.store) as reader:
         origin, found = reader.origin, Checkpoint.from_bytes(reader.checkpoint)
-    mirrored = Mirror(heads, origin, registry.log_keys(origin)).read()
+    try:
+        mirrored = Mirror(heads, origin, registry.log_keys(origin)).read()
+    except OutsideError as e:
+        if e.reason is not Reason.ERR_STORE_ROLLBACK:
+            raise
+        mirrored = None  # by a key that this registry does not name: nobody who reads the new log could check it
     kept = () if mirrored is None else (mirrored.checkpoint,)
     return Old(origin, registry, (found, *(c for c in kept if (c.size, c.root) != (found.size, found.root))))
 

@@ -73,6 +73,7 @@ class Runtime:
         self.config = config
         self.ledger = ledger
         self.recovered = 0
+        self._witnessed = Witnessed(config.paths.store)
         self._given = dict(connectors)  # servers whose hands the embedding program brings: its functions
         self._spawned: dict[str, McpStdioConnector] = {}
         self._retiring: set[McpStdioConnector] = set()
@@ -132,9 +133,19 @@ class Runtime:
         """Execute one request to its end, even when the caller is cancelled meanwhile."""
         if self._closing:
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
+        self._look()
         task = asyncio.create_task(self._execute(raw, principal, door))
         self.keep(task)
         return await asyncio.shield(task)
+
+    def _look(self) -> None:
+        """What somebody beside us found (`checkpoint --witness`) stops this kernel, too. Before each call: a `stat`."""
+        try:
+            self._witnessed.check()
+        except OutsideError as error:
+            if error.reason is not Reason.ERR_STORE_ROLLBACK:
+                raise
+            self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
     async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
         session = await self.session(principal, door)
@@ -155,6 +166,7 @@ class Runtime:
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
+        self._look()
         task = asyncio.create_task(self._enact(statement, documents))
         self.keep(task)
         return await asyncio.shield(task)
@@ -185,8 +197,6 @@ class Runtime:
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
-        if self.heartbeat is not None:
-            self.heartbeat.stop()
         await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
@@ -195,6 +205,8 @@ class Runtime:
             for task in self._under_way():
                 task.cancel()
             await self._ended(SETTLE_S)
+        if self.heartbeat is not None:
+            await self.heartbeat.stop(within_s)
         await self.ledger.close()
 
     async def _ended(self, within_s: float | None) -> bool:

@@ -15,6 +15,7 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import succession, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST
+from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.tcb import events, fields
 from helm_ai_kernel.tcb.codes import Reason
@@ -88,12 +89,22 @@ def apply(paths: Paths, draft: Draft) -> Registry:
     lock = Lock(paths.store / LOCK)
     try:
         succession.finish(paths.store, paths.keys)
+        _check_stands(paths, known(paths).fold(draft.line))
         registry = trustlog.append(paths.store / TRUST, draft.line)
         for purpose in events.MACHINE:
             _take_over(paths, registry, purpose)
         return registry
     finally:
         lock.release()
+
+
+def _check_stands(paths: Paths, after: Registry) -> None:
+    """The log in this home can go on; raises `EvidenceError`. The registry by itself knows of no log that ended."""
+    with Reader(paths.store) as reader:
+        origin = reader.origin
+    for purpose in events.MACHINE:
+        if not any(entry.log == origin for entry in after.in_force(purpose).values()):
+            events.refuse(f"no `{purpose.value}` key of this log would be in force: rotate it, and then revoke the old one")
 
 
 def machine_key(paths: Paths, registry: Registry, purpose: Purpose) -> SecretKey:

@@ -7,9 +7,10 @@ which of the two is the right one is for people to say.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.ledger import TRUST
@@ -21,9 +22,11 @@ from helm_ai_kernel.tcb.checkpoint import Checkpoint, signature_line
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, VerifierKey, Witness, WitnessPolicy, cosigned_at
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.keys import Purpose
+from helm_ai_kernel.tcb.merkle import EMPTY_ROOT, Frontier
 from helm_ai_kernel.wire.submission import Submission
 
+from . import trust
 from .config import Config, Paths
 
 PART = 500  # leaf hashes that are folded at a stretch: 1 ms of work, for which the event loop may have to wait
@@ -48,6 +51,7 @@ class Witnesses:
         self.policy = policy
         self._store = paths.store
         self._kept = Witnessed(paths.store)
+        self._enough: Callable[[], None] = lambda: None
         self._sizes: dict[str, int] = {}
         self._frontier = Frontier()  # of a tree that was proven from last: the next proof goes on from there
         newest = self._kept.newest()
@@ -60,31 +64,56 @@ class Witnesses:
         head = Checkpoint.from_bytes(note)
         lines: dict[str, bytes] = {}
         failed: dict[str, OutsideError] = {}
-
-        def ask(witness: Witness) -> None:
-            try:
-                lines[witness.label] = self._ask(witness, head)
-            except OutsideError as error:
-                failed[witness.label] = error
-            except Exception as error:  # a bug of ours must not look like a witness that agreed, nor end the other questions
-                failed[witness.label] = OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"{type(error).__name__}: {error}")
-
-        threads = [threading.Thread(target=ask, args=(one,), name="helm-witness", daemon=True) for one in self.policy.witnesses]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for error in failed.values():
-            if error.reason is Reason.ERR_STORE_ROLLBACK:
+        for label, said in self._answers(head):
+            if not isinstance(said, OutsideError):
+                lines[label] = said
+            elif said.reason is not Reason.ERR_STORE_ROLLBACK:
+                failed[label] = said
+            else:  # at once: it does not wait for those who say nothing
                 with suppress(OSError):  # a disk that fails must not hide it: whoever asked is told, and seals
-                    self._kept.mark(f"{error.detail}\nhere:\n{head.note.decode()}")
-                raise error
+                    self._kept.mark(f"{said.detail}\nhere:\n{head.note.decode()}")
+                raise said
         cosigned = head.with_lines(b"".join(lines[one.label] for one in self.policy.witnesses if one.label in lines))
         seen = self.policy.seen(cosigned)
         since = self.policy.since(seen)
         if since is not None:
-            self._kept.add(cosigned)
+            self._kept.add(cosigned, self._believed)
         return Round(cosigned, seen, since, failed)
+
+    def _believed(self, note: Checkpoint) -> bool:
+        """A quorum cosigned it, and so each of them the log's signature."""
+        try:
+            return self.policy.since(self.policy.seen(note)) is not None
+        except EvidenceError:
+            return False
+
+    def _answers(self, head: Checkpoint) -> Iterator[tuple[str, bytes | OutsideError]]:
+        """What `_ask` comes to, by label, as it comes: each witness is asked by a thread of its own, for which no exit waits."""
+        answers: SimpleQueue[tuple[str, bytes | OutsideError] | None] = SimpleQueue()
+        self._enough = lambda: answers.put(None)
+
+        def ask(witness: Witness) -> None:
+            said: bytes | OutsideError
+            try:
+                said = self._ask(witness, head)
+            except OutsideError as error:
+                said = error
+            except Exception as error:  # a bug of ours must not look like a witness that agreed, nor end the other questions
+                said = OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, f"{type(error).__name__}: {error}")
+            answers.put((witness.label, said))
+
+        for one in self.policy.witnesses:
+            threading.Thread(target=ask, args=(one,), name="helm-witness", daemon=True).start()
+        left = {witness.label: witness for witness in self.policy.witnesses}
+        while left and (answer := answers.get()) is not None:
+            del left[answer[0]]
+            yield answer
+        for label, witness in left.items():
+            yield label, _silent(witness, "it had not answered when the process ended")
+
+    def enough(self) -> None:
+        """The round that is under way ends with what has been answered; from any thread."""
+        self._enough()
 
     def _ask(self, witness: Witness, head: Checkpoint) -> bytes:
         """Its cosignature line for `head`, verified."""
@@ -92,27 +121,31 @@ class Witnesses:
             raise _silent(witness, "the policy has no URL for it")
         old = min(self._sizes.get(witness.label, 0), head.size)
         for _ in range(TRIES_MAX):
-            said = submit(witness.url, Submission(old, self._proof(old, head.size), head))
+            before, proof = self._proof(old, head)
+            said = submit(witness.url, Submission(old, proof, head))
             if isinstance(said, Cosigned):
                 line = _verified(witness, head, said.lines)
                 self._sizes[witness.label] = head.size
                 return line
-            if isinstance(said, Inconsistent):
-                raise self._other_history(witness, head, old)
+            if isinstance(said, Inconsistent) or said.size == old == head.size:
+                theirs = f"size {old} with another root than the {before.hex()} that it has here"
+                raise _split(witness, head, theirs)  # a verdict already: nothing more is read that could fail
             if said.size > head.size:
                 raise self._ahead(witness, head, said)
-            if said.size == old == head.size:
-                raise self._other_history(witness, head, old)
             old = said.size
         raise _silent(witness, "its size changes faster than it can be asked")
 
-    def _proof(self, old: int, size: int) -> tuple[bytes, ...]:
-        """Reads the leaf hashes that were never read for a proof before; holds those behind `old`."""
-        if old in (0, size):
-            return ()
+    def _proof(self, old: int, head: Checkpoint) -> tuple[bytes, tuple[bytes, ...]]:
+        """The root of size `old`, and what leads from there to `head`.
+
+        Reads the leaf hashes that were never read for a proof before; holds those behind `old`.
+        """
+        if old in (0, head.size):
+            return (head.root if old else EMPTY_ROOT), ()
+        before = self._frontier  # once: another thread may put a larger one in its place
         with Reader(self._store) as reader:
-            self._frontier = grown = _grown(reader, self._frontier if self._frontier.size <= old else Frontier(), old)
-            return consistency(grown, list(reader.leaves(old, size)))
+            self._frontier = before = _grown(reader, before if before.size <= old else Frontier(), old)
+            return before.root(), consistency(before, list(reader.leaves(old, head.size)))
 
     def _ahead(self, witness: Witness, head: Checkpoint, said: Conflict) -> OutsideError:
         """No signature leaves before its receipts are stored: what this log signed by now is no larger than what is there now."""
@@ -123,11 +156,6 @@ class Witnesses:
         return _silent(
             witness, f"it has cosigned size {said.size} of this log already; the next round is about a newer checkpoint"
         )
-
-    def _other_history(self, witness: Witness, head: Checkpoint, size: int) -> OutsideError:
-        with Reader(self._store) as reader:
-            here = _grown(reader, Frontier(), size)
-        return _split(witness, head, f"size {size} with another root than the {here.root().hex()} that it has here")
 
 
 def of_config(config: Config) -> Witnesses | None:
@@ -148,11 +176,11 @@ def of_config(config: Config) -> Witnesses | None:
 
 
 def log_vkey(config: Config) -> VerifierKey:
-    """The key of this log as a witness and a policy name it."""
+    """The key of this log that is in force, as a witness and a policy name it. The last head may be by one that was stolen."""
     with Reader(config.paths.store) as reader:
-        head = Checkpoint.from_bytes(reader.checkpoint)
+        origin = reader.origin
     registry = trustlog.load(config.paths.store / TRUST)
-    return VerifierKey(head.origin, head.signer(registry.log_keys(head.origin)))
+    return VerifierKey(origin, trust.find_key(registry, Purpose.LOG, origin).key)
 
 
 def _grown(reader: Reader, frontier: Frontier, size: int) -> Frontier:

@@ -11,7 +11,7 @@ from helm_ai_kernel.app import home
 from helm_ai_kernel.app.config import paths
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.replay import ReplayReport, replay
-from helm_ai_kernel.tcb import checklist, pack
+from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.container import Held, Source
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -26,10 +26,10 @@ from helm_ai_kernel.verifier.files import PackFile
 from . import exports
 from .evidence import brief, line
 from .output import Commands, command, complain, emit, group, progress, stream
-from .seen import SeenHeads, head_of
+from .seen import seen
 
 REPLAY_BYTES_MAX = 1 << 31  # replay holds the pack
-HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED})  # what is decided again from these can be believed
+HOLDS = frozenset({Exit.VALID, Exit.INCOMPLETE, Exit.UNANCHORED, Exit.STALE})  # what is decided again from these can be believed
 
 
 def add(commands: Commands) -> None:
@@ -62,22 +62,13 @@ def add(commands: Commands) -> None:
     again.add_argument(
         "--verify", action="store_true", help="verify the pack first, and decide nothing from one that does not hold"
     )
-    asked.add_genesis(again)
-    asked.add_witnesses(again)
+    asked.add(again)
     again.set_defaults(run=run_replay)
 
 
 def run_verify(args: argparse.Namespace) -> int:
     with PackFile(args.pack) as source:
-        entries = _entries(source)
-        genesis = args.genesis or _trusted(entries)
-        seen = SeenHeads(paths().seen)
-        head = None if entries is None else head_of(entries)
-        kept = seen.of(head)
-        question = asked.question(args, genesis=genesis, known=() if kept is None else (kept.note,))
-        report = asked.judge(entries or source, question, args.cores, progress(args, "receipts"))
-        if genesis is not None:
-            seen.keep(head, report)
+        report = _judged(args, source, _entries(source))
     said, lines = report.to_json(), report.to_text().splitlines()
     if args.html is not None:
         page = _page(args)
@@ -85,6 +76,18 @@ def run_verify(args: argparse.Namespace) -> int:
         lines += [f"the page, to drop the pack on: {visible(page['path'])}", f"  {page['digest']}, the same for every pack"]
     emit(args, said, lines)
     return int(report.exit)
+
+
+def _judged(args: argparse.Namespace, source: Source, entries: Entries | None) -> Report:
+    """The verdict, under what this machine trusts and has seen; `entries` are None where `source` holds no pack."""
+    genesis = args.genesis or _trusted(entries)
+    head = seen(paths().seen, genesis, entries)
+    kept = None if head is None else head.kept()
+    question = asked.question(args, genesis=genesis, known=() if kept is None else (kept.note,))
+    report = asked.judge(entries or source, question, args.cores, progress(args, "receipts"))
+    if head is not None:
+        head.keep(report)
+    return report
 
 
 def _page(args: argparse.Namespace) -> Mapping[str, str]:
@@ -135,8 +138,7 @@ def run_replay(args: argparse.Namespace) -> int:
     source, report = Held(_read(args.pack)), None
     entries = _entries(source)
     if args.verify:
-        question = checklist.Question(args.genesis or _trusted(entries), witnesses=asked.policy(args))
-        report = checklist.verify(entries or source, question)
+        report = _judged(args, source, entries)
         if report.exit not in HOLDS:
             sys.stderr.write(report.to_text())
             cause = "the pack does not verify, so nothing is decided again from it"

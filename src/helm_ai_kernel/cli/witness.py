@@ -100,10 +100,11 @@ def run_log(args: argparse.Namespace) -> int:
         {"log": note.origin, "size": note.size, "root": note.root.hex(), "at": rfc3339(cosigned_at(note, vkey) or 0)}
         for note in witness_memory.remembered(args.dir, vkey)
     ]
-    kept = [str(path) for path in witness_memory.evidence(args.dir)]
+    kept, suspected = ([str(path) for path in find(args.dir)] for find in (witness_memory.evidence, witness_memory.suspected))
     lines = [f"{row['at']}  size {row['size']}  {visible(str(row['log']))}  root {row['root']}" for row in rows]
     lines += [f"evidence of another history: {visible(path)}" for path in kept]
-    emit(args, {"logs": rows, "evidence": kept}, lines)
+    lines += [f"suspicion of another history, no proof: {visible(path)}" for path in suspected]
+    emit(args, {"logs": rows, "evidence": kept, "suspected": suspected}, lines)
     return 0
 
 

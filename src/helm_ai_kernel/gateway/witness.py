@@ -2,13 +2,14 @@
 
 Checking and writing down are one step, under one lock, and what was written is durable before the cosignature leaves: whatever
 kills this process, it never vouches for a smaller or another history. A log that shows two is what it is there to find: both
-signed notes are kept (`docs/spec/witness.md`).
+signed notes are kept, and what only looks like it is kept apart (`docs/spec/witness.md`).
 """
 
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 
 from helm_ai_kernel.tcb.checkpoint import Checkpoint, key_hash
@@ -19,7 +20,7 @@ from helm_ai_kernel.tcb.merkle import EMPTY_ROOT, verify_consistency
 from helm_ai_kernel.wire.submission import PATH, SIZE_TYPE, Submission
 
 from .plain_http import Request, Response
-from .witness_memory import Memory
+from .witness_memory import Kind, Memory
 
 CLOCK_BACK_S = 60  # what a clock may be set back between two cosignatures; further, its times are nobody's evidence
 
@@ -43,6 +44,7 @@ class Witness:
         self._clock = clock
         self._tell = tell
         self._lock = threading.Lock()
+        self._told: set[str] = set()  # logs against which this process has told a proof
         self._logs: dict[str, list[PublicKey]] = {}
         for log in logs:
             self._logs.setdefault(log.name, []).append(log.key)
@@ -80,7 +82,7 @@ class Witness:
         last = self._memory.last(note.origin)
         size = 0 if last is None else last.size
         if last is not None and note.size == size and note.root != last.root:
-            self._caught(last, note, "two roots for one size")
+            self._equivocated(last, note)
             return _conflict(size)
         if sent.old != size:
             return _conflict(size)
@@ -88,7 +90,7 @@ class Witness:
             _extends(last, sent, note)
         except EvidenceError as error:
             if last is not None:
-                self._caught(last, note, error.detail)
+                self._suspected(last, note)
             return _no(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail)
         now, before = int(self._clock()), 0 if last is None else cosigned_at(last, self.vkey) or 0
         if now < before - CLOCK_BACK_S:
@@ -102,16 +104,28 @@ class Witness:
             return _no(HTTPStatus.SERVICE_UNAVAILABLE, "this witness cannot write down what it would sign")
         return Response(HTTPStatus.OK, line)
 
-    def _caught(self, last: Checkpoint, note: Checkpoint, why: str) -> None:
-        """Both notes are signed by the log. What is kept already is not told again: who has the log's key can send any number."""
+    def _equivocated(self, last: Checkpoint, note: Checkpoint) -> None:
+        """Only the log's key makes two roots for one size: the notes prove it to anybody. The first of a log is always told."""
+        first, cause = note.origin not in self._told, "nothing more is kept"
+        self._told.add(note.origin)
         try:
-            folder = self._memory.keep(last, note)
+            new = self._memory.keep(Kind.EVIDENCE, last, note)
         except OSError as error:
-            self._tell(f"error: evidence against `{note.origin}` is not kept: {(error.strerror or str(error)).lower()}")
-            return
-        if folder is not None:
-            self._tell(f"error: `{note.origin}` does not go on from what was cosigned: {why}; kept in `{folder}`")
+            new, cause = False, f"it is not kept: {(error.strerror or str(error)).lower()}"
+        if new or first:
+            where = f"kept in `{self._memory.place(Kind.EVIDENCE, note.origin)}`" if new else cause
+            self._tell(f"error: `{note.origin}` shows two histories, two roots for size {note.size}: {where}")
             self._tell(f"cosigned before:\n{last.note.decode()}\nrefused now:\n{note.note.decode()}")
+
+    def _suspected(self, last: Checkpoint, note: Checkpoint) -> None:
+        """Told once, where it is kept: whoever has genuine notes can send any number of them."""
+        with suppress(OSError):
+            if self._memory.keep(Kind.SUSPECTED, last, note):
+                self._tell(
+                    f"warning: `{note.origin}` size {note.size} came with a proof that does not lead there from size {last.size}:"
+                    " the log shows two histories, or somebody else sent this, as anybody can send a genuine note;"
+                    f" kept in `{self._memory.place(Kind.SUSPECTED, note.origin)}`"
+                )
 
 
 def _extends(last: Checkpoint | None, sent: Submission, note: Checkpoint) -> None:

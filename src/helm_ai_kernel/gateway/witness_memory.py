@@ -1,4 +1,4 @@
-"""What a witness remembers: of each log the newest note that it cosigned, and the notes of those that showed two histories.
+"""What a witness remembers: of each log the newest note that it cosigned, and notes of those that may show two histories.
 
 A file is replaced whole and durably. One process has the folder: two with one key and two memories would vouch for anything.
 """
@@ -6,6 +6,7 @@ A file is replaced whole and durably. One process has the folder: two with one k
 import fcntl
 import os
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 from helm_ai_kernel.disk import durable
@@ -15,9 +16,16 @@ from helm_ai_kernel.tcb.cosign import VerifierKey, cosigned_at
 from helm_ai_kernel.tcb.digest import sha256
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 
-KEPT_MAX = 64  # files of evidence for each log: two notes are the proof, and whoever has the log's key can sign any number
+KEPT_MAX = 64  # files of each kind for each log: two notes are the proof, and whoever has the log's key can sign any number
 
-_NOTES, _EVIDENCE, _LOCK = "logs", "evidence", "lock"
+_NOTES, _LOCK = "logs", "lock"
+
+
+class Kind(StrEnum):
+    """What two notes by one log say against it; also the name of the folder. The one cannot use up the room of the other."""
+
+    EVIDENCE = "evidence"  # two roots for one size: proof
+    SUSPECTED = "suspected"  # came with a proof that does not hold: anybody can send a genuine note like that
 
 
 class Memory:
@@ -31,7 +39,7 @@ class Memory:
     @classmethod
     def open(cls, folder: Path, vkey: VerifierKey) -> "Memory":
         """Raises `OutsideError` where another process has it, or where a note is not as this witness (`vkey`) wrote it."""
-        for part in (_NOTES, _EVIDENCE):
+        for part in (_NOTES, *Kind):
             (folder / part).mkdir(mode=0o700, exist_ok=True)
         durable.sync_directory(folder)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -55,18 +63,21 @@ class Memory:
         durable.write(self._folder / _NOTES / _name(note.origin), [note.note], mode=0o600)
         self._notes[note.origin] = note
 
-    def keep(self, *notes: Checkpoint) -> Path | None:
-        """Put these notes, which contradict each other, into one folder; None where nothing is new, or it is full."""
-        folder = self._folder / _EVIDENCE / _name(notes[0].origin).removesuffix(".txt")
+    def keep(self, kind: Kind, *notes: Checkpoint) -> bool:
+        """Put these notes, all of them or none, into the `place` of their log; whether anything is new. Raises `OSError`."""
+        folder = self.place(kind, notes[0].origin)
         folder.mkdir(mode=0o700, exist_ok=True)
         durable.sync_directory(folder.parent)
-        added = False
-        for note in notes:
-            path = folder / f"{note.size:016}-{note.root.hex()[:16]}.txt"
-            if not path.exists() and len(os.listdir(folder)) < KEPT_MAX:
-                durable.write(path, [note.note], mode=0o600)
-                added = True
-        return folder if added else None
+        paths = {folder / f"{note.size:016}-{note.root.hex()[:16]}.txt": note for note in notes}
+        new = [path for path in paths if not path.exists()]
+        if len(os.listdir(folder)) + len(new) > KEPT_MAX:
+            return False
+        for path in new:
+            durable.write(path, [paths[path].note], mode=0o600)
+        return bool(new)
+
+    def place(self, kind: Kind, origin: str) -> Path:
+        return self._folder / kind / _name(origin).removesuffix(".txt")
 
     def close(self) -> None:
         os.close(self._lock)
@@ -87,8 +98,13 @@ def remembered(folder: Path, vkey: VerifierKey) -> Iterator[Checkpoint]:
 
 
 def evidence(folder: Path) -> list[Path]:
-    """The files of evidence."""
-    return sorted((folder / _EVIDENCE).glob("*/[!.]*.txt"))
+    """The files of proof, against whatever log."""
+    return sorted((folder / Kind.EVIDENCE).glob("*/[!.]*.txt"))
+
+
+def suspected(folder: Path) -> list[Path]:
+    """The files of what proves nothing by itself."""
+    return sorted((folder / Kind.SUSPECTED).glob("*/[!.]*.txt"))
 
 
 def _name(origin: str) -> str:

@@ -5,13 +5,14 @@ attachment meanwhile is where it is (`docs/spec/pack.md`).
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.container import ENTRY_BYTES_MAX
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.pack import File, Mentions
@@ -23,6 +24,8 @@ from .reader import Reader
 
 Ranges = Sequence[tuple[int, int]]  # first index and count, in order
 Progress = Callable[[int, int], None]  # how much is done, in receipts, and of how many; every receipt is met twice
+ENTRY_COSTS = 1024  # at most: a header and padding
+LISTED_COSTS = 80  # in a manifest, beside the name
 TELL = 256  # receipts, or attachments, between two words about progress
 
 
@@ -75,7 +78,18 @@ class _Pack:
         files = files | {name: File.of(data) for name, data in named.items()}
         files[pack.RECEIPTS] = File(self._bytes, digest, self._lines())
         withheld = len(mentions.attachments) - sum(map(bool, self._at))
+        self._check_bounds(files)
         return self._told(pack.write(files, self._held(), head, withheld))
+
+    def _check_bounds(self, files: Mapping[str, File]) -> None:
+        """Those of whoever reads it; raises `OutsideError`."""
+        whole = sum(self._sizes) + sum(file.size for file in files.values())
+        whole += ENTRY_COSTS * (len(self._sizes) + len(files))
+        listed = sum(len(name) + LISTED_COSTS for name in files)
+        if whole > pack.PACK_BYTES_MAX or listed > pack.MANIFEST_BYTES_MAX or self._bytes > ENTRY_BYTES_MAX:
+            detail = "the pack would be larger, or have more policies, than anybody reads"
+            hint = "export it in parts: helm-ai-kernel pack export --since TIME --until TIME"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=hint)
 
     def _first(self) -> Iterator[bytes]:
         for number, line in enumerate(self._lines()):

@@ -1,6 +1,7 @@
 """A part of a log: chosen by session, time or receipt, with what it needs to be read by itself, and the proof where it stands.
 
-What belongs to it: every receipt that one in it names as its cause, and the outcomes of its intents (`docs/spec/pack.md`, Parts).
+What belongs to it: every receipt that one in it names as its cause, the outcomes of its intents, and the last receipt of the log,
+which tells how much of the registry there is (`docs/spec/pack.md`, Parts).
 """
 
 import re
@@ -47,6 +48,9 @@ class Part:
 
     def ranges(self) -> list[tuple[int, int]]:
         """With all that belongs to it; raises `OutsideError` where nothing was chosen."""
+        if not any(self._in):
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "no receipt is in this part", hint="helm-ai-kernel receipts list")
+        self._in[-1] = 1
         self._close()
         found: list[tuple[int, int]] = []
         end = 0
@@ -54,8 +58,6 @@ class Part:
             end = self._in.find(0, first)
             end = len(self._in) if end < 0 else end
             found.append((first, end - first))
-        if not found:
-            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "no receipt is in this part", hint="helm-ai-kernel receipts list")
         return found
 
     def inclusion(self, ranges: list[tuple[int, int]]) -> Inclusion:

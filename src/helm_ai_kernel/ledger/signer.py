@@ -36,13 +36,22 @@ def stored(known: Sequence[PublicKey], origin: str, frontier: Frontier, note: by
 
     Raises `OutsideError(ERR_STORE_CORRUPT)` where it contradicts the stored tree.
     """
+    last = fitting(origin, frontier, note)
     try:
-        last = Checkpoint.from_bytes(note)
-        if last.origin != origin:
-            raise _contradiction(f"the checkpoint is of log `{last.origin}`, and the store of `{origin}`")
         last.signer(known)
     except EvidenceError as e:
         raise _contradiction(str(e)) from None
+    return last
+
+
+def fitting(origin: str, frontier: Frontier, note: bytes) -> Checkpoint:
+    """A checkpoint of that log and tree, whoever signed it; raises as `stored`."""
+    try:
+        last = Checkpoint.from_bytes(note)
+    except EvidenceError as e:
+        raise _contradiction(str(e)) from None
+    if last.origin != origin:
+        raise _contradiction(f"the checkpoint is of log `{last.origin}`, and the store of `{origin}`")
     if (last.size, last.root) != (frontier.size, frontier.root()):
         raise _contradiction(f"the checkpoint of size {last.size} is not for the stored tree of size {frontier.size}")
     return last

@@ -7,7 +7,7 @@ or hidden, by then. Each is replaced whole and durably.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,17 +30,18 @@ class Witnessed:
     def __init__(self, store: Path) -> None:
         self.folder = store / WITNESSED
 
-    def add(self, note: Checkpoint) -> None:
-        """A note that a quorum cosigned; raises `OSError`."""
+    def add(self, note: Checkpoint, believed: Callable[[Checkpoint], bool] = lambda _: True) -> None:
+        """A note that a quorum cosigned; raises `OSError`. One that is there and larger stays, where it is `believed`."""
         self._make()
-        first = self.folder / f"{note.size:0{_SIZE_DIGITS}}.txt"
-        if not first.exists():
+        first, newest = (self.folder / name for name in (f"{note.size:0{_SIZE_DIGITS}}.txt", _NEWEST))
+        there = _of(note.origin, first)
+        if there is None or there.text != note.text:  # somebody put it there
             durable.write(first, [note.note], mode=0o600)
             for old in sorted(self.folder.glob(_FIRST))[:-COSIGNED_MAX]:  # which no pack will carry any more
                 old.unlink(missing_ok=True)
-        newest = self.newest()
-        if newest is None or newest.size <= note.size:  # a command beside a running kernel may be a step behind it
-            durable.write(self.folder / _NEWEST, [note.note], mode=0o600)
+        there = _of(note.origin, newest)
+        if there is None or there.size <= note.size or not believed(there):  # a command may be a step behind the kernel
+            durable.write(newest, [note.note], mode=0o600)
 
     def mark(self, detail: str) -> None:
         """A witness has seen another history: a restart must not forget it. Raises `OSError`."""
@@ -48,13 +49,21 @@ class Witnessed:
         durable.write(self.folder / _MARK, [detail.encode() + b"\n"], mode=0o600)
 
     def check(self) -> None:
-        """Raises `OutsideError(ERR_STORE_ROLLBACK)` where this store was marked."""
-        path = self.folder / _MARK
-        if path.exists():
-            detail = f"a witness has seen another history of this log: `{path}` says which"
-            quoted = shlex.quote(str(path))
-            hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
-            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
+        """Raises `OutsideError(ERR_STORE_ROLLBACK)` where this store was marked. Costs a `stat`."""
+        path, cause = self.folder / _MARK, ""
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            cause = (error.strerror or type(error).__name__).lower()
+        quoted = shlex.quote(str(path))
+        if cause:
+            detail = f"whether this store is marked cannot be read: `{path}`: {cause}"
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls -l {quoted}")
+        detail = f"a witness has seen another history of this log: `{path}` says which"
+        hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
+        raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
 
     def _make(self) -> None:
         if not self.folder.exists():
@@ -97,6 +106,15 @@ def _joined(head: Checkpoint, notes: Sequence[Checkpoint]) -> Checkpoint:
             with suppress(EvidenceError):  # more than a note can have
                 head = head.with_lines(signature_line(name, sig).encode())
     return head
+
+
+def _of(origin: str, path: Path) -> Checkpoint | None:
+    """What is there, where it is a note of that log."""
+    try:
+        note = _read(path)
+    except (OutsideError, FileNotFoundError):
+        return None
+    return note if note.origin == origin else None
 
 
 def _read(path: Path) -> Checkpoint:

@@ -96,7 +96,8 @@ class Chains:
         """Raises `EvidenceError`; what comes after is then judged as if the receipt were where it should be."""
         head = self.heads.get(receipt.session)
         if self._part and self._is_apart(head, receipt):
-            self._take(receipt, Chain(receipt.session, receipt.seq, receipt.prev, receipt.leaf))
+            ended = receipt.body.get("event") == "end"
+            self._take(receipt, Chain(receipt.session, receipt.seq, receipt.prev, receipt.leaf, ended))
             return
         try:
             chain = Chain.begin(receipt) if head is None else head.next(receipt)

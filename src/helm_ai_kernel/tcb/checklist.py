@@ -53,7 +53,7 @@ def verify(
     evidence: bytes | Source | Entries, question: Question, *, vet: Vet = vet_here, progress: Progress = lambda done, of: None
 ) -> Report:
     """Judge a pack. Raises nothing of its own, whatever the pack: what is wrong with it is in the report."""
-    found, at = Findings(), 1
+    found, at = Findings(witnesses=question.witnesses is not None), 1
     try:
         source = Held(evidence) if isinstance(evidence, bytes) else evidence
         entries = source if isinstance(source, Entries) else Entries(source)  # V1
@@ -154,21 +154,25 @@ class _Checklist:
             self._step(11 if receipt.kind is Kind.STATEMENT else 10, where, self.flows.append, receipt)  # V10, V11
             self.mentions.add(receipt)
         if receipt.kind is Kind.RECOVERY:
-            self._recovery(place, receipt, where)
+            self._step(8, where, self._recovery, place, receipt)  # V8
         self._step(13, where, self._relies, receipt)  # V13
 
     def _causes(self, receipt: Receipt) -> None:
         check_causes(receipt, self.leaves, part=self.is_part)
 
-    def _recovery(self, place: int, receipt: Receipt, where: str) -> None:
+    def _recovery(self, line: int, receipt: Receipt) -> None:
+        """V8, as far as it needs no tree."""
         body = receipt.body
-        self.recoveries.append((place, fields.count(body, "size"), fields.digest(body, "root")))
-        if "heads" in body and self.registry is not None:
-            self._step(8, where, check_left, fields.strings(body, "heads"), receipt.log, self.registry)  # V8
+        if "heads" in body:
+            check_left(fields.strings(body, "heads"), self.manifest.log, self.registry)
+        size, is_placed = fields.count(body, "size"), self.places is not None or not self.is_part
+        if is_placed and size > self._place_of(line):
+            raise EvidenceError(Finding.INCLUSION_FAIL, f"states a root of size {size}, and fewer receipts come before it")
+        self.recoveries.append((line, size, fields.digest(body, "root")))
 
     def _place(self) -> None:
         """V2: where the receipts of a part stand."""
-        found = Inclusion.from_bytes(self.entries.small(pack.INCLUSION, INCLUSION_BYTES_MAX))
+        found = Inclusion.from_bytes(self.entries.small(pack.INCLUSION, INCLUSION_BYTES_MAX), len(self.leaves))
         found.check(len(self.leaves), self.manifest.size)
         self.inclusion, self.places = found, Places(found.ranges)
 
@@ -203,7 +207,10 @@ class _Checklist:
         return self.trusted[min(count, len(self.trusted) - 1)]
 
     def _where(self, place: int) -> str:
-        return f"receipt {place if self.places is None else self.places[place]}"
+        return f"receipt {self._place_of(place)}"
+
+    def _place_of(self, line: int) -> int:
+        return line if self.places is None else self.places[line]
 
     def _tree(self, heads: Heads) -> None:
         """V8: the receipts are the leaves that the checkpoint signs, and recoveries state roots that the log had."""
@@ -213,7 +220,7 @@ class _Checklist:
         else:
             roots = self._roots_at({len(self.leaves), *(note.size for note in notes), *(size for _, size, _ in self.recoveries)})
             for place, size, stated in self.recoveries:
-                if size > place or text(roots[size]) != stated:
+                if text(roots[size]) != stated:
                     detail = f"states a root of size {size} that the log before it does not have"
                     self.found.add(8, Finding.INCLUSION_FAIL, detail, f"receipt {place}")
             if heads.checkpoint.note is not None:
@@ -298,8 +305,8 @@ class _Checklist:
     def _seen(self, heads: Heads, question: Question) -> None:
         """V16 and V17: by those whom the verifier believes, and lately."""
         if question.witnesses is not None:
-            self.found.ask(Axis.WITNESSES)
             self._step(16, CHECKPOINT, heads.quorum)
+            self.found.close(Axis.WITNESSES)
         if question.oldest is None:
             return
         said = None if self.is_part else self.last_at

@@ -13,6 +13,7 @@ from . import fields
 
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
+ENTRY_BYTES_MAX = (1 << 33) - 1  # 8 GiB: what the size in a ustar header can say
 PIECE_BYTES = 1 << 20  # what is read of a large entry at once
 STEP = "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"  # of a name, between slashes: nothing that climbs, hides, or that a shell reads
 _PATH = re.compile(rf"{STEP}(?:/{STEP}){{0,3}}\Z")
@@ -61,7 +62,7 @@ def stream(entries: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[byte
     """The archive in parts. `entries` are name, size and content, sorted by name; a content of another size is a `ValueError`."""
     last = ""
     for name, size, content in entries:
-        if not _PATH.match(name) or len(_split(name)[1]) > _PREFIX_BYTES or name <= last:
+        if not _PATH.match(name) or len(_split(name)[1]) > _PREFIX_BYTES or name <= last or size > ENTRY_BYTES_MAX:
             raise ValueError(f"no archive has an entry `{name}` here")
         yield header(name, size)
         written = 0

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .checkpoint import KEY_HASH_BYTES, NAME, TYPES, Checkpoint, key_hash, signature_line
+from .checkpoint import KEY_HASH_BYTES, NAME, SIGS_MAX, TYPES, Checkpoint, key_hash, signature_line
 from .codes import Finding, Reason
 from .errors import EvidenceError, Refused
 from .keys import RAW_BYTES, SIG_BYTES, PublicKey, Purpose, Signer
 
-POLICY_BYTES_MAX = 1 << 16  # 64 witnesses and 64 groups, with names of 256 characters and room for comments
-LISTED_MAX = 64  # witnesses, groups and logs each; C2SP asks for 32
+POLICY_BYTES_MAX = 1 << 16  # 63 witnesses and 64 groups, with names of 256 characters and room for comments
+WITNESSES_MAX = SIGS_MAX - 1  # all of them fit into one note, beside the log's own line; C2SP asks for 32
+LISTED_MAX = 64  # groups and logs each; C2SP asks for 32
 TIME_MAX = 253_402_300_799  # the last second of the year 9999: RFC 3339 has no later one
 
 _TIME_BYTES = 8
@@ -215,8 +216,9 @@ class _Reader:
             raise _refused(number, f"the key of `{_shown(vkey.name)}` is of a {vkey.key.purpose}, not of a {purpose}")
         if vkey.key.raw in self._keys:
             raise _refused(number, f"the key of `{_shown(vkey.name)}` is there twice")
-        if count >= LISTED_MAX:
-            raise _refused(number, f"there are more than {LISTED_MAX}")
+        most = WITNESSES_MAX if purpose is Purpose.WITNESS else LISTED_MAX
+        if count >= most:
+            raise _refused(number, f"there are more than {most}")
         self._keys.add(vkey.key.raw)
         return vkey
 

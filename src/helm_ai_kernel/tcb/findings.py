@@ -157,10 +157,10 @@ class Report:
 class Findings:
     """Collects. The worst finding counts for the exit code even where its code has had its share of lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, witnesses: bool = False) -> None:
         self.axes = dict.fromkeys(Axis, Standing.OK)
         self.axes[Axis.FRESHNESS] = Standing.UNKNOWN  # nobody brought a head to compare with
-        self.axes[Axis.WITNESSES] = Standing.NOT_ASKED
+        self.axes[Axis.WITNESSES] = Standing.UNKNOWN if witnesses else Standing.NOT_ASKED
         self._exits = {Exit.VALID}
         self._counts: dict[Finding, int] = {}
         self._kept: list[tuple[int, Found]] = []
@@ -174,11 +174,6 @@ class Findings:
 
     def error(self, step: int, error: EvidenceError, where: str = "pack") -> None:
         self.add(step, error.finding, error.detail, error.where or where)
-
-    def ask(self, axis: Axis) -> None:
-        """What nobody asked yet is asked."""
-        if self.axes[axis] is Standing.NOT_ASKED:
-            self.axes[axis] = Standing.OK
 
     def leave_open(self, *axes: Axis) -> None:
         """What could not be looked at is unknown, unless it is known to have failed."""

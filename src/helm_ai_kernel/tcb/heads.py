@@ -13,7 +13,7 @@ from .cosign import WitnessPolicy
 from .errors import EvidenceError
 from .findings import CHECKPOINT, Exit, Findings
 from .pack import Entries
-from .registry import Registry
+from .registry import SEEN, Registry
 
 KNOWN = "known head"
 
@@ -100,22 +100,25 @@ class Heads:
         """By a key that the registry names for this log, and that was in force still at the size that the last receipt relies on.
 
         Who takes over a log signs for all of it: a key may be younger than the receipts, and than those behind the pack's end.
+        What the verifier kept itself needs no witness for when it was there.
         """
         if head is self.checkpoint and not note.origin.startswith(registry.deployment + "/"):  # V6
             detail = f"log `{note.origin}` is not of deployment `{registry.deployment}`"
             self._found.add(6, Finding.DOMAIN_MISMATCH, detail, head.where)
         try:
             signer = note.signer(registry.log_keys(note.origin))
-            registry.key(signer.id, at_size=max(relied, registry.keys[signer.id].since), cosigned=head.since)
+            since = head.since if head.step == 8 else SEEN
+            registry.key(signer.id, at_size=max(relied, registry.keys[signer.id].since), cosigned=since)
         except EvidenceError as error:
             self._found.error(head.step, error, head.where)
             head.note = None
 
 
-def check_left(notes: Sequence[str], log: str, registry: Registry) -> None:
+def check_left(notes: Sequence[str], log: str, registry: Registry | None) -> None:
     """V8: the heads that a recovery names are signed heads of other logs of the deployment; raises `EvidenceError`."""
     for text in notes:
         note = Checkpoint.from_bytes(text.encode())
-        if note.origin == log or not note.origin.startswith(registry.deployment + "/"):
+        if note.origin == log or not (registry is None or note.origin.startswith(registry.deployment + "/")):
             raise EvidenceError(Finding.DOMAIN_MISMATCH, f"names a head of log `{note.origin}`, which is not another one of here")
-        note.signer(registry.log_keys(note.origin))
+        if registry is not None:
+            note.signer(registry.log_keys(note.origin))

@@ -30,6 +30,7 @@ PACK_BYTES_MAX = 1 << 35  # 32 GiB: receipts.jsonl has at most 8, by its header,
 MANIFEST_BYTES_MAX = 1 << 22  # some policies and catalogues; attachments are not in it
 COSIGNED_MAX = 4096  # heads that witnesses saw: one an hour for half a year, and each covers all before it
 LINES_LEAST, LINE_BYTES_LEAST = 4096, 256  # no receipt is shorter: millions of empty lines want our memory
+FILES_MAX = 1 << 16  # entries beside attachments: no manifest of 4 MiB has so many names
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts.jsonl"
@@ -131,6 +132,8 @@ class Entries(Mapping[str, bytes]):
                 raise fields.wrong(f"no pack has an entry `{entry.name}`")
             if not entry.name.startswith(_FOLDER):
                 self.files[entry.name] = entry
+                if len(self.files) > FILES_MAX:
+                    raise fields.wrong(f"more than {FILES_MAX} entries that are no attachments")
                 continue
             self.attachments.append(bytes.fromhex(entry.name[len(_FOLDER) :]))
             self._ats.append(entry.at)

@@ -1,6 +1,7 @@
 """A part of a log: some of its receipts, where they stand, and the hashes that lead from them to the signed root.
 
-What is not in it cannot be judged, and nobody can tell from it that nothing was left out (`docs/spec/pack.md`, parts).
+What is not in it cannot be judged, and nobody can tell from it that nothing was left out (`docs/spec/pack.md`, parts). The last
+receipt of the log is always in it: no receipt relies on more of the registry, so nobody can take a revocation out of that.
 """
 
 from bisect import bisect_right
@@ -20,7 +21,7 @@ from .jcs import canonical
 from .merkle import walk
 from .receipt import Kind, Receipt
 
-INCLUSION_BYTES_MAX = 1 << 26  # 64 MiB: a million receipts apart from each other; who wants more exports the whole log
+INCLUSION_BYTES_MAX = 1 << 25  # 32 MiB: 400,000 hashes, in 150 MB of memory; who wants more exports the whole log
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,10 @@ class Inclusion:
     hashes: tuple[bytes, ...]
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Inclusion":
-        """Raises `EvidenceError`: PACK_MALFORMED, NON_CANONICAL or UNSUPPORTED."""
+    def from_bytes(cls, data: bytes, lines: int) -> "Inclusion":
+        """The proof of so many lines; raises `EvidenceError`: PACK_MALFORMED, NON_CANONICAL or UNSUPPORTED."""
+        if data.count(b"[") > lines + 2:  # before it is parsed: millions of empty ranges want our memory
+            raise fields.wrong(f"the proof has more ranges than the {lines} lines that are here")
         body = fields.document(data, "inclusion", {"ranges", "hashes"}, bytes_max=INCLUSION_BYTES_MAX)
         ranges: list[tuple[int, int]] = []
         for item in fields.typed(body, "ranges", list):
@@ -54,8 +57,8 @@ class Inclusion:
 
     def check(self, count: int, size: int) -> None:
         """That it can be about so many lines of a log of that size; raises `EvidenceError(PACK_MALFORMED)`."""
-        if sum(self.ranges[-1]) > size or sum(many for _, many in self.ranges) != count:
-            raise fields.wrong(f"the proof is not about {count} receipts of a log of size {size}")
+        if sum(self.ranges[-1]) != size or sum(many for _, many in self.ranges) != count:
+            raise fields.wrong(f"the proof is not about {count} receipts of a log of size {size}, the last one among them")
 
     def root(self, size: int, leaves: Iterable[bytes]) -> bytes:
         """Where the proof leads; raises `EvidenceError(INCLUSION_FAIL)` where not each hash and leaf has its one place."""

@@ -253,7 +253,7 @@ def inclusion(size: int) -> Iterator[Line]:
     proof = Inclusion(((place, 1),), tuple(made)).to_bytes()
 
     def check() -> None:
-        if Inclusion.from_bytes(proof).root(size, [leaves[place]]) != signed:
+        if Inclusion.from_bytes(proof, 1).root(size, [leaves[place]]) != signed:
             raise RuntimeError("the benchmark's own proof does not verify")
 
     yield _line(f"inclusion_proof{suffix}_verify", "us", _timed(check, 2000), f"{note}: parse, and {len(made)} hashes")

@@ -22,30 +22,23 @@ CORES_MAX = 8  # one process reads what the others vetted: more of them would wa
 
 _AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_AGE_MAX = timedelta(days=365_000)  # a thousand years: before the year 1 there is no time
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options that `question` and `judge` read."""
-    add_genesis(parser)
+    parser.add_argument(
+        "--genesis", type=pinned, metavar="sha256:HEX", help="digest of the trust registry's genesis, from outside the pack"
+    )
     kept = "a checkpoint of this log that you kept: the pack must extend it (again for more of them)"
     parser.add_argument("--known-head", type=Path, metavar="FILE", action="append", default=[], help=kept)
-    add_witnesses(parser)
+    parser.add_argument(
+        "--witnesses", type=Path, metavar="FILE", help="whose cosignatures count, and how many must be there: a tlog-policy"
+    )
     parser.add_argument("--max-age", type=_age, metavar="AGE", help="how old the pack may be: `90m`, `24h`, `7d`")
     parser.add_argument("--require-resolved", action="store_true", help="a recorded UNKNOWN counts as incomplete")
     parser.add_argument(
         "--cores", type=int, choices=range(1, CORES_MAX + 1), default=None, help="processes for signatures (default: all cores)"
-    )
-
-
-def add_genesis(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--genesis", type=pinned, metavar="sha256:HEX", help="digest of the trust registry's genesis, from outside the pack"
-    )
-
-
-def add_witnesses(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--witnesses", type=Path, metavar="FILE", help="whose cosignatures count, and how many must be there: a tlog-policy"
     )
 
 
@@ -75,9 +68,10 @@ def pinned(text: str) -> Digest:
 
 def _age(text: str) -> timedelta:
     found = _AGE.match(text)
-    if found is None:
-        raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    age = None if found is None else timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if age is None or age > _AGE_MAX:
+        raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it, at most 365000d")
+    return age
 
 
 def _written(time: datetime) -> str:

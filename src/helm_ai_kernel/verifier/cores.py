@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain, islice
+from itertools import chain
 from multiprocessing import get_context
 
 from helm_ai_kernel.tcb.codes import Reason
@@ -16,9 +16,9 @@ from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.tcb.vetting import Fault, Vet, Vetted, Vetter, vet_here
 
-LINES = 512  # of one piece of work
+LINES, BYTES = 512, 1 << 20  # of one piece of work, whichever comes first: a line has up to 1 MiB
 AHEAD = 3  # pieces for each process: it has the next one while we read what it gave
-WORTH = 8192  # lines: less is done before the processes have started
+WORTH, WORTH_BYTES = 8192, 16 << 20  # less is done before the processes have started
 
 _vetter: Vetter | None = None  # in a process of ours
 
@@ -28,8 +28,8 @@ def vet_on(cores: int) -> Vet:
 
     def vet(vetter: Vetter, lines: Iterable[bytes]) -> Iterator[Vetted]:
         ahead = iter(lines)
-        first = list(islice(ahead, WORTH if cores > 1 else 0))
-        if len(first) < WORTH:
+        first = _taken(ahead, WORTH, WORTH_BYTES) if cores > 1 else []
+        if len(first) < WORTH and sum(map(len, first)) < WORTH_BYTES:
             return vet_here(vetter, chain(first, ahead))
         return _vet(cores, vetter, chain(first, ahead))
 
@@ -44,7 +44,7 @@ def _vet(cores: int, vetter: Vetter, lines: Iterator[bytes]) -> Iterator[Vetted]
     with ProcessPoolExecutor(cores, get_context("spawn"), _begin, begin) as pool:
         try:
             while True:
-                while len(waiting) < AHEAD * cores and (piece := list(islice(lines, LINES))):
+                while len(waiting) < AHEAD * cores and (piece := _taken(lines, LINES, BYTES)):
                     waiting.append((piece, pool.submit(_faults, begun, piece)))
                     begun += len(piece)
                 if not waiting:
@@ -58,6 +58,16 @@ def _vet(cores: int, vetter: Vetter, lines: Iterator[bytes]) -> Iterator[Vetted]
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint="try again with --cores 1") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _taken(lines: Iterator[bytes], count: int, bytes_max: int) -> list[bytes]:
+    """The next lines: so many, or as many as reach that size."""
+    taken: list[bytes] = []
+    size = 0
+    while len(taken) < count and size < bytes_max and (line := next(lines, None)) is not None:
+        taken.append(line)
+        size += len(line)
+    return taken
 
 
 def _begin(log: str, registry: Sequence[bytes] | None, seen: Sequence[tuple[int, str]]) -> None:

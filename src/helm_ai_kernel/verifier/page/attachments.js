@@ -4,6 +4,7 @@ helm.attachments = (() => {
   "use strict";
   const { Fault } = helm.findings;
   const { Column } = helm.column;
+  const BLOCK = 512; // of the archive
   const SALT_BYTES = 32;
   const ARGUMENTS_BYTES_MAX = 4 << 20;
   const NAMED = 1;
@@ -14,19 +15,26 @@ helm.attachments = (() => {
     constructor(source) {
       this.source = source;
       this.names = new helm.table.Table(32);
-      this.starts = new Column(Float64Array);
-      this.sizes = new Column(Float64Array);
+      this.starts = new Column(Uint32Array); // in blocks; behind the last one where a next one would start
+      this.paddings = new Column(Uint16Array);
       this.marks = new Column(Uint8Array);
       this.held = 0;
       this.withheld = 0; // named, and not held
     }
 
-    // In the order of the archive no name comes twice.
+    // In the order of the archive no name comes twice, and nothing stands between two attachments.
     take(hex, { at, size }) {
+      const blocks = Math.ceil(size / BLOCK);
       this.names.push(helm.bytes.unhex(hex));
-      this.starts.set(this.held, at);
-      this.sizes.set(this.held, size);
+      this.starts.set(this.held, at / BLOCK);
+      this.paddings.set(this.held, blocks * BLOCK - size);
       this.held++;
+      this.starts.set(this.held, at / BLOCK + blocks + 1); // behind the header of the next one
+    }
+
+    placeOf(number) {
+      const [start, next] = [this.starts.get(number), this.starts.get(number + 1)];
+      return { at: start * BLOCK, size: (next - 1 - start) * BLOCK - this.paddings.get(number) };
     }
 
     mark(number, mark) {
@@ -56,7 +64,7 @@ helm.attachments = (() => {
     }
 
     async faultOf(number, window, whole) {
-      const place = { at: this.starts.get(number), size: this.sizes.get(number) };
+      const place = this.placeOf(number);
       const isLong = place.size > SALT_BYTES + ARGUMENTS_BYTES_MAX; // and so no arguments, and not to be held
       const bytes = isLong ? null : await window.bytes(place.at, place.size);
       const hash = isLong ? await helm.source.hash(this.source, place) : helm.sha.sha256(bytes);
@@ -73,9 +81,10 @@ helm.attachments = (() => {
     async show(digest, bytesMax) {
       const number = this.names.find(helm.log.bytesOf(digest));
       if (number < 0 || number >= this.held) return { state: "withheld" };
-      const size = this.sizes.get(number) - SALT_BYTES;
+      const place = this.placeOf(number);
+      const size = place.size - SALT_BYTES;
       if (size < 0 || this.marks.get(number) & WRONG) return { state: "wrong" };
-      const bytes = await this.source.read(this.starts.get(number) + SALT_BYTES, Math.min(size, bytesMax));
+      const bytes = await this.source.read(place.at + SALT_BYTES, Math.min(size, bytesMax));
       return { state: "here", bytes, size };
     }
   }

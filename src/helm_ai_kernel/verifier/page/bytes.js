@@ -10,14 +10,17 @@ helm.bytes = (() => {
   const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
+  const ENCODER = new TextEncoder(); // one for all: a browser needs longer to make one than to use it
+  const DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
   function utf8(text) {
-    return new TextEncoder().encode(text);
+    return ENCODER.encode(text);
   }
 
   // Strict UTF-8, the byte order mark kept as a character: null where the bytes are none.
   function text(bytes) {
     try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      return DECODER.decode(bytes);
     } catch {
       return null;
     }

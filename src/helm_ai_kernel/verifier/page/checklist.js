@@ -10,13 +10,11 @@
 helm.checklist = (() => {
   "use strict";
   const { Fault, Usage, Findings } = helm.findings;
-  const KNOWN_HEADS_MAX = 64;
 
   class Checklist {
     constructor({ genesis = null, knownHeads = [], witnesses = null, maxAgeS = null, now = null, requireResolved = false, progress = () => {} } = {}) {
       if (genesis !== null && !helm.forms.DIGEST.test(genesis)) throw new Usage("a genesis is `sha256:` and 64 lowercase hex digits");
       if (maxAgeS !== null && !(Number.isSafeInteger(maxAgeS) && maxAgeS >= 0)) throw new Usage("a maximum age is a whole number of seconds");
-      if (knownHeads.length > KNOWN_HEADS_MAX) throw new Usage(`more than ${KNOWN_HEADS_MAX} known heads`);
       this.now = now === null ? Date.now() : Date.parse(now);
       if (Number.isNaN(new Date(this.now - 1000 * (maxAgeS ?? 0)).getTime())) throw new Usage("a maximum age reaches back to no time that there is");
       this.policy = witnesses === null ? null : helm.quorum.read(witnesses);

@@ -6,7 +6,7 @@ helm.checkpoint = (() => {
   const BYTES_MAX = 128 * 1024;
   const SIGNATURES_MAX = 64;
   const LOG_LINE = 1;
-  const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+  const CONTROL = /[\u0000-\u0009\u000b-\u001f]/; // C2SP signed-note refuses no others
   const SIZE = /^(0|[1-9][0-9]{0,15})$/;
   const SIGNATURE = /^\u2014 ([^ +]+) ([A-Za-z0-9+/=]+)$/u;
 

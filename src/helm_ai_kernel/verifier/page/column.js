@@ -46,5 +46,24 @@ helm.column = (() => {
     }
   }
 
-  return { Column, Rows };
+  // Numbers for some of many, in the order in which they came: what is kept of these has no room for the others.
+  class Numbers {
+    constructor() {
+      Object.assign(this, { numbers: new Column(Int32Array), size: 0 });
+    }
+
+    // -1 where it has none.
+    find(one) {
+      return one < 0 ? -1 : this.numbers.get(one) - 1;
+    }
+
+    // The number that it has from now on.
+    idOf(one) {
+      const known = this.find(one);
+      if (known < 0) this.numbers.set(one, ++this.size);
+      return known < 0 ? this.size - 1 : known;
+    }
+  }
+
+  return { Column, Rows, Numbers };
 })();

@@ -15,16 +15,15 @@ helm.finder = (() => {
       this.order = new Column(Int32Array); // the lists as they begin
       this.lists = 0;
       this.outcomes = new Column(Int32Array); // leaf of an intent, or line of an outcome -> index + 1 of the outcome (before)
-      this.intents = new Column(Uint8Array);
     }
 
     receive(index, spot, receipt) {
       this.put(index, spot === null ? 0 : spot.session + 1);
       if (receipt === null) return;
-      if (helm.receipt.isIntent(receipt)) this.intents.set(spot.id, 1);
+      if (helm.receipt.isIntent(receipt)) this.log.intents.idOf(spot.id);
       if (receipt.shape !== "outcome") return;
       const id = this.log.find(receipt.decision);
-      if (id < 0 || id >= index || !this.intents.get(id)) return;
+      if (id >= index || this.log.intents.find(id) < 0) return;
       this.outcomes.set(index, this.outcomes.get(id));
       this.outcomes.set(id, index + 1);
     }

@@ -1,35 +1,35 @@
 // V10, the story (verification.md): what must hold between a call, its key, its outcome, a drift and a hold, in log
-// order. Each receipt is met once, what a later one can ask for is in columns by the number of its leaf, and each receipt
-// has the first fault that it has. What it says counts all the same for those behind it.
+// order. Each receipt is met once, what a later one can ask for is in columns by number, and each receipt has the first
+// fault that it has. What it says counts all the same for those behind it.
 helm.flows = (() => {
   "use strict";
   const { isIntent } = helm.receipt;
-  const { Column, Rows } = helm.column;
-  const { Table } = helm.table;
+  const { Column } = helm.column;
   const DRIFTS = ["ERR_CONNECTOR_CONTRACT_DRIFT", "ERR_MCP_SCHEMA_DRIFT"];
   const STATUSES = [null, "OK", "FAILED", "DRIFT", "UNKNOWN", "LATE"];
   const NOTHING = new Map();
 
   class Story {
-    constructor(log, force) {
-      Object.assign(this, { log, force });
+    // `attachments` have a number for each key and for all arguments.
+    constructor(log, force, attachments) {
+      Object.assign(this, { log, force, attachments: attachments.names });
       this.principals = new Column(Int32Array); // session -> whose it is, by its first start: name + 1
-      // Of the leaf of an intent:
-      this.tools = new Column(Int32Array); // name + 1; 0: it is none
+      // Of an intent:
+      this.tools = new Column(Int32Array); // name
       this.callers = new Column(Int32Array);
-      this.reserved = new Column(Int32Array); // what was reserved, and the same of 0 each, as names
-      this.zeroed = new Column(Int32Array);
-      this.indexes = new Column(Int32Array);
+      this.reserved = new Column(Int32Array); // what was reserved, as a name
+      this.places = new Column(Int32Array);
       this.statuses = new Column(Uint8Array); // of its first outcome
       this.open = new Column(Uint8Array); // 1: it has no outcome
       this.openCount = 0;
       this.unknown = new Column(Uint8Array); // 1: its outcome is UNKNOWN, and no LATE came
-      this.keys = new Table(32); // that are claimed, and by which intent, with which arguments
-      this.claims = new Column(Int32Array);
-      this.claimedArgs = new Rows(32);
+      this.claims = new Column(Int32Array); // key -> intent + 1 that claimed it
+      this.claimedArgs = new Column(Int32Array); // intent -> its arguments, if it claimed a key
+      this.zeros = new Column(Int32Array); // what was reserved -> the same of 0 each, as names
       this.drifted = new Column(Int32Array); // tool -> leaf + 1 of the newest drift that no hold has answered
       this.reasons = new Column(Uint8Array); // and which
       this.nothing = this.amounts(NOTHING);
+      this.zeros.set(this.nothing, this.nothing);
     }
 
     // Null, or [code, detail].
@@ -58,58 +58,67 @@ helm.flows = (() => {
     decision(spot, decision) {
       const { verdict, key, facts, subject } = decision;
       const tool = decision.tool === undefined ? null : this.log.nameOf(decision.tool);
-      const claim = key === undefined ? -1 : this.keys.find(helm.log.bytesOf(key));
+      const claim = key === undefined ? 0 : this.claims.get(this.numberOf(key));
       if (isIntent(decision)) this.intent(spot, tool, decision);
       if (decision.policy !== this.force.policy) return "a decision names a policy that is not in force";
       if (this.force.erasureOf(subject) !== null) return "a decision names a subject that was erased before";
       if (facts.hold !== undefined && !(tool !== null && this.force.holdsBy(tool, this.log.find(facts.hold)))) return "a decision reads a hold that is not in force on its tool";
-      const fault = claim < 0 ? unclaimed(decision) : this.claimed(spot.session, tool, decision, claim);
+      const fault = claim ? this.claimed(spot.session, tool, decision, claim - 1) : unclaimed(decision);
       if (fault || verdict === "DENY") return fault;
       if (this.force.isHeld(tool) || this.drifted.get(tool)) return "a call of a held or drifted tool is not denied";
       return this.force.policy === null ? "a call is not denied, and no policy is in force" : null;
     }
 
     intent({ id, place, session }, tool, { key, args_hash, reserved }) {
-      this.tools.set(id, tool + 1);
-      this.callers.set(id, this.principals.get(session));
-      this.reserved.set(id, this.amounts(reserved ?? NOTHING));
-      this.zeroed.set(id, reserved ? this.amounts(new Map([...reserved.keys()].map((budget) => [budget, 0]))) : this.nothing);
-      this.indexes.set(id, place);
-      if (!this.open.get(id)) this.openCount++;
-      this.open.set(id, 1);
-      if (key === undefined || this.keys.find(helm.log.bytesOf(key)) >= 0) return;
-      this.claims.set(this.keys.push(helm.log.bytesOf(key)), id);
-      this.claimedArgs.push(helm.log.bytesOf(args_hash));
+      const intent = this.log.intents.idOf(id);
+      this.tools.set(intent, tool);
+      this.callers.set(intent, this.principals.get(session));
+      this.reserved.set(intent, reserved ? this.reservedOf(reserved) : this.nothing);
+      this.places.set(intent, place);
+      if (!this.open.get(intent)) this.openCount++;
+      this.open.set(intent, 1);
+      if (key === undefined || this.claims.get(this.numberOf(key))) return;
+      this.claims.set(this.numberOf(key), intent + 1);
+      this.claimedArgs.set(intent, this.numberOf(args_hash));
     }
 
-    claimed(session, tool, decision, number) {
+    reservedOf(counts) {
+      const name = this.amounts(counts);
+      this.zeros.set(name, this.amounts(new Map([...counts.keys()].map((budget) => [budget, 0]))));
+      return name;
+    }
+
+    numberOf(attachment) {
+      return this.attachments.idOf(helm.log.bytesOf(attachment));
+    }
+
+    claimed(session, tool, decision, intent) {
       const { claim } = decision.facts;
-      const id = this.claims.get(number);
-      if (this.tools.get(id) !== tool + 1 || this.callers.get(id) !== this.principals.get(session)) return "a key is claimed by another tool or principal";
-      if (!claim || this.log.find(claim.decision) !== id || claim.state !== this.stateOf(id)) return "a decision does not read the claim on its key as the log shows it";
+      if (this.tools.get(intent) !== tool || this.callers.get(intent) !== this.principals.get(session)) return "a key is claimed by another tool or principal";
+      if (!claim || this.log.intentOf(claim.decision) !== intent || claim.state !== this.stateOf(intent)) return "a decision does not read the claim on its key as the log shows it";
       if (isIntent(decision)) return "a call is dispatched under a key that is claimed";
       if (decision.repeats === undefined) return null;
-      const same = this.claimedArgs.is(number, helm.log.bytesOf(decision.args_hash));
-      const rightly = this.log.find(decision.repeats) === id && same && claim.state === "done" && claim.same_args;
+      const same = this.claimedArgs.get(intent) === this.numberOf(decision.args_hash);
+      const rightly = this.log.intentOf(decision.repeats) === intent && same && claim.state === "done" && claim.same_args;
       return rightly ? null : "a repeat is not of the call, done and with the same arguments, that claimed its key";
     }
 
-    stateOf(id) {
-      const status = STATUSES[this.statuses.get(id)];
+    stateOf(intent) {
+      const status = STATUSES[this.statuses.get(intent)];
       return status === null ? "open" : status === "UNKNOWN" ? "unknown" : "done";
     }
 
     outcome(spot, outcome) {
       const { decision, status, reason } = outcome;
-      const id = this.log.find(decision);
-      if (id < 0 || !this.tools.get(id)) return ["ORPHAN_OUTCOME", "an outcome names no intent before it"];
-      const first = this.statuses.get(id) === 0;
-      if (!first && !(status === "LATE" && this.unknown.get(id))) return ["DOUBLE_OUTCOME", "a call ends twice"];
-      if (this.open.get(id)) this.openCount--;
-      this.open.set(id, 0);
-      if (first) this.statuses.set(id, STATUSES.indexOf(status));
-      this.unknown.set(id, first && status === "UNKNOWN" ? 1 : 0);
-      const tool = this.tools.get(id) - 1;
+      const intent = this.log.intentOf(decision);
+      if (intent < 0) return ["ORPHAN_OUTCOME", "an outcome names no intent before it"];
+      const first = this.statuses.get(intent) === 0;
+      if (!first && !(status === "LATE" && this.unknown.get(intent))) return ["DOUBLE_OUTCOME", "a call ends twice"];
+      if (this.open.get(intent)) this.openCount--;
+      this.open.set(intent, 0);
+      if (first) this.statuses.set(intent, STATUSES.indexOf(status));
+      this.unknown.set(intent, first && status === "UNKNOWN" ? 1 : 0);
+      const tool = this.tools.get(intent);
       if (DRIFTS.includes(reason) && !this.force.isHeld(tool)) {
         this.drifted.set(tool, spot.id + 1);
         this.reasons.set(tool, DRIFTS.indexOf(reason));
@@ -117,13 +126,14 @@ helm.flows = (() => {
       const invalid = (detail) => ["FLOW_INVALID", detail];
       if (first && status === "LATE") return invalid("LATE is the first outcome");
       if (!outcome.parents.includes(decision)) return invalid("an outcome has not its decision among its parents");
-      return this.amounts(outcome.spent ?? NOTHING) === this.dueOf(id, status) ? null : invalid("an outcome has not spent what was reserved");
+      return this.amounts(outcome.spent ?? NOTHING) === this.dueOf(intent, status) ? null : invalid("an outcome has not spent what was reserved");
     }
 
     // What an outcome has to say that it spent.
-    dueOf(id, status) {
+    dueOf(intent, status) {
       if (status === "LATE") return this.nothing;
-      return (status === "FAILED" ? this.zeroed : this.reserved).get(id);
+      const reserved = this.reserved.get(intent);
+      return status === "FAILED" ? this.zeros.get(reserved) : reserved;
     }
 
     // Counts are the same if their canonical forms are.
@@ -143,8 +153,8 @@ helm.flows = (() => {
 
     // V15: where the intents stand.
     *unresolved(requireResolved) {
-      for (let id = 0; id < this.log.size; id++) {
-        if (this.open.get(id) || (requireResolved && this.unknown.get(id))) yield this.indexes.get(id);
+      for (let intent = 0; intent < this.log.intents.size; intent++) {
+        if (this.open.get(intent) || (requireResolved && this.unknown.get(intent))) yield this.places.get(intent);
       }
     }
   }

@@ -4,6 +4,7 @@
 helm.head = (() => {
   "use strict";
   const { Fault } = helm.findings;
+  const KEPT = ""; // before all times: what the verifier kept itself needs no witness for when it was there
   const USAGE = { exit: 64 };
   const STALE = { exit: 25 };
   const DIVERGED = { exit: 30 };
@@ -18,11 +19,11 @@ helm.head = (() => {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message, USAGE), false;
     }
-    const seen = await seenBy(head, policy, found);
+    await checkCosigned(head, policy, found);
     if (head.origin !== manifest.log) return found("DOMAIN_MISMATCH", `the known head is of the log \`${head.origin}\``, USAGE), false;
     if (!registry) return false; // nobody can say who signed it
     try {
-      await helm.checkpoint.verify(head, registry, reliance.largestUnder(head.size), seen.since);
+      await helm.checkpoint.verify(head, registry, reliance.largestUnder(head.size), KEPT);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
       return found(fault.code, fault.message), false; // what nobody of this log signed contradicts nothing
@@ -30,13 +31,13 @@ helm.head = (() => {
     return extendedBy(head, checklist.here(), found);
   }
 
-  // V16. A note with a fault of it was seen by nobody; what the log signed is there all the same.
-  async function seenBy(head, policy, found) {
+  // V16. What the log signed is there, whatever a witness's line beside it is.
+  async function checkCosigned(head, policy, found) {
     try {
-      return await helm.witness.timesOf(head, policy);
+      await helm.witness.timesOf(head, policy);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
-      return found(fault.code, fault.message, USAGE), helm.witness.UNSEEN;
+      found(fault.code, fault.message, USAGE);
     }
   }
 

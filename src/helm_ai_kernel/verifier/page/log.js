@@ -4,18 +4,21 @@
 helm.log = (() => {
   "use strict";
   const { Table } = helm.table;
-  const { Column } = helm.column;
+  const { Column, Numbers } = helm.column;
   const { malformed } = helm.forms;
   const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
   const LINES_LEAST = 4096;
+  const BUNCH = 64; // lines of which one place is kept
 
   class Log {
     constructor() {
       this.part = helm.part.WHOLE; // which places the lines have
       this.leaves = new Table(32);
       this.tree = new helm.merkle.Tree(this.leaves.rows);
-      this.starts = new Column(Float64Array); // where each line begins; it ends before the next one
+      this.sizes = new Column(Uint32Array); // of each line
+      this.starts = new Column(Float64Array); // where the first of each bunch begins
       this.strangers = new Table(32);
+      this.intents = new Numbers(); // of the leaves of those that were read
       this.sessions = new Table(16);
       this.names = new Table(32); // by their digests
     }
@@ -25,16 +28,23 @@ helm.log = (() => {
     }
 
     append({ at, bytes }) {
-      this.starts.set(this.size, at);
-      this.starts.set(this.size + 1, at + bytes.length + 1);
+      if (this.size % BUNCH === 0) this.starts.set(this.size / BUNCH, at);
+      this.sizes.set(this.size, bytes.length);
       this.leaves.push(helm.merkle.leafHash(bytes));
       this.tree.appended();
     }
 
     // Where a line lies in the pack.
     lineAt(index) {
-      const at = this.starts.get(index);
-      return { at, size: this.starts.get(index + 1) - at - 1 };
+      const first = index - (index % BUNCH);
+      let at = this.starts.get(first / BUNCH);
+      for (let line = first; line < index; line++) at += this.sizes.get(line) + 1;
+      return { at, size: this.sizes.get(index) };
+    }
+
+    // Whether the line that is read again is the one whose leaf is in the tree.
+    isLine(index, bytes) {
+      return this.leaves.rows.is(index, helm.merkle.leafHash(bytes));
     }
 
     // What a digest names: the index of the first line with that leaf; -1 where none is here.
@@ -46,6 +56,11 @@ helm.log = (() => {
       const bytes = bytesOf(leaf);
       const here = this.leaves.find(bytes);
       return here < 0 ? -1 - this.strangers.idOf(bytes) : here;
+    }
+
+    // Which intent a digest names; -1 where it is none that was read before.
+    intentOf(leaf) {
+      return this.intents.find(this.find(leaf));
     }
 
     leafOf(index) {
@@ -76,7 +91,7 @@ helm.log = (() => {
     for await (const lines of helm.lines.lists(source, place, (bytes) => sum.add(bytes))) {
       if (log.size + lines.length > linesMax) malformed(`more than ${linesMax} lines in ${place.size} bytes are no receipts`);
       for (const line of lines) log.append(line);
-      await progress("bytes", log.starts.get(log.size) - place.at, place.size);
+      if (lines.length) await progress("bytes", lines.at(-1).at - place.at, place.size);
     }
     return { log, digest: "sha256:" + helm.bytes.hex(sum.end()) };
   }

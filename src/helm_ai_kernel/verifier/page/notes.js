@@ -27,7 +27,8 @@ helm.notes = (() => {
       }
       this.checkQuorum(findings);
       const seen = [...(ours ? [ours] : []), ...this.cosigned].filter((note) => note.seen.since !== null);
-      this.sightings = seen.map((note) => ({ size: note.checkpoint.size, since: note.seen.since })).sort((a, b) => a.size - b.size);
+      const covered = ({ size }) => (pack.isPart ? Infinity : size); // a part stands where its proof says, or nowhere
+      this.sightings = seen.map((note) => ({ size: covered(note.checkpoint), since: note.seen.since })).sort((a, b) => a.size - b.size);
       // From behind: who saw more saw what is before it, too.
       for (let at = this.sightings.length - 2; at >= 0; at--) {
         const later = this.sightings[at + 1].since;
@@ -67,10 +68,12 @@ helm.notes = (() => {
         const { size, root, origin } = checkpoint;
         const [isNamed, isOurs] = [name === `cosigned/${size}.txt`, origin === manifest.log];
         if (!isNamed) findings.add(8, name, "CHECKPOINT_SIG", "a cosigned checkpoint has another size than its name");
-        if (!isOurs) findings.add(6, name, "DOMAIN_MISMATCH", `it is of the log \`${origin}\``);
-        if (!isNamed || !isOurs || !registry) continue;
+        if (!isOurs) {
+          findings.add(6, name, "DOMAIN_MISMATCH", `it is of the log \`${origin}\``);
+          continue;
+        }
         await findings.attempted(8, name, async () => {
-          await helm.checkpoint.verify(checkpoint, registry, reliance.largestUnder(size), seen.since);
+          if (registry) await helm.checkpoint.verify(checkpoint, registry, reliance.largestUnder(size), seen.since);
           const same = size <= tree.size && helm.bytes.equal(tree.rootAt(size), root);
           if (!same) throw new Fault("INCLUSION_FAIL", "its root is not that of the receipts up to its size");
         });

@@ -54,12 +54,19 @@
       const answer = await service.ask("verify", packFile, await asked());
       if (running === service) await show(service, answer);
     } catch (error) {
-      if (running !== service) return;
-      const why = helm.bytes.printable(error.message, 300);
-      if (error instanceof helm.findings.Usage) say(`Nothing was verified: ${why}.`);
-      else say("The file could not be verified; this is not a verdict: " + why);
+      fail(service, error);
     }
     if (running === service) at("cancel").hidden = true;
+  }
+
+  // Nothing that was said of a file stands beside an error: nobody may read an old verdict there.
+  function fail(service, error) {
+    if (running !== service) return;
+    stop();
+    at("answer").replaceChildren();
+    const why = helm.bytes.printable(error.message, 300);
+    if (error instanceof helm.findings.Usage) say(`Nothing was verified: ${why}.`);
+    else say("The file could not be verified; this is not a verdict: " + why);
   }
 
   function progress(what, done, all) {
@@ -75,7 +82,8 @@
 
   async function show(service, answer) {
     const { report, overview } = answer;
-    const ask = (...words) => service.ask(...words);
+    // Where there is no answer, nobody goes on.
+    const ask = (...words) => service.ask(...words).catch((error) => (fail(service, error), new Promise(() => {})));
     say("");
     const box = at("answer");
     box.append(helm.show.report(answer));

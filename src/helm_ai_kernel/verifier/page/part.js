@@ -4,7 +4,8 @@ helm.part = (() => {
   "use strict";
   const { Fault } = helm.findings;
   const { object, listOf, digest, count, malformed, unsupported } = helm.forms;
-  const BYTES_MAX = 64 << 20;
+  const BYTES_MAX = 32 << 20;
+  const BRACKET = 0x5b;
   const asItIs = (value) => value;
   const RANGE = listOf(count, 2, 2);
   const INCLUSION = object({ v: asItIs, kind: asItIs, hashes: listOf(digest, 0, Infinity), ranges: listOf(RANGE, 1, Infinity) });
@@ -56,6 +57,9 @@ helm.part = (() => {
 
   // V2: its form. `size` is the manifest's; `lines` how many are here.
   function read(bytes, size, lines) {
+    let brackets = 0;
+    for (const byte of bytes) brackets += byte === BRACKET;
+    if (brackets > lines + 2) malformed("a part has more ranges than lines"); // before it is parsed
     const { value, text } = helm.json.readBoth(bytes, BYTES_MAX);
     if (value instanceof Map && (value.get("v") !== 1 || value.get("kind") !== "inclusion")) unsupported("a proof of another version or kind");
     if (!helm.json.isCanonical(value, text)) throw new Fault("NON_CANONICAL", "the proof of a part is not canonical");
@@ -65,7 +69,7 @@ helm.part = (() => {
       if (many < 1 || first <= end) malformed("the ranges of a part are not apart and in order");
       [end, sum] = [first + many, sum + many];
     }
-    if (end > size) malformed("a part reaches beyond its size");
+    if (end !== size) malformed("a part does not end with the last receipt of its log");
     if (sum !== lines) malformed(`a part says that it has ${sum} lines, and ${lines} are here`);
     const rows = new helm.column.Rows(32);
     for (const hash of hashes) rows.push(helm.log.bytesOf(hash));

@@ -13,9 +13,10 @@ helm.processes = (() => {
       this.processOf = new Column(Int32Array); // of a session, by its first receipt: number + 1
       this.openIn = new Column(Int32Array); // of a session without an end: number + 1 of its process
       this.open = 0; // such sessions of this process
-      this.intents = new Column(Int32Array); // leaf -> its session + 1
-      this.intentsOf = new Column(Int32Array); // leaf -> its process
-      this.unsettled = new Column(Uint8Array); // leaf -> 1: an intent without an outcome
+      // Of an intent:
+      this.sessionOf = new Column(Int32Array); // + 1
+      this.begunIn = new Column(Int32Array); // its process
+      this.unsettled = new Column(Uint8Array); // 1: it has no outcome
       this.unsettledCount = 0;
       this.owed = 0; // of these, those of earlier processes
       this.mustRecover = false;
@@ -43,11 +44,11 @@ helm.processes = (() => {
     }
 
     outcomeFault(session, { decision, status }) {
-      const id = this.log.find(decision);
-      const intents = this.sessionOfIntent(id);
-      if (intents === null) return null; // an orphan, which the story finds
+      const intent = this.log.intentOf(decision);
+      if (intent < 0) return null; // an orphan, which the story finds
+      const intents = this.sessionOf.get(intent) - 1;
       if (this.isPast(intents) && status !== "UNKNOWN") return "a later process says more of a call than that nothing is known";
-      if (this.mustRecover && this.isOwed(id)) return "it comes before the recovery that it is a part of";
+      if (this.mustRecover && this.isOwed(intent)) return "it comes before the recovery that it is a part of";
       const place = this.isOpen(intents) ? intents : this.kernel;
       return session === place ? null : "an outcome is in neither its decision's open session nor, behind the end of that, the kernel's";
     }
@@ -62,13 +63,16 @@ helm.processes = (() => {
         if (session === this.kernel) this.kernel = null;
       }
       if (shape === "recovery") this.mustRecover = false;
-      if (helm.receipt.isIntent(receipt) && this.sessionOfIntent(id) === null) {
-        this.intents.set(id, session + 1);
-        this.intentsOf.set(id, this.number);
-        this.unsettled.set(id, 1);
-        this.unsettledCount++;
-      }
-      if (shape === "outcome") this.settled(this.log.find(receipt.decision));
+      if (helm.receipt.isIntent(receipt)) this.dispatched(session, this.log.intents.idOf(id));
+      if (shape === "outcome") this.settled(this.log.intentOf(receipt.decision));
+    }
+
+    dispatched(session, intent) {
+      if (this.sessionOf.get(intent)) return; // a copy of one before it
+      this.sessionOf.set(intent, session + 1);
+      this.begunIn.set(intent, this.number);
+      this.unsettled.set(intent, 1);
+      this.unsettledCount++;
     }
 
     begin(session) {
@@ -93,16 +97,11 @@ helm.processes = (() => {
       return this.openIn.get(session) === this.number + 1;
     }
 
-    settled(id) {
-      if (id < 0 || !this.unsettled.get(id)) return;
-      if (this.isOwed(id)) this.owed -= 1;
-      this.unsettled.set(id, 0);
+    settled(intent) {
+      if (intent < 0 || !this.unsettled.get(intent)) return;
+      if (this.isOwed(intent)) this.owed -= 1;
+      this.unsettled.set(intent, 0);
       this.unsettledCount--;
-    }
-
-    sessionOfIntent(id) {
-      const session = id < 0 ? 0 : this.intents.get(id);
-      return session === 0 ? null : session - 1;
     }
 
     isPast(session) {
@@ -110,8 +109,8 @@ helm.processes = (() => {
       return process !== 0 && process <= this.number;
     }
 
-    isOwed(id) {
-      return this.unsettled.get(id) === 1 && this.intentsOf.get(id) < this.number;
+    isOwed(intent) {
+      return this.unsettled.get(intent) === 1 && this.begunIn.get(intent) < this.number;
     }
   }
 

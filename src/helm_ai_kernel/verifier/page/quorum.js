@@ -4,14 +4,15 @@ helm.quorum = (() => {
   "use strict";
   const { Usage, Fault } = helm.findings;
   const BYTES_MAX = 64 << 10;
-  const WITNESSES_MAX = 64;
+  const WITNESSES_MAX = 63;
   const LOGS_MAX = 64;
   const GROUPS_MAX = 64;
   const LOG = 1;
   const COSIGNATURE = 4;
 
+  // `line` 0: what is wrong with the file as a whole.
   function refuse(line, what) {
-    throw new Usage(`the witness policy is none: line ${line}: ${what}`);
+    throw new Usage(`the witness policy is none: ${line ? `line ${line}: ` : ""}${what}`);
   }
 
   class Policy {
@@ -37,7 +38,7 @@ helm.quorum = (() => {
   }
 
   function read(bytes) {
-    if (bytes.length > BYTES_MAX) refuse(1, `more than ${BYTES_MAX} bytes`);
+    if (bytes.length > BYTES_MAX) refuse(0, `more than ${BYTES_MAX} bytes`);
     const policy = new Policy();
     let number = 0;
     for (let at = 0; at < bytes.length; ) {
@@ -46,7 +47,7 @@ helm.quorum = (() => {
       if (words.length) take(policy, words, number);
       at = end + 1;
     }
-    if (policy.quorum === null) refuse(number, "there is no `quorum`");
+    if (policy.quorum === null) refuse(0, "there is no `quorum`");
     return policy;
   }
 
@@ -74,12 +75,6 @@ helm.quorum = (() => {
   function takeWitness(policy, words, refuse) {
     if (words.length < 2 || words.length > 3) refuse("a witness has a name, a key and perhaps an address");
     const witness = readKey(policy, words[1], COSIGNATURE, refuse);
-    try {
-      helm.ed25519.checkRegistered(witness.key);
-    } catch (fault) {
-      if (!(fault instanceof Fault)) throw fault;
-      refuse(fault.message);
-    }
     if (policy.witnesses.size === WITNESSES_MAX) refuse(`more than ${WITNESSES_MAX} witnesses`);
     policy.witnesses.set(fresh(policy, words[0], refuse), witness);
   }
@@ -120,6 +115,12 @@ helm.quorum = (() => {
     if (helm.bytes.hex(expected) !== hash) refuse("a key has another hash");
     if (policy.keys.has(helm.bytes.hex(key))) refuse("a public key is there twice");
     policy.keys.add(helm.bytes.hex(key));
+    try {
+      helm.ed25519.checkRegistered(key);
+    } catch (fault) {
+      if (!(fault instanceof Fault)) throw fault;
+      refuse(fault.message);
+    }
     return { name, hash: expected, key };
   }
 

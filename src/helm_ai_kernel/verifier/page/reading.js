@@ -43,7 +43,7 @@ helm.reading = (() => {
       this.chain = new helm.chain.Chain(this.isPart);
       this.force = new helm.force.Force(log, this.policies);
       this.processes = this.isPart ? null : new helm.processes.Processes(log);
-      this.story = new (this.isPart ? helm.partly : helm.flows).Story(log, this.force);
+      this.story = new (this.isPart ? helm.partly : helm.flows).Story(log, this.force, this.attachments);
       this.finder = new helm.finder.Finder(log);
       this.told = true; // no receipt came that nobody can read: behind one there is no story to judge
     }
@@ -62,10 +62,12 @@ helm.reading = (() => {
         }
       }
       await asked;
+      if (index !== log.size) helm.source.changed();
     }
 
     // What its signers are asked, under way: [[place, step, fault], …].
     readReceipt(index, { bytes }) {
+      if (!this.log.isLine(index, bytes)) helm.source.changed(); // what is judged is what is in the tree
       const place = this.log.part.placeOf(index);
       const receipt = this.findings.attempt(4, "receipt " + place, () => helm.receipt.read(bytes));
       this.lastAt = receipt?.at ?? null;
@@ -134,7 +136,8 @@ helm.reading = (() => {
     async checkRecovery(place, { heads, size, root }) {
       const { manifest, registry } = this.checklist;
       await helm.notes.checkHeads(heads ?? [], manifest.log, registry);
-      const stated = size <= place && (this.isPart || root === "sha256:" + helm.bytes.hex(this.log.tree.rootAt(size)));
+      const isPast = size <= place || (this.isPart && this.part === null); // without its proof no place is known
+      const stated = isPast && (this.isPart || root === "sha256:" + helm.bytes.hex(this.log.tree.rootAt(size)));
       if (!stated) throw new Fault("INCLUSION_FAIL", `a recovery states a root that the log did not have at size ${size}`);
     }
 

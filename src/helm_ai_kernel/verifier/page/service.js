@@ -3,6 +3,8 @@
 helm.service = (() => {
   "use strict";
   const PAUSE_MS = 100; // between two words about progress
+  const BEAT_MS = 1000;
+  const SILENT_BEATS_MAX = 60; // of a thread that works: longer than the longest piece of work that lets no other in
   class Cancelled extends Error {}
 
   // The work itself.
@@ -42,16 +44,27 @@ helm.service = (() => {
       }
     });
     port.postMessage({ ready: true });
+    setInterval(() => port.postMessage({ alive: true }), BEAT_MS);
   }
 
-  // The thread, as the page sees it.
+  // The thread, as the page sees it. No browser says that one died, of too little memory or by somebody's hand: whoever
+  // is silent for a minute is taken for dead. Beats are counted, not time: a machine that sleeps misses them on both sides.
   class Thread {
     constructor(worker, tell) {
-      Object.assign(this, { worker, tell, asked: new Map(), number: 0 });
+      Object.assign(this, { worker, tell, asked: new Map(), number: 0, silent: 0, over: null });
       worker.addEventListener("message", ({ data }) => this.receive(data));
+      worker.addEventListener("messageerror", () => this.end(new Error("what the thread said cannot be read")));
+      worker.addEventListener("error", ({ message }) => this.end(new Error(message)));
+      this.beats = setInterval(() => this.beat(), BEAT_MS);
+    }
+
+    beat() {
+      if (!this.asked.size) this.silent = 0;
+      else if (++this.silent > SILENT_BEATS_MAX) this.end(new Error("the thread that did the work has died, perhaps of too little memory"));
     }
 
     receive({ progress, number, value, error, isUsage }) {
+      this.silent = 0;
       if (progress) return this.tell(...progress);
       const { resolve, reject } = this.asked.get(number) ?? {};
       if (!resolve) return;
@@ -61,6 +74,7 @@ helm.service = (() => {
     }
 
     ask(method, ...words) {
+      if (this.over) return Promise.reject(this.over);
       const number = ++this.number;
       return new Promise((resolve, reject) => {
         this.asked.set(number, { resolve, reject });
@@ -69,8 +83,15 @@ helm.service = (() => {
     }
 
     cancel() {
+      this.end(new Cancelled("cancelled"));
+    }
+
+    end(error) {
+      this.over ??= error;
+      clearInterval(this.beats);
       this.worker.terminate();
-      for (const { reject } of this.asked.values()) reject(new Cancelled("cancelled"));
+      for (const { reject } of this.asked.values()) reject(this.over);
+      this.asked.clear();
     }
   }
 

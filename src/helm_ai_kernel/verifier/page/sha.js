@@ -53,21 +53,30 @@ helm.sha = (() => {
       return this;
     }
 
+    // The digest; nothing can be added behind it.
     end() {
-      const rest = padded(this.tail.subarray(0, this.length % 64), this.length, 64);
-      for (let at = 0; at < rest.length; at += 64) block256(this.state, rest, at);
-      return unwords(this.state);
+      const { state, tail, length } = this;
+      const held = length % 64;
+      tail.fill(0, held);
+      tail[held] = 0x80;
+      if (held >= 56) {
+        block256(state, tail, 0); // the length has no room in it
+        tail.fill(0);
+      }
+      putWord(tail, 56, Math.floor(length / 0x20000000));
+      putWord(tail, 60, length << 3);
+      block256(state, tail, 0);
+      return unwords(state);
     }
   }
 
-  // The rest of a message behind its last whole block, with its padding: one block or two.
-  function padded(rest, length, blockBytes) {
-    const tail = new Uint8Array(rest.length + 1 + blockBytes / 8 > blockBytes ? 2 * blockBytes : blockBytes);
+  // The rest of a message behind its last whole block, with its padding: one block of 128 bytes or two.
+  function padded(rest, length) {
+    const tail = new Uint8Array(rest.length + 17 > 128 ? 256 : 128);
     tail.set(rest);
     tail[rest.length] = 0x80;
-    const view = new DataView(tail.buffer);
-    view.setUint32(tail.length - 8, Math.floor(length / 0x20000000));
-    view.setUint32(tail.length - 4, (length << 3) >>> 0);
+    putWord(tail, tail.length - 8, Math.floor(length / 0x20000000));
+    putWord(tail, tail.length - 4, length << 3);
     return tail;
   }
 
@@ -75,10 +84,16 @@ helm.sha = (() => {
     return (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
   }
 
+  function putWord(bytes, at, value) {
+    bytes[at] = value >>> 24;
+    bytes[at + 1] = value >>> 16;
+    bytes[at + 2] = value >>> 8;
+    bytes[at + 3] = value;
+  }
+
   function unwords(words) {
     const bytes = new Uint8Array(words.length * 4);
-    const view = new DataView(bytes.buffer);
-    words.forEach((value, index) => view.setInt32(4 * index, value));
+    words.forEach((value, index) => putWord(bytes, 4 * index, value));
     return bytes;
   }
 
@@ -143,7 +158,7 @@ helm.sha = (() => {
     });
     const whole = message.length - (message.length % 128);
     for (let at = 0; at < whole; at += 128) block512(state, message, at);
-    const rest = padded(message.subarray(whole), message.length, 128);
+    const rest = padded(message.subarray(whole), message.length);
     for (let at = 0; at < rest.length; at += 128) block512(state, rest, at);
     return unwords(state);
   }

@@ -13,21 +13,25 @@ helm.source = (() => {
   }
 
   function whole(bytes, count) {
-    if (bytes.length !== count) throw new Error("the file changed while it was read");
-    return bytes;
+    return bytes.length === count ? bytes : changed();
   }
 
-  // A piece that moves along: whoever reads forward asks the disk once in four MiB.
+  // Two readings of one place differ: that is nobody's evidence.
+  function changed() {
+    throw new Error("the file changed while it was read");
+  }
+
+  // A piece that moves along: whoever reads forward asks the disk once in four MiB, or as he says.
   class Window {
-    constructor(source) {
-      Object.assign(this, { source, at: 0, piece: new Uint8Array() });
+    constructor(source, pieceBytes = PIECE_BYTES) {
+      Object.assign(this, { source, pieceBytes, at: 0, piece: new Uint8Array() });
     }
 
     // A view, good until the next question.
     async bytes(at, count) {
       if (at < this.at || at + count > this.at + this.piece.length) {
-        this.piece = await this.source.read(at, Math.min(Math.max(count, PIECE_BYTES), this.source.size - at));
-        this.at = at;
+        const piece = await this.source.read(at, Math.min(Math.max(count, this.pieceBytes), this.source.size - at));
+        Object.assign(this, { at, piece }); // both at once: somebody else may have asked meanwhile
       }
       return this.piece.subarray(at - this.at, at - this.at + count);
     }
@@ -46,5 +50,5 @@ helm.source = (() => {
     return sum.end();
   }
 
-  return { of, Window, pieces, hash };
+  return { of, Window, pieces, hash, changed };
 })();

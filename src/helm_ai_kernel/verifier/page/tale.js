@@ -4,11 +4,13 @@
 helm.tale = (() => {
   "use strict";
   const TEXT_BYTES_MAX = 16 << 10; // of an attachment
+  const AROUND_BYTES = 64 << 10; // read with a line: who is shown one is shown those behind it
 
   class Teller {
     constructor(checklist, report) {
       const { reading, pack, registry, source } = checklist;
-      Object.assign(this, { reading, registry, source, isPart: checklist.isPart, attachments: pack?.attachments, log: reading?.log, finder: reading?.finder });
+      Object.assign(this, { reading, registry, isPart: checklist.isPart, attachments: pack?.attachments, log: reading?.log, finder: reading?.finder });
+      this.window = new helm.source.Window(source, AROUND_BYTES);
       this.faults = faultsByReceipt(report);
     }
 
@@ -67,8 +69,10 @@ helm.tale = (() => {
     // The receipt of a line; null where nobody can read it.
     async read(line) {
       const { at, size } = this.log.lineAt(line);
+      const bytes = await this.window.bytes(at, size);
+      if (!this.log.isLine(line, bytes)) helm.source.changed();
       try {
-        return helm.receipt.read(await this.source.read(at, size));
+        return helm.receipt.read(bytes);
       } catch (fault) {
         if (!(fault instanceof helm.findings.Fault)) throw fault;
         return null;

@@ -55,24 +55,30 @@ helm.tar = (() => {
     return { name, size: parseInt(digits, 8) };
   }
 
+  // What no name and no size changes.
+  const SAME = new Uint8Array(BLOCK);
+  put(SAME, 100, "0000644");
+  put(SAME, 108, "0000000");
+  put(SAME, 116, "0000000");
+  put(SAME, 136, "00000000000");
+  put(SAME, 148, "        "); // the sum counts its own place as spaces
+  put(SAME, 156, "0");
+  put(SAME, 257, "ustar\0" + "00");
+  put(SAME, 329, "0000000");
+  put(SAME, 337, "0000000");
+
+  // A name is ASCII, and so is all else.
+  function put(header, at, text) {
+    for (let n = 0; n < text.length; n++) header[at + n] = text.charCodeAt(n);
+  }
+
   function headerOf(name, size) {
-    const header = new Uint8Array(BLOCK);
-    const put = (at, text) => header.set(helm.bytes.utf8(text), at);
+    const header = SAME.slice();
     const split = splitAt(name);
-    put(0, split < 0 ? name : name.slice(split + 1));
-    put(100, "0000644");
-    put(108, "0000000");
-    put(116, "0000000");
-    put(124, size.toString(8).padStart(11, "0"));
-    put(136, "00000000000");
-    put(148, "        "); // the sum counts its own place as spaces
-    put(156, "0");
-    put(257, "ustar\0" + "00");
-    put(329, "0000000");
-    put(337, "0000000");
-    if (split >= 0) put(345, name.slice(0, split));
-    const sum = sumOf(header);
-    put(148, sum.toString(8).padStart(6, "0") + "\0 ");
+    put(header, 0, split < 0 ? name : name.slice(split + 1));
+    put(header, 124, size.toString(8).padStart(11, "0"));
+    if (split >= 0) put(header, 345, name.slice(0, split));
+    put(header, 148, sumOf(header).toString(8).padStart(6, "0") + "\0 ");
     return header;
   }
 
