@@ -237,6 +237,17 @@ def revocation_withheld_from_a_part() -> Made:
     return of(log, repack({**pack.read(log.part(3, 4)), pack.TRUST: pack.joined(kept)}))
 
 
+@case(Exit.VALID)
+def part_behind_a_known_head_by_a_rotated_key() -> Made:
+    """The verifier knows a head from before a rotation of the log key, and the part has a receipt from after it."""
+    log = before()
+    kept = log.checkpoint()
+    log.deployment.rotate(log.deployment.log, SECOND_LOG)
+    log.deployment.log = SECOND_LOG
+    again(log)
+    return of(log, log.part(3, 4), known_head=kept)
+
+
 @case(Exit.INVALID, Finding.KEY_COMPROMISED_UNANCHORED)
 def stolen_key_in_a_part() -> Made:
     """The same part with the registry that the log relies on: its receipts are by the stolen key."""

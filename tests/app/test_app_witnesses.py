@@ -1,10 +1,10 @@
-"""A running kernel shows its newest checkpoint to its witnesses, waits for none of them, and stops when one knows better."""
+"""A running kernel shows its newest checkpoint to its witnesses, lets no call wait for them, and stops when one knows better."""
 
 import asyncio
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway.plain_http import Request, Response
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.ledger.aside import aside
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.net import witness as client
@@ -392,6 +393,43 @@ def test_whatever_a_round_runs_into_is_told_and_the_next_one_comes(
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert ["can't start new thread" in said[0], "MemoryError" in said[1], "a bug" in said[2]] == [True] * 3
     assert outside.newest()[1] == {"w1": TIME}
+
+
+def test_a_round_begins_when_the_one_before_it_is_over(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once could keep the older note behind the newer one."""
+    asked = asked_of(outside)
+    real, begun, go = asked.round, [0], threading.Event()
+
+    async def work(runtime: Runtime) -> None:
+        loop, entered = asyncio.get_running_loop(), asyncio.Event()
+
+        def round(note: bytes) -> witnesses.Round:
+            begun[0] += 1
+            loop.call_soon_threadsafe(entered.set)
+            assert go.wait(30)
+            return real(note)
+
+        async def beside(work: Callable[[], witnesses.Round], name: str) -> witnesses.Round:
+            threads.append(name)
+            return await aside(work, name)
+
+        threads: list[str] = []
+        monkeypatch.setattr(asked, "round", round)
+        monkeypatch.setattr(heartbeat, "aside", beside)
+        beating = Heartbeat(runtime.ledger, asked, 3600)
+        await asyncio.wait_for(entered.wait(), 30)
+        second = asyncio.create_task(beating.beat())
+        for _ in range(5):
+            await asyncio.sleep(0)  # it has all the turns that it needs to begin
+        assert threads == ["helm-heartbeat"]
+        go.set()
+        await asyncio.wait_for(second, 30)
+        assert len(threads) == begun[0] == 2
+        await beating.stop()
+
+    outside.place.configure("heartbeat_s = 0\n")
+    with program(outside.place) as run:
+        run.kernel.run(work)
 
 
 def test_a_program_that_ends_before_its_first_round_waits_for_it_and_is_told_of_another_history(

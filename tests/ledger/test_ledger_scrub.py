@@ -18,6 +18,7 @@ from helm_ai_kernel.ledger.scrub import PART
 from helm_ai_kernel.ledger.standing import STANDING, check_standing
 from helm_ai_kernel.ledger.transaction import OUTPUT
 from helm_ai_kernel.ledger.vault import place
+from helm_ai_kernel.ledger.watch import Watch
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -183,7 +184,13 @@ def test_use_that_was_moved_to_where_it_cannot_have_been_is_found_though_the_sum
 FORGED = b"0" * 32 + b'"forged"'
 
 
-def test_a_repeat_is_answered_only_with_an_outcome_that_the_kernel_signed(tmp_path: Path) -> None:
+@pytest.fixture
+def past_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the bytes of the file were changed: SQLite tells the kernel of nothing."""
+    monkeypatch.setattr(Watch, "changed", lambda _: "")
+
+
+def test_a_repeat_is_answered_only_with_an_outcome_that_the_kernel_signed(tmp_path: Path, past_sqlite: None) -> None:
     """Everything beside the signature is made to fit: content, line, leaf hash."""
     here = used(tmp_path / "home")
 
@@ -238,7 +245,7 @@ def test_an_index_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert "receipts_standing" in str(plan)
 
 
-def test_a_repeat_never_releases_an_output_that_was_changed_on_the_disk(tmp_path: Path) -> None:
+def test_a_repeat_never_releases_an_output_that_was_changed_on_the_disk(tmp_path: Path, past_sqlite: None) -> None:
     here = used(tmp_path / "home")
 
     async def main() -> Reason:

@@ -20,7 +20,7 @@ from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import container, fields
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.container import PIECE_BYTES, STEP, Source
+from helm_ai_kernel.tcb.container import ENTRY_BYTES_MAX, PIECE_BYTES, STEP, Source
 from helm_ai_kernel.tcb.digest import Digest, digest, digest_of, text
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.ijson import Json
@@ -32,7 +32,6 @@ from .config import Config
 KIND = "backup"
 MANIFEST = "backup.json"  # the first by name, so that a reader knows what may come
 MANIFEST_BYTES_MAX = 16 << 20  # 120 bytes for each file
-ENTRY_BYTES_MAX = (1 << 33) - 1  # 8 GiB: what the size in a ustar header can say
 _NAME = re.compile(
     rf"helm\.toml|{STEP}\.txt|catalog/{STEP}\.json|policy/(?:overlays/)?{STEP}\.cedar|store/ledger\.db|store/trust\.jsonl"
     rf"|store/witnessed/{STEP}\.txt|store/before/{STEP}/ledger\.db|store/before/{STEP}/{STEP}\.txt"

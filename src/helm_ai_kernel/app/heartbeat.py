@@ -5,16 +5,17 @@ No call waits for it: it runs beside them. The end of the process waits, for a b
 """
 
 import asyncio
+import functools
 import sys
-import threading
 from contextlib import suppress
 
+from helm_ai_kernel.ledger.aside import aside
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.findings import visible
 
-from .witnesses import Round, Witnesses
+from .witnesses import Witnesses
 
 SAID_CHARS_MAX = 600  # of what a witness makes us say, in one line
 LAST_S = 3.0  # at the end of a process in which no round is over yet: programs of one call each would never be witnessed
@@ -58,7 +59,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         try:
-            done = await self._asked(self._ledger.checkpoint)
+            done = await aside(functools.partial(self._witnesses.round, self._ledger.checkpoint), "helm-heartbeat")
         except Exception as error:  # the door: out of threads or memory now, or a bug, and the next beat comes all the same
             if isinstance(error, OutsideError) and error.reason is Reason.ERR_STORE_ROLLBACK:
                 self._ledger.writer.seal(error.detail)
@@ -76,31 +77,6 @@ class Heartbeat:
         if detail and self._told.get(label) != detail:
             _say(f"warning: this log is not witnessed as it should be: {detail}", hint)
         self._told[label] = detail
-
-    async def _asked(self, note: bytes) -> Round:
-        """The round in a daemon thread: an interpreter that ends does not wait for it, as it would for an executor's."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Round] = loop.create_future()
-
-        def work() -> None:
-            try:
-                done: Round | Exception = self._witnesses.round(note)
-            except Exception as error:  # told on the loop, by whoever waits
-                done = error
-            with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
-                loop.call_soon_threadsafe(_settle, future, done)
-
-        threading.Thread(target=work, name="helm-heartbeat", daemon=True).start()
-        return await future
-
-
-def _settle(future: "asyncio.Future[Round]", done: Round | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(done, Exception):
-        future.set_exception(done)
-    else:
-        future.set_result(done)
 
 
 def _say(line: str, hint: str) -> None:

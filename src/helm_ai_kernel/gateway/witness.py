@@ -43,7 +43,7 @@ class Witness:
         self._memory = memory
         self._clock = clock
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # stays though our server has one loop: what is promised must not hang on who calls
         self._told: set[str] = set()  # logs against which this process has told a proof
         self._logs: dict[str, list[PublicKey]] = {}
         for log in logs:
@@ -60,7 +60,7 @@ class Witness:
         return _no(HTTPStatus.NOT_FOUND, f"there is only {PATH} here")
 
     def add_checkpoint(self, body: bytes) -> Response:
-        """The answer to `POST /add-checkpoint`, in the order of the checks that C2SP names."""
+        """The answer to `POST /add-checkpoint`; which check comes first is `docs/spec/witness.md`."""
         try:
             sent = Submission.from_bytes(body)
         except EvidenceError as error:

@@ -5,7 +5,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from helm_ai_kernel.tcb.receipt import TEXT_MAX, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import jobs, statements, store
+from .aside import aside
 from .jobs import Decide, Intent
 from .opening import check_keys, check_vault, load, mirrored
 from .scrub import scrub
@@ -127,20 +127,11 @@ class Ledger:
         return self._clean
 
     async def _scrub(self) -> None:
-        """In a daemon thread: an interpreter that ends does not wait for it, as it would for an executor's."""
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[str] = loop.create_future()
-
-        def work() -> None:
-            try:
-                damage = scrub(self._database, self.writer.ink.vault, self._signed, self._stop)
-            except Exception as e:  # what cannot be checked is not whole
-                damage = e.detail if isinstance(e, OutsideError) else f"{type(e).__name__}: {e}"
-            with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
-                loop.call_soon_threadsafe(_tell, found, damage)
-
-        threading.Thread(target=work, name="helm-scrub", daemon=True).start()
-        damage = await found
+        try:
+            vault = self.writer.ink.vault
+            damage = await aside(lambda: scrub(self._database, vault, self._signed, self._stop), "helm-scrub")
+        except Exception as e:  # what cannot be checked is not whole
+            damage = e.detail if isinstance(e, OutsideError) else f"{type(e).__name__}: {e}"
         if damage:
             self.writer.seal(damage)
 
@@ -279,8 +270,3 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-def _tell(found: "asyncio.Future[str]", damage: str) -> None:
-    if not found.done():
-        found.set_result(damage)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.tcb.checkpoint import KEY_HASH_BYTES, NOTE_BYTES_MAX, Checkpoint, signature_line
-from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
 from helm_ai_kernel.tcb.pack import COSIGNED_MAX
 
@@ -61,7 +61,7 @@ class Witnessed:
         if cause:
             detail = f"whether this store is marked cannot be read: `{path}`: {cause}"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"ls -l {quoted}")
-        detail = f"a witness has seen another history of this log: `{path}` says which"
+        detail = f"{Finding.SPLIT_VIEW}: a witness has seen another history of this log: `{path}` says which"
         hint = f"find out which one is right and end the other; then: mv {quoted} {quoted}.settled"
         raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=hint)
 

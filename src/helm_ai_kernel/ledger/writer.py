@@ -25,6 +25,7 @@ from .mirror import Head, Mirror
 from .signer import CheckpointSigner
 from .store import outside, translated
 from .transaction import Ink, Moment, Session, State, Transaction
+from .watch import Watch
 
 INLINE_US = 300.0  # a commit faster than this is cheaper on the loop than two thread switches
 WAL_BYTES_MAX = 4 << 20  # receipts and attachments written before the WAL is folded back into the file
@@ -79,6 +80,7 @@ class Writer:
         self.kernel: Session | None = None
         self.sealed = ""
         self._conn = conn
+        self._watch = Watch(conn)
         self._ink = ink
         self._signer = signer
         self._end = end
@@ -199,6 +201,10 @@ class Writer:
         tx = Transaction(self._conn, self.state, self._ink, now(), self.kernel)
         try:
             self._conn.execute("BEGIN IMMEDIATE")
+            if touched := self._watch.changed():
+                self._conn.execute("ROLLBACK")
+                self.seal(touched)
+                return None
             for queued in group:
                 _run(queued, tx)
             self._wal_bytes += tx.flush()

@@ -42,8 +42,6 @@ class Conflict:
 class Inconsistent:
     """The witness does not accept the proof: what it cosigned is no part of what was sent."""
 
-    said: str
-
 
 Said = Cosigned | Conflict | Inconsistent
 
@@ -99,9 +97,9 @@ def _read(url: str, status: int, kind: str, body: bytes) -> Said:
         with suppress(EvidenceError):
             if body.endswith(b"\n"):
                 return Conflict(parse_size(body[:-1]))
-    said = visible(" ".join(body[:200].decode("ascii", "replace").split()), 200)
     if status == 422:
-        return Inconsistent(said)
+        return Inconsistent()
+    said = visible(" ".join(body[:200].decode("ascii", "replace").split()), 200)
     if status in (403, 404):
         raise _failed(url, f"it answered {status} and does not know this log's key: {said}", "helm-ai-kernel checkpoint --vkey")
     raise _failed(url, f"it answered {status}: {said}")
