@@ -1,6 +1,7 @@
 """A copy of what a kernel knows, a new log that goes on from it, and one in the place of a store that was put back."""
 
 import json
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -166,6 +167,25 @@ def test_a_store_that_was_put_back_goes_on_in_a_new_log_in_its_home(terminal: Te
         2, "restore: this store goes on by itself: it was not put back (ERR_EVIDENCE_UNAVAILABLE)"
     )  # fmt: skip
     assert terminal.type(again.hint).code == 0
+
+
+def test_a_log_that_ended_and_is_damaged_is_found_and_no_kernel_goes_on_behind_it(terminal: Terminal) -> None:
+    """Nobody knows any more whom it had erased."""
+    place = terminal.place
+    older, _ = put_back(place)
+    assert terminal.sign("restore", "--here").code == 0 and terminal("fsck").code == 0
+    database = succession.ended(place.paths.store, older.origin) / "ledger.db"
+    database.chmod(0o600)
+    with sqlite3.connect(database) as conn:
+        conn.execute("UPDATE receipts SET line=replace(line, 'statement', 'statemend') WHERE kind='statement'")
+    conn.close()
+    said = terminal("fsck")
+    assert said.code == 1 and f"before/{database.parent.name}: " in said.out
+    with pytest.raises(OutsideError, match="nobody knows who was erased") as refused:
+        place.program(note)
+    *_, old, new = shlex.split(refused.value.hint)
+    shutil.move(old, new)
+    assert used(place)
 
 
 def put_back(place: Place) -> tuple[Checkpoint, Checkpoint]:

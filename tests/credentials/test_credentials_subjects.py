@@ -113,7 +113,8 @@ def with_links_followed(folder: Path) -> list[Path]:
 def test_with_a_key_every_copy_of_it_in_the_folder_is_destroyed_and_no_other_key(folder: Path) -> None:
     ids = {name: Subjects(folder).named(name).id for name in (NAME, "second", "kept")}
     with_links_followed(folder)
-    (folder / f"{ids[NAME].hex()}~").write_bytes((folder / ids[NAME].hex()).read_bytes())
+    for name in (f"{ids[NAME].hex()}~", f".{ids[NAME].hex()}.swp", "x" * 32):
+        (folder / name).write_bytes((folder / ids[NAME].hex()).read_bytes())
     linked = folder.with_name("linked elsewhere")
     (copy,) = (path for path in folder.iterdir() if len(path.name) == 64 and NAME.encode() in path.read_bytes())
     os.link(copy, linked)  # to see what becomes of its bytes

@@ -79,7 +79,7 @@ def _go_on(
     """`there`: where the store is now; `paths`: where it will be."""
     new = restore.New.draw(old.registry)
     roots = trust.voters(old.registry, args.signer, held(args, paths.people_keys), None)
-    tell(args, _shown(old, new))
+    tell(args, _shown(old, new, here=restoring is None))
     if not agreed(args, "end this log, begin the new one, and sign for its keys?"):
         raise Declined("nothing was signed, and nothing changed", f"{args.typed} --yes")
     restore.go_on(there, old, new, roots, lambda draft: signed_here(args, draft, paths.people_keys))
@@ -92,12 +92,14 @@ def _go_on(
     return 0
 
 
-def _shown(old: restore.Old, new: restore.New) -> Iterator[str]:
+def _shown(old: restore.Old, new: restore.New, *, here: bool) -> Iterator[str]:
     yield f"log {old.origin} ends. Its heads, which the new log will name:"
     yield from (f"  size {head.size}, root {head.root.hex()}" for head in old.heads)
     yield f"log {new.origin} begins, with keys of its own:"
     yield from (f"  {purpose.value:<10} {key.public.id}" for purpose, key in new.keys().items())
     yield "What the old log knew of idempotency keys and of used budgets is unknown to the new one: a retried call runs again."
+    if here:  # a backup has no keys of subjects
+        yield "Erasures that were signed after the state that was put back are unknown, too: make them again."
 
 
 def _next(paths: Paths, old: restore.Old, new: restore.New) -> Iterator[str]:

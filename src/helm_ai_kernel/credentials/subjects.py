@@ -34,6 +34,7 @@ ID_BYTES, KEY_BYTES = 16, 32
 NONCE_BYTES = 12  # random: of 2^32 records under one key two have the same one with a chance below 2^-32 (SP 800-38D, 8.3)
 CACHED_MAX = 4096  # keys in memory, about 2 KB each; reading one again takes some 50 us
 
+_IN_PLACE = re.compile(rf"(?:{SECRET}|[0-9a-f]{{{2 * ID_BYTES}}})\Z")  # a key under its own id; the rest are links, and copies
 _IDS = re.compile(rb'"([0-9a-f]{%d})"' % (2 * ID_BYTES))
 T = TypeVar("T")
 
@@ -118,10 +119,8 @@ class Subjects:
         link = self._link(name)
         if not link.is_symlink():
             if link.exists():
-                detail = f"`{link}` was a link, and is a copy of a key: this home was copied with its links followed"
-                raise files.unavailable(
-                    f"{detail}; copy it again (cp -a), or name subjects by their ids", "helm-ai-kernel subjects"
-                )
+                detail = f"`{link}` was a link and is a copy of a key: this home was copied with its links followed"
+                raise files.unavailable(f"{detail}; name subjects by their ids, or copy it anew", "helm-ai-kernel subjects")
             return None
         found = self._read(bytes.fromhex(os.readlink(link)))
         if found is not None and found.name != name:
@@ -192,16 +191,18 @@ class Subjects:
 
     def _wipe(self, ids: set[str]) -> None:
         """Links and copies first: whoever is interrupted here finds the key again by its id, which the log has."""
-        for path in list(self._folder.iterdir()):
-            if path.is_symlink():
-                if os.readlink(path) in ids:
-                    path.unlink()
-            elif path.name != SECRET and not _is_key(path) and _named_in(path) & ids:  # as a copy makes that follows links
-                _destroy(path)
-        for id in sorted(ids):
+        there = {id for id in ids if (self._folder / id).exists()}
+        with os.scandir(self._folder) as entries:  # which says of each what it is: a start with an erasure looks at them all
+            for entry in list(entries):
+                path = Path(entry.path)
+                if entry.is_symlink():
+                    if there and os.readlink(path) in there:
+                        path.unlink()
+                elif entry.is_file(follow_symlinks=False) and not _IN_PLACE.match(entry.name) and _named_in(path) & ids:
+                    _destroy(path)  # as a copy makes it that follows links
+        for id in sorted(there):  # out of its place first: who reads it meanwhile (a scrub) must not take it for a damaged one
             path = self._folder / id
-            if path.exists():  # out of its place first: who reads it meanwhile (a scrub) must not take it for a damaged one
-                _destroy(path.rename(path.with_name(f".{id}")))
+            _destroy(path.rename(path.with_name(f".{id}")))
         durable.sync_directory(self._folder)
 
 
@@ -220,9 +221,7 @@ def _parsed(id: bytes, path: Path) -> Subject:
 
 def _named_in(path: Path) -> set[str]:
     """The ids that a file holds."""
-    if not stat.S_ISREG(path.lstat().st_mode):
-        return set()
-    with path.open("rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         return {id.decode() for id in _IDS.findall(file.read(files.BYTES_MAX))}
 
 
@@ -240,7 +239,7 @@ def _overwrite(path: Path) -> None:
 
 
 def _is_key(path: Path) -> bool:
-    return len(path.name) == 2 * ID_BYTES and stat.S_ISREG(path.lstat().st_mode)
+    return path.name != SECRET and _IN_PLACE.match(path.name) is not None and stat.S_ISREG(path.lstat().st_mode)
 
 
 def _line(id: bytes, name: str, key: bytes) -> bytes:
