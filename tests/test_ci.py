@@ -26,7 +26,8 @@ def test_a_skip_fails_in_ci_unless_it_is_a_corpus_beside_the_checkout(tmp_path: 
         shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "test_skips.py").write_text(SKIPS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    run = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CI": ci}, capture_output=True, text=True)
+    env = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT / "tests")}  # for what a conftest imports
+    run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (failed|error|skipped)", run.stdout.splitlines()[-1])}
     assert counts == expected
 
