@@ -6,6 +6,7 @@ import pytest
 
 from helm_ai_kernel.cli import main
 from helm_ai_kernel.tcb.ijson import parse
+from helm_ai_kernel.trials import bench
 
 
 def test_a_chosen_line_is_measured_and_printed_as_one_document(capsys: "pytest.CaptureFixture[str]") -> None:
@@ -23,3 +24,12 @@ def test_the_text_is_one_line_for_each(capsys: "pytest.CaptureFixture[str]") -> 
     assert main(["bench", "--only", "canonicalise"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.split()[0] == "canonicalise_200B"
+
+
+def test_what_is_measured_runs(capsys: "pytest.CaptureFixture[str]", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times each, which measures nothing. What writes to the disk takes too long for a test."""
+    monkeypatch.setattr(bench, "_timed", lambda work, n: [float(bool(work()) or 1) for _ in range(3)])
+    assert main(["bench", "--only", "policy_10,canonicalise,verdict", "--format", "json"]) == 0
+    document: Any = parse(capsys.readouterr().out.encode())
+    names = [line["name"] for line in document["lines"]]
+    assert names == ["policy_10", "policy_100", "policy_1000", "canonicalise_200B", "verdict_memory"]

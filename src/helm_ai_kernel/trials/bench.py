@@ -153,13 +153,16 @@ def verdict_memory() -> Iterator[Line]:
         registry = trustlog.load(config.paths.store / TRUST)
         execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
         vault = Subjects(config.paths.subjects)
-        vault.named("local")
+        yield _verdicts(Ink(execution, registry, "bench", vault))
+
+
+def _verdicts(ink: Ink) -> Line:
     catalog = _catalog(10)
     boundary = Boundary(catalog, _policy(catalog, 10))
     if boundary.policy is None:
         raise RuntimeError("no policy")
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
-    ink, frontier = Ink(execution, registry, "bench", vault), Frontier()
+    frontier = Frontier()
     tx = Transaction(in_memory(), state, ink, now(), None)
     session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
     jobs.start_session(tx, session, None)
@@ -173,7 +176,7 @@ def verdict_memory() -> Iterator[Line]:
             tx = Transaction(tx.conn, tx.ended(frontier), tx.ink, now(), None)
 
     samples = _timed(verdict, 3000)
-    yield _line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
+    return _line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
 
 
 def durable_1() -> Iterator[Line]:
