@@ -11,6 +11,7 @@ from sys import executable
 
 import pytest
 
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.verifier.document import document
 from needs import ROOT
@@ -101,3 +102,9 @@ def test_an_installed_wheel_has_the_page(tmp_path: Path) -> None:
     with zipfile.ZipFile(copy / done.stdout.split()[-1]) as wheel:
         held = {Path(name).name for name in wheel.namelist() if name.startswith("helm_ai_kernel/verifier/page/")}
     assert held == {path.name for path in PAGE.iterdir()}
+
+
+def test_the_page_knows_every_reason_that_a_receipt_can_give() -> None:
+    """One that it does not know would be UNSUPPORTED there, and is none here."""
+    receipt = (PAGE / "receipt.js").read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f'"{reason.value}"' not in receipt] == []
