@@ -126,6 +126,24 @@ async def ending(folder: Path) -> None:
     print("whole")
 
 
+async def spilled(folder: Path) -> None:
+    """A group that outgrows SQLite's cache is written before its commit; what fails then makes it forget its own pages."""
+    ballast = folder / "disk" / "ballast"
+    here = home(folder / "disk" / "home")
+    ledger = await started(here, boundary())
+    host = LedgerHost(ledger, await ledger.session("agent", "python", None), Desk())
+    ledger.writer._conn.execute("PRAGMA cache_size=5")
+    ballast.write_bytes(bytes(1 << 20))
+    work = [execute(call(f"{n} " + "x" * 60000), boundary(), host) for n in range(24)]
+    answers = await asyncio.gather(*work, return_exceptions=True)
+    assert {getattr(answer, "reason", None) for answer in answers} == {Reason.ERR_EVIDENCE_FULL}, answers
+    ballast.unlink()
+    assert (await execute(call("after"), boundary(), host)).reason is Reason.OK
+    await ledger.close()
+    check_whole(here, ledger.checkpoint)
+    print("whole")
+
+
 async def broken(folder: Path) -> None:
     here = home(folder / "home")
     (await started(here, boundary())).abandon()
@@ -171,6 +189,6 @@ def break_disk(here: Home) -> None:
 
 if __name__ == "__main__":
     what, folder = sys.argv[1], Path(sys.argv[2])
-    if what in ("full", "ending"):
+    if what in ("full", "ending", "spilled"):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder / "disk")], check=True)
-    asyncio.run({"full": full, "ending": ending, "broken": broken, "queued": queued}[what](folder))
+    asyncio.run({"full": full, "ending": ending, "spilled": spilled, "broken": broken, "queued": queued}[what](folder))

@@ -137,6 +137,10 @@ def test_a_full_disk_refuses_before_any_effect_and_passes_when_there_is_space_ag
     on_a_small_disk("full", tmp_path)
 
 
+def test_a_full_disk_passes_also_where_a_group_was_partly_written_already(tmp_path: Path) -> None:
+    on_a_small_disk("spilled", tmp_path)
+
+
 def test_a_stop_that_found_the_disk_full_can_be_done_again(tmp_path: Path) -> None:
     on_a_small_disk("ending", tmp_path)
 

@@ -5,6 +5,7 @@ All that is wrong is told, not only the first: a part that cannot be read at all
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO, NamedTuple
@@ -58,9 +59,9 @@ def fsck(folder: Path, vault: Vault | None, *, ended_in: Path | None = None) -> 
 
 def fsck_ended(folder: Path) -> Iterator[Damage]:
     """The same of the logs that ended here, whose contents are not opened: this log may have erased some of them."""
-    with Reader(folder) as reader:
-        current = reader.origin
-    for kept in all_ended(folder):
+    there = list(all_ended(folder))
+    current = _origin(folder) if there else ""
+    for kept in there:
         where = f"{BEFORE}/{kept.name}"
         _, damage = fsck(kept, None, ended_in=folder)
         yield from (Damage(f"{where}: {item.where}", item.detail) for item in damage)
@@ -68,6 +69,15 @@ def fsck_ended(folder: Path) -> Iterator[Damage]:
             with Reader.at_ended(kept, folder) as reader:
                 if reader.origin == current or ended(folder, reader.origin) != kept:
                     yield Damage(where, f"this is no place for the log `{reader.origin}`")
+
+
+def _origin(folder: Path) -> str:
+    lock = store.Lock(folder / LOCK, make=False)
+    try:
+        with closing(store.connect_unwritten(folder / DATABASE)) as conn:
+            return str(conn.execute("SELECT origin FROM log").fetchone()[0])
+    finally:
+        lock.release()
 
 
 def _checked(folder: Path, conn: sqlite3.Connection, vault: Vault | None, ended_in: Path | None) -> tuple[int, list[Damage]]:

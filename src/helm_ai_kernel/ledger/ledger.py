@@ -32,6 +32,7 @@ from .standing import check_standing, verified
 from .statements import Document
 from .transaction import OUTPUT, Ink, Session
 from .vault import Vault, opened
+from .watch import Watch
 from .writer import Pace, Writer, end_process
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
@@ -91,6 +92,7 @@ class Ledger:
             conn = store.connect(folder / DATABASE)
             try:
                 with store.outside():
+                    watch = Watch(conn, folder / DATABASE)
                     state, signer, clean = load(conn, log_key, ink.registry)
                     check_vault(conn, ink.vault, state.origin)
                     erased = check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
@@ -110,7 +112,7 @@ class Ledger:
             if not given:
                 lock.release()
             raise
-        return cls(folder / DATABASE, Writer(conn, state, ink, signer, end, pace, mirror), lock, read, clean, budgets)
+        return cls(folder / DATABASE, Writer(conn, watch, state, ink, signer, end, pace, mirror), lock, read, clean, budgets)
 
     @property
     def origin(self) -> str:

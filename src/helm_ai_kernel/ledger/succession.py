@@ -60,14 +60,14 @@ def finish(folder: Path, keys: Path) -> None:
         return
     if (staged / DATABASE).exists():
         _keep(folder)
+        for path in keys.glob("*.next"):  # the keys that the old log was to have: none of the new one's
+            path.unlink()
         if (staged / TRUST).exists():  # the longer registry serves both logs: first
             os.replace(staged / TRUST, folder / TRUST)
         os.replace(staged / DATABASE, folder / DATABASE)
         durable.sync_directory(folder)
     for path in (staged / KEYS).iterdir() if (staged / KEYS).is_dir() else ():
         os.replace(path, keys / path.name)
-    for path in keys.glob("*.next"):  # the keys that the old log was to have: none of the new one's
-        path.unlink()
     durable.sync_directory(keys)
     shutil.rmtree(staged)
     durable.sync_directory(folder)

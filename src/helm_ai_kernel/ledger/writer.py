@@ -69,6 +69,7 @@ class Writer:
     def __init__(
         self,
         conn: sqlite3.Connection,
+        watch: Watch,
         state: State,
         ink: Ink,
         signer: CheckpointSigner,
@@ -80,7 +81,7 @@ class Writer:
         self.kernel: Session | None = None
         self.sealed = ""
         self._conn = conn
-        self._watch = Watch(conn)
+        self._watch = watch
         self._ink = ink
         self._signer = signer
         self._end = end
@@ -139,6 +140,8 @@ class Writer:
                     clean = not self.state.heads
                 with outside():
                     self._conn.execute("BEGIN IMMEDIATE")
+                    if touched := self._watch.changed():
+                        raise _sealed(touched)
                     self._conn.execute("UPDATE log SET frontier=?, checkpoint=?, clean=?", (*self._stored(), clean))
                     self._conn.execute("COMMIT")
                 if self._mirror is not None:
@@ -265,6 +268,7 @@ class Writer:
             try:
                 if self._conn.in_transaction:  # where the commit itself found the disk full, SQLite has rolled back already
                     self._conn.execute("ROLLBACK")
+                self._watch.begin_again()
             except sqlite3.DatabaseError as e:
                 self._seal(group, str(e))
                 return
