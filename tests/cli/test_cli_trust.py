@@ -107,7 +107,7 @@ def test_a_home_that_was_put_back_behind_a_rotation_is_found_and_goes_on_in_a_ne
     for purpose in (Purpose.EXECUTION, Purpose.LOG):
         keys = {entry.log: id for id, entry in trust.known(place.paths).in_force(purpose).items()}
         last = terminal.sign("trust", "revoke", keys.pop(origin), "--reason", "superseded")
-        assert last.code != 0 and "of this log would be in force" in last.error, "another log's key is none of this one"
+        assert last.code != 0 and f"key of `{origin}` would be in force" in last.error, "another log's key is none of this one"
         assert terminal.sign("trust", "revoke", *keys.values(), "--reason", "cessation").code == 0  # of the log that ended
     used(terminal)
 

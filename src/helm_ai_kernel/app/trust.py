@@ -15,7 +15,6 @@ from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.ledger import succession, trustlog
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST
-from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.tcb import events, fields
 from helm_ai_kernel.tcb.codes import Reason
@@ -89,7 +88,8 @@ def apply(paths: Paths, draft: Draft) -> Registry:
     lock = Lock(paths.store / LOCK)
     try:
         succession.finish(paths.store, paths.keys)
-        _check_stands(paths, known(paths).fold(draft.line))
+        before = known(paths)
+        _check_stands(paths, before, before.fold(draft.line))
         registry = trustlog.append(paths.store / TRUST, draft.line)
         for purpose in events.MACHINE:
             _take_over(paths, registry, purpose)
@@ -98,13 +98,15 @@ def apply(paths: Paths, draft: Draft) -> Registry:
         lock.release()
 
 
-def _check_stands(paths: Paths, after: Registry) -> None:
-    """The log in this home can go on; raises `EvidenceError`. The registry by itself knows of no log that ended."""
-    with Reader(paths.store) as reader:
-        origin = reader.origin
-    for purpose in events.MACHINE:
-        if not any(entry.log == origin for entry in after.in_force(purpose).values()):
-            events.refuse(f"no `{purpose.value}` key of this log would be in force: rotate it, and then revoke the old one")
+def _check_stands(paths: Paths, before: Registry, after: Registry) -> None:
+    """Only a log that ended here loses its last machine key; raises `EvidenceError`. The registry knows of no end."""
+    for entry in before.keys.values():
+        purpose, log = entry.key.purpose, entry.log
+        if log is None or entry.until is not None or after.keys[entry.key.id].until is None:
+            continue
+        goes_on = any(other.log == log for other in after.in_force(purpose).values())
+        if not goes_on and not succession.ended(paths.store, log).exists():
+            events.refuse(f"no `{purpose.value}` key of `{log}` would be in force: rotate it, and then revoke the old one")
 
 
 def machine_key(paths: Paths, registry: Registry, purpose: Purpose) -> SecretKey:
