@@ -47,6 +47,7 @@ class Old:
     origin: str
     registry: Registry
     heads: tuple[Checkpoint, ...]
+    unnamed: str = ""  # a newer one, by a key that the registry does not name: nobody who reads the new log could check it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def old(paths: Paths, heads: Path) -> Old:
     except OutsideError as e:
         if e.reason is not Reason.ERR_STORE_ROLLBACK:
             raise
-        mirrored = None  # by a key that this registry does not name: nobody who reads the new log could check it
+        return Old(origin, registry, (found,), e.detail)
     kept = () if mirrored is None else (mirrored.checkpoint,)
     return Old(origin, registry, (found, *(c for c in kept if (c.size, c.root) != (found.size, found.root))))
 

@@ -95,6 +95,8 @@ def _go_on(
 def _shown(old: restore.Old, new: restore.New, *, here: bool) -> Iterator[str]:
     yield f"log {old.origin} ends. Its heads, which the new log will name:"
     yield from (f"  size {head.size}, root {head.root.hex()}" for head in old.heads)
+    if old.unnamed:
+        yield f"Not named, and evidence to keep: {visible(old.unnamed, 500)}"
     yield f"log {new.origin} begins, with keys of its own:"
     yield from (f"  {purpose.value:<10} {key.public.id}" for purpose, key in new.keys().items())
     yield "What the old log knew of idempotency keys and of used budgets is unknown to the new one: a retried call runs again."
@@ -104,7 +106,7 @@ def _shown(old: restore.Old, new: restore.New, *, here: bool) -> Iterator[str]:
 
 def _next(paths: Paths, old: restore.Old, new: restore.New) -> Iterator[str]:
     yield f"home      {paths.home}"
-    yield f"log       {new.origin}, which names {'both heads' if len(old.heads) > 1 else 'the head'} of {old.origin}"
+    yield f"log       {new.origin}, which names {'both heads' if len(old.heads) > 1 else 'one head'} of {old.origin}"
     yield f"evidence  {paths.typed('pack export --of ' + old.origin)}"
     yield "Nothing is in force in the new log, and nothing is allowed. Next:"
     for name in sorted(path.stem for path in paths.catalog.glob("*.json")):

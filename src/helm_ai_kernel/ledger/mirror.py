@@ -88,7 +88,7 @@ class Mirror:
             head.checkpoint.signer(self._known)
         except EvidenceError:  # a rotation of the log's key was put back with the store: it is newer than this registry
             detail = f"the head that was signed last, kept in `{self.path}`, is by a key that this registry does not name: {head}"
-            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=GO_ON) from None
+            raise OutsideError(Reason.ERR_STORE_ROLLBACK, detail, hint=GO_ON.replace(" that names both heads", "")) from None
         return head
 
     def write(self, head: Head) -> None:
