@@ -212,10 +212,10 @@ def test_heads_that_witnesses_saw_are_in_the_pack(terminal: Terminal) -> None:
     seen = store / "witnessed"
     seen.mkdir()
     line = "\N{EM DASH} witness.example/w AAAAAGFiY2Q=\n".encode()
-    (seen / "older.txt").write_bytes(older + line)
+    (seen / f"{1:016}.txt").write_bytes(older + line)
     (seen / "newest.txt").write_bytes(newest + line)
-    (seen / "broken.txt").write_bytes(b"nothing")
-    (seen / "other.txt").write_bytes(older.replace(b"helm.local", b"helm.other"))
+    (seen / f"{2:016}.txt").write_bytes(b"nothing")
+    (seen / f"{3:016}.txt").write_bytes(older.replace(b"helm.local", b"helm.other"))
     terminal.done("pack", "export", "--out", "seen.tar")
     entries = inside("seen.tar")
     assert entries[pack.CHECKPOINT] == newest + line
@@ -224,11 +224,11 @@ def test_heads_that_witnesses_saw_are_in_the_pack(terminal: Terminal) -> None:
         f"cosigned/{size}.txt": older + line
     }
     assert terminal("pack", "verify", "seen.tar").code == 0
-    (seen / "0000.txt").write_bytes(newest + line.replace(b"GF", b"GJ"))  # the first of the same size: it says since when
+    (seen / f"{0:016}.txt").write_bytes(newest + line.replace(b"GF", b"GJ"))  # the first of the same size: it says since when
     terminal.done("pack", "export", "--out", "twice.tar")
     entries, now = inside("twice.tar"), newest.split(b"\n")[1].decode()
     assert entries[pack.CHECKPOINT] == newest + line
-    assert entries[f"cosigned/{now}.txt"] == (seen / "0000.txt").read_bytes()
+    assert entries[f"cosigned/{now}.txt"] == (seen / f"{0:016}.txt").read_bytes()
     assert terminal("pack", "verify", "twice.tar").code == 0
     terminal.done("pack", "export", "--receipt", "3", "--out", "part.tar")
     assert inside("part.tar")[pack.CHECKPOINT] == newest + line and not any("cosigned" in name for name in inside("part.tar"))
@@ -298,3 +298,9 @@ def test_what_holds_contents_is_its_owners_and_replaces_nothing_unless_it_is_sai
     assert not list(packs.glob(".*")) and not list(Path().glob(".*out*"))
     lost = terminal("pack", "export", "--out", "nowhere/out")
     assert lost.code == 2 and "nowhere/out" in lost.error
+
+
+def test_a_device_is_not_replaced_by_a_pack(terminal: Terminal) -> None:
+    os.mkfifo("pipe")
+    said = terminal("pack", "export", "--out", "pipe", "--force")
+    assert said.code == 1 and "`pipe` is no file" in said.error and Path("pipe").is_fifo()

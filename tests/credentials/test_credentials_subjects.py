@@ -113,15 +113,17 @@ def with_links_followed(folder: Path) -> list[Path]:
 def test_with_a_key_every_copy_of_it_in_the_folder_is_destroyed_and_no_other_key(folder: Path) -> None:
     ids = {name: Subjects(folder).named(name).id for name in (NAME, "second", "kept")}
     with_links_followed(folder)
-    for name in (f"{ids[NAME].hex()}~", f".{ids[NAME].hex()}.swp", "x" * 32):
+    for name in (f"{ids[NAME].hex()}~", f".{ids[NAME].hex()}.swp", "x" * 32, "ab" * 16):
         (folder / name).write_bytes((folder / ids[NAME].hex()).read_bytes())
+    (folder / "keys.tar").write_bytes(bytes(1 << 20) + (folder / ids[NAME].hex()).read_bytes())
+    (folder / "kept~").write_bytes((folder / ids["kept"].hex()).read_bytes())
     linked = folder.with_name("linked elsewhere")
     (copy,) = (path for path in folder.iterdir() if len(path.name) == 64 and NAME.encode() in path.read_bytes())
     os.link(copy, linked)  # to see what becomes of its bytes
     Subjects(folder).destroy(ids[NAME], ids["second"])
     assert ids[NAME].hex().encode() not in every_byte(folder) and ids["second"].hex().encode() not in every_byte(folder)
     assert NAME.encode() not in linked.read_bytes()
-    assert [one.name for one in Subjects(folder).listed()] == ["kept"] and len(list(folder.iterdir())) == 3
+    assert [one.name for one in Subjects(folder).listed()] == ["kept"] and len(list(folder.iterdir())) == 4
 
 
 def test_a_copy_that_comes_back_without_its_key_is_destroyed_too(folder: Path) -> None:

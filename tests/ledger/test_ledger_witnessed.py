@@ -15,6 +15,7 @@ from helm_ai_kernel.tcb.cosign import VerifierKey, cosign, cosigned_at
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import Frontier
+from helm_ai_kernel.tcb.pack import COSIGNED_MAX
 
 LOG = SecretKey.from_seed(b"\x01" * 32, Purpose.LOG)
 WITNESS = SecretKey.from_seed(b"\x02" * 32, Purpose.WITNESS)
@@ -42,11 +43,15 @@ def cosigned(size: int, *times: int) -> Checkpoint:
     return note.with_lines(b"".join(lines))
 
 
+def anything(note: Checkpoint) -> bool:
+    return True
+
+
 def test_the_first_note_of_a_size_stays_and_the_newest_is_the_last(tmp_path: Path) -> None:
     kept = Witnessed(tmp_path)
     assert kept.newest() is None
     for size, time in ((3, 10), (3, 20), (12, 30), (5, 40), (12, 50)):
-        kept.add(cosigned(size, time))
+        kept.add(cosigned(size, time), anything)
     assert kept.newest() == cosigned(12, 50)
     assert carried(kept.folder, signed(12)) == (cosigned(12, 50), {3: cosigned(3, 10), 5: cosigned(5, 40), 12: cosigned(12, 30)})
     assert carried(kept.folder, signed(13)) == (signed(13), {3: cosigned(3, 10), 5: cosigned(5, 40), 12: cosigned(12, 30)})
@@ -59,7 +64,7 @@ def test_the_first_note_of_a_size_stays_and_the_newest_is_the_last(tmp_path: Pat
 def test_a_witness_that_was_down_the_last_time_still_counts_and_the_first_note_stays(tmp_path: Path) -> None:
     kept = Witnessed(tmp_path)
     for note in (cosigned(3, 10, 10, 10), cosigned(3, 20, 0, 20), cosigned(3, 30, 30, 0)):
-        kept.add(note)
+        kept.add(note, anything)
     last, first = carried(kept.folder, signed(3))
     assert times(last) == {"w1": 30, "w2": 30, "w3": 10}
     assert first == {3: cosigned(3, 10, 10, 10)}
@@ -96,9 +101,9 @@ def test_only_as_many_sizes_are_kept_as_a_pack_can_carry(tmp_path: Path, monkeyp
     monkeypatch.setattr(witnessed, "COSIGNED_MAX", 3)
     kept = Witnessed(tmp_path)
     for size in (3, 5, 12, 4, 20):
-        kept.add(cosigned(size, size))
+        kept.add(cosigned(size, size), anything)
     kept.mark("stays")
-    kept.add(cosigned(21, 21))
+    kept.add(cosigned(21, 21), anything)
     assert sorted(path.name for path in kept.folder.iterdir()) == [
         "0000000000000012.txt", "0000000000000020.txt", "0000000000000021.txt", "another-history.txt", "newest.txt",
     ]  # fmt: skip
@@ -126,7 +131,17 @@ def test_a_store_that_cannot_tell_whether_it_is_marked_is_refused_too(tmp_path: 
 
 def test_a_note_that_is_none_is_told_by_its_file(tmp_path: Path) -> None:
     kept = Witnessed(tmp_path)
-    kept.add(cosigned(3, 10))
+    kept.add(cosigned(3, 10), anything)
     (kept.folder / "newest.txt").write_bytes(b"nonsense")
     with pytest.raises(OutsideError, match=r"ERR_STORE_CORRUPT.*newest\.txt"):
         kept.newest()
+
+
+def test_files_that_somebody_put_there_keep_no_note_out(tmp_path: Path) -> None:
+    kept = Witnessed(tmp_path)
+    kept.folder.mkdir()
+    for size in range(1000, 1000 + COSIGNED_MAX):
+        (kept.folder / f"{size:016}.txt").touch()
+    kept.add(cosigned(3, 10), anything)
+    (kept.folder / "zzz.txt").write_bytes(cosigned(3, 99).note)  # by that name nobody keeps one
+    assert carried(kept.folder, signed(3)) == (cosigned(3, 10), {})

@@ -54,7 +54,10 @@ class Witnesses:
         self._enough: Callable[[], None] = lambda: None
         self._sizes: dict[str, int] = {}
         self._frontier = Frontier()  # of a tree that was proven from last: the next proof goes on from there
-        newest = self._kept.newest()
+        try:
+            newest = self._kept.newest()
+        except OutsideError:  # no note: the next one takes its place
+            newest = None
         if newest is not None:
             own = {witness.label: newest.lines_of(witness.vkey.name, witness.vkey.hash) for witness in policy.witnesses}
             self._sizes = {label: newest.size for label, lines in own.items() if lines}  # a guess: a wrong one costs a request

@@ -81,9 +81,13 @@ def _pieces(args: argparse.Namespace, reader: Reader) -> tuple[str, dict[str, in
     if args.jsonl:  # every receipt there is, under the checkpoint or behind it; only `--out` names the file
         return "", {}, reader.jsonl()
     size, show = Checkpoint.from_bytes(reader.checkpoint).size, progress(args, "receipts")
-    held = not args.without_attachments
+    held, kind = not args.without_attachments, "-without-attachments" if args.without_attachments else ""
     if args.session is None and not (args.receipt or args.since or args.until):
-        return f"{size}.tar", {}, export.whole(reader, attachments=held, progress=show)
+        return (
+            f"{size}.tar" if held else f"{size}-without-attachments.tar",
+            {},
+            export.whole(reader, attachments=held, progress=show),
+        )
     chosen = Part(reader)
     if args.session is not None:
         chosen.add_session(args.session)
@@ -95,7 +99,7 @@ def _pieces(args: argparse.Namespace, reader: Reader) -> tuple[str, dict[str, in
     ranges = chosen.ranges()
     told = {"receipts": sum(count for _, count in ranges), "of": size}
     pieces = export.part(reader, ranges, chosen.inclusion(ranges), attachments=held, progress=show)
-    return f"{size}-part.tar", told, pieces
+    return f"{size}-part{kind}.tar", told, pieces
 
 
 def run_redact(args: argparse.Namespace) -> int:

@@ -99,6 +99,8 @@ def out_option(parser: argparse.ArgumentParser, *names: str, **how: Any) -> None
 
 def check_out(args: argparse.Namespace) -> None:
     """Before any work."""
+    if args.out is not None and args.out.exists() and not args.out.is_file():
+        raise Declined(f"`{args.out}` is no file, and nothing takes its place", f"{args.typed} --help")
     if args.out is not None and not args.force and (args.out.exists() or args.out.is_symlink()):
         raise Declined(f"`{args.out}` is there, and nothing is overwritten", f"{args.typed} --force")
 

@@ -34,8 +34,8 @@ ID_BYTES, KEY_BYTES = 16, 32
 NONCE_BYTES = 12  # random: of 2^32 records under one key two have the same one with a chance below 2^-32 (SP 800-38D, 8.3)
 CACHED_MAX = 4096  # keys in memory, about 2 KB each; reading one again takes some 50 us
 
-_IN_PLACE = re.compile(rf"(?:{SECRET}|[0-9a-f]{{{2 * ID_BYTES}}})\Z")  # a key under its own id; the rest are links, and copies
-_IDS = re.compile(rb'"([0-9a-f]{%d})"' % (2 * ID_BYTES))
+_ID = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}\Z")  # what a key is called; the rest are the secret, links, and copies
+_IDS = re.compile(rb'"id"\s*:\s*"([0-9a-f]{%d})"' % (2 * ID_BYTES))  # of keys, also of many in one file; a name is escaped
 T = TypeVar("T")
 
 
@@ -198,8 +198,8 @@ class Subjects:
                 if entry.is_symlink():
                     if there and os.readlink(path) in there:
                         path.unlink()
-                elif entry.is_file(follow_symlinks=False) and not _IN_PLACE.match(entry.name) and _named_in(path) & ids:
-                    _destroy(path)  # as a copy makes it that follows links
+                elif entry.is_file(follow_symlinks=False) and (_named_in(path) - {entry.name}) & ids:
+                    _destroy(path)  # a copy, as one makes it that follows links
         for id in sorted(there):  # out of its place first: who reads it meanwhile (a scrub) must not take it for a damaged one
             path = self._folder / id
             _destroy(path.rename(path.with_name(f".{id}")))
@@ -220,9 +220,9 @@ def _parsed(id: bytes, path: Path) -> Subject:
 
 
 def _named_in(path: Path) -> set[str]:
-    """The ids that a file holds."""
+    """The ids of the keys in a file, whatever else is in it."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return {id.decode() for id in _IDS.findall(file.read(files.BYTES_MAX))}
+        return {id.decode() for id in _IDS.findall(file.read())}
 
 
 def _destroy(path: Path) -> None:
@@ -239,7 +239,7 @@ def _overwrite(path: Path) -> None:
 
 
 def _is_key(path: Path) -> bool:
-    return path.name != SECRET and _IN_PLACE.match(path.name) is not None and stat.S_ISREG(path.lstat().st_mode)
+    return _ID.match(path.name) is not None and stat.S_ISREG(path.lstat().st_mode)
 
 
 def _line(id: bytes, name: str, key: bytes) -> bytes:

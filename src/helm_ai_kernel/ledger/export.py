@@ -83,10 +83,10 @@ class _Pack:
 
     def _check_bounds(self, files: Mapping[str, File]) -> None:
         """Those of whoever reads it; raises `OutsideError`."""
-        whole = sum(self._sizes) + sum(file.size for file in files.values())
-        whole += ENTRY_COSTS * (len(self._sizes) + len(files))
+        total = sum(self._sizes) + sum(file.size for file in files.values())
+        total += ENTRY_COSTS * (len(self._sizes) + len(files))
         listed = sum(len(name) + LISTED_COSTS for name in files)
-        if whole > pack.PACK_BYTES_MAX or listed > pack.MANIFEST_BYTES_MAX or self._bytes > ENTRY_BYTES_MAX:
+        if total > pack.PACK_BYTES_MAX or listed > pack.MANIFEST_BYTES_MAX or self._bytes > ENTRY_BYTES_MAX:
             detail = "the pack would be larger, or have more policies, than anybody reads"
             hint = "export it in parts: helm-ai-kernel pack export --since TIME --until TIME"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=hint)

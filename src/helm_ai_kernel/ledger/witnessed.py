@@ -30,7 +30,7 @@ class Witnessed:
     def __init__(self, store: Path) -> None:
         self.folder = store / WITNESSED
 
-    def add(self, note: Checkpoint, believed: Callable[[Checkpoint], bool] = lambda _: True) -> None:
+    def add(self, note: Checkpoint, believed: Callable[[Checkpoint], bool]) -> None:
         """A note that a quorum cosigned; raises `OSError`. One that is there and larger stays, where it is `believed`."""
         self._make()
         first, newest = (self.folder / name for name in (f"{note.size:0{_SIZE_DIGITS}}.txt", _NEWEST))
@@ -38,7 +38,8 @@ class Witnessed:
         if there is None or there.text != note.text:  # somebody put it there
             durable.write(first, [note.note], mode=0o600)
             for old in sorted(self.folder.glob(_FIRST))[:-COSIGNED_MAX]:  # which no pack will carry any more
-                old.unlink(missing_ok=True)
+                if old != first:  # whatever somebody called other files
+                    old.unlink(missing_ok=True)
         there = _of(note.origin, newest)
         if there is None or there.size <= note.size or not believed(there):  # a command may be a step behind the kernel
             durable.write(newest, [note.note], mode=0o600)
@@ -79,7 +80,7 @@ class Witnessed:
 def carried(folder: Path, head: Checkpoint) -> tuple[Checkpoint, Mapping[int, Checkpoint]]:
     """What goes into a pack: `head` as each witness signed it last, and of the newest sizes the first note of each, by size."""
     same, first = list[Checkpoint](), dict[int, Checkpoint]()
-    for path in sorted(folder.glob("*.txt")):  # those that are named by size, then the newest
+    for path in (*sorted(folder.glob(_FIRST)), folder / _NEWEST):
         try:
             note = _read(path)
         except (OutsideError, OSError):  # no note, or one that is not to be read: others stand for themselves
