@@ -97,9 +97,10 @@ def test_a_disk_that_cannot_be_written_is_checked_all_the_same(tmp_path: Path, m
     mount = f"mount --bind {here.folder} {here.folder} && mount -o remount,bind,ro {here.folder}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
         pytest.skip("no private mounts here: run as root, or allow user namespaces")
-    imports = "from pathlib import Path; from helm_ai_kernel.ledger.fsck import fsck; "
+    imports = "from pathlib import Path; from helm_ai_kernel.ledger.fsck import fsck, fsck_ended; "
     imports += "from helm_ai_kernel.credentials.subjects import Subjects; "
-    check = f"{imports}print(fsck(Path({str(here.folder)!r}), Subjects(Path({str(here.keys)!r}))))"
+    folder, keys = f"Path({str(here.folder)!r})", f"Path({str(here.keys)!r})"
+    check = f"{imports}print(fsck({folder}, Subjects({keys})), *fsck_ended({folder}))"
     probe = f'touch {here.folder}/x && exit 9; exec "$0" -c "$1"'
     command = ["unshare", "-rm", "sh", "-c", f"{mount}; {probe}", sys.executable, check]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -105,6 +105,16 @@ def test_what_was_interrupted_anywhere_is_made_by_the_next_start(tmp_path: Path,
     assert number > 12
 
 
+def test_a_key_that_waits_for_the_new_log_outlives_what_a_crash_left_of_the_change(tmp_path: Path) -> None:
+    staged(tmp_path)
+    finish(tmp_path)
+    (tmp_path / "store" / succession.NEXT / succession.KEYS).mkdir(parents=True)  # all but its end was made before
+    waiting = tmp_path / "keys/log.next"
+    waiting.write_bytes(b"that of the new log, which the roots sign for")
+    finish(tmp_path)
+    assert waiting.exists() and not (tmp_path / "store" / succession.NEXT).exists()
+
+
 def test_without_anything_that_waits_nothing_is_changed(tmp_path: Path) -> None:
     origin = staged(tmp_path)
     shutil.rmtree(tmp_path / "store" / succession.NEXT)
