@@ -154,9 +154,9 @@ def test_a_long_story_is_told_in_parts_and_what_is_not_shown_is_said_and_found(v
     assert visit.verify(log.pack(), log.genesis) == "INVALID exit 40"
     assert "the first 20 of 32 sessions" in visit.text("#rest") and "at most 50 receipts" in visit.text("#rest")
     assert visit.page.locator("#receipt-62").count() == 0
-    visit.page.click("text=Show more of this session")
+    visit.press("text=Show more of this session")
     visit.page.wait_for_selector("#receipt-62")
-    visit.page.click("text=Show more sessions")
+    visit.press("text=Show more sessions")
     visit.page.wait_for_selector(".session >> text=agent-29")  # the picture has it from the start
     assert visit.text("#rest") == ""
     visit.page.fill("#wanted", sessions[7])
@@ -240,7 +240,7 @@ def test_when_the_thread_is_gone_whoever_asks_more_reads_no_old_verdict(visit: V
     file, genesis = long_file(tmp_path)
     assert visit.verify(file.read_bytes(), genesis) == "VALID exit 0"
     visit.page.workers[0].evaluate("() => { setTimeout(() => { throw new Error('broken') }) }")
-    visit.page.click("text=Show more sessions")
+    visit.press("text=Show more sessions")
     visit.page.wait_for_selector("#state:has-text('this is not a verdict')")
     assert visit.text() == ""
 
@@ -255,7 +255,7 @@ def test_a_file_that_changes_has_no_verdict_any_more(visit: Visit, tmp_path: Pat
     when = file.stat().st_mtime if how == "behind its back" else 0
     file.write_bytes(file.read_bytes().replace(b"agent-20", b"agent-59"))
     os.utime(file, (when, when))
-    visit.page.click("text=Show more sessions")
+    visit.press("text=Show more sessions")
     visit.page.wait_for_selector("#state:has-text('this is not a verdict')")
     assert visit.text() == ""
 

@@ -41,6 +41,10 @@ class Visit:
         files = [FilePayload(name=f"{at}.txt", mimeType="text/plain", buffer=head) for at, head in enumerate(heads)]
         self.page.set_input_files("#heads", files)
 
+    def press(self, selector: str) -> None:
+        """What a person would aim at: what is not laid out yet moves the rest as it comes into view, and a click goes beside it."""
+        self.page.locator(selector).dispatch_event("click")
+
     def text(self, selector: str = "#answer") -> str:
         return self.page.inner_text(selector)
 
