@@ -42,7 +42,7 @@ class Visit:
         self.page.set_input_files("#heads", files)
 
     def press(self, selector: str) -> None:
-        """What a person would aim at: what is not laid out yet moves the rest as it comes into view, and a click goes beside it."""
+        """What a person aims at. A click can go beside it: what comes into view is laid out only then, and moves the rest."""
         self.page.locator(selector).dispatch_event("click")
 
     def text(self, selector: str = "#answer") -> str:
