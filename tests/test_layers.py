@@ -35,9 +35,19 @@ LATE = {"__init__.py": {"app"}}  # `helm_ai_kernel.Kernel`, when it is asked for
 BELOW_FILE = {"__main__.py": {"cli"}}  # `python -m helm_ai_kernel`
 
 PURE = {"executor", "pep", "guardian", "wire", "tcb"}
-THIRD_PARTIES = {"tcb": {"nacl", "jiter", "orjson"}, "pep": {"jsonschema_rs"}, "guardian": {"cedarpy"}}
-THIRD_PARTIES |= {room: set() for room in ("executor", "wire", "verifier", "disk", "")}
-RUNTIME = {"bcrypt", "cedarpy", "cryptography", "jiter", "jsonschema_rs", "nacl", "orjson"}  # of the rooms not named above
+THIRD_PARTIES = {"tcb": {"nacl", "jiter", "orjson"}, "pep": {"jsonschema_rs"}, "guardian": {"cedarpy"}, "wire": {"httptools"}}
+THIRD_PARTIES |= {room: set() for room in ("executor", "verifier", "disk", "")}
+RUNTIME = {
+    "bcrypt",
+    "cedarpy",
+    "cryptography",
+    "httptools",
+    "jiter",
+    "jsonschema_rs",
+    "nacl",
+    "orjson",
+    "starlette",
+}  # of the rooms not named above
 
 # The parts of the standard library that neither open, wait, print, read a clock nor draw randomness.
 PURE_STDLIB = {
@@ -60,7 +70,7 @@ HOMES = {
     "nacl": {"tcb/keys.py"},
 }
 ROOM_HOMES = {"jsonschema_rs": "pep", "cedarpy": "guardian", "sqlite3": "ledger"}
-ROOM_HOMES |= {"cryptography": "credentials", "bcrypt": "credentials"}
+ROOM_HOMES |= {"cryptography": "credentials", "bcrypt": "credentials", "httptools": "wire", "starlette": "gateway"}
 # Ways to run what was read, or to import around this test.
 NEVER = {"pickle", "marshal", "shelve", "importlib", "runpy", "code", "ctypes"}
 JSON_READERS = {"load", "loads"}  # of the standard library: they take duplicate keys, NaN and any depth
