@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from helm_ai_kernel.tcb import checkpoint, container, pack
 from helm_ai_kernel.tcb import registry as trust_registry
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.ceremony import Requirement
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Contract, Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
@@ -216,8 +218,10 @@ class Log:
     def deny(self, session: str, reason: Reason = Reason.ERR_POLICY_DENY, **facts: object) -> Receipt:
         return self.decide(session, Verdict.DENY, reason, facts=facts)
 
-    def escalate(self, session: str) -> Receipt:
-        return self.decide(session, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more={"rules": ["ask-a-person"]})
+    def escalate(self, session: str, *, principal: str = "agent", **asked: int) -> Receipt:
+        requires = Requirement(**asked, not_by=(principal,)).to_json()  # type: ignore[arg-type]
+        more: Body = {"rules": ["ask-a-person"], "requires": requires}
+        return self.decide(session, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more=more)
 
     def deny_raw(self, session: str, request: bytes = b'{"tool":') -> Receipt:
         content: Body = {"raw_hash": self.attach(request), "verdict": "DENY", "reason": Reason.ERR_JSON_NOT_IJSON.value}

@@ -17,8 +17,9 @@ from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb import checkpoint, merkle, pack, statement
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Decision, Facts, Outcome, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.flows import DRIFTS

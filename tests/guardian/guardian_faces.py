@@ -6,7 +6,8 @@ from typing import Any
 
 from helm_ai_kernel.guardian.policy import Policy, decide
 from helm_ai_kernel.tcb.call import Call, Effect
-from helm_ai_kernel.tcb.decision import Clock, Decision, Facts
+from helm_ai_kernel.tcb.clock import Clock
+from helm_ai_kernel.tcb.decision import Decision, Facts
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.jcs import canonical
 

@@ -8,8 +8,9 @@ import pytest
 
 from helm_ai_kernel.guardian.policy import Policy, decide
 from helm_ai_kernel.tcb.call import Call, Effect, Refusal
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Decision, Facts
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Finding
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Facts
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Facts
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json, parse

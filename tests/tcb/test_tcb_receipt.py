@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Finding, Reason
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Clock, Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest, leaf
 from helm_ai_kernel.tcb.envelope import pae
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.tcb.receipt import LIST_MAX, SHAPES, TEXT_MAX, EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.receipt import LIST_MAX, TEXT_MAX, EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.shapes import SHAPES
 from helm_ai_kernel.tcb.statement import StatementKind, sign
 
 Body = dict[str, Any]

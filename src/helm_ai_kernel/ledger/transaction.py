@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Clock
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import OutsideError

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Clock
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 
 from .mirror import Head, Mirror

@@ -183,6 +183,8 @@ class _Checklist:
         if genesis is not None and first.genesis != genesis:
             raise EvidenceError(Finding.KEY_UNKNOWN, f"its genesis is {first.genesis}, and {genesis} is pinned")
         self.registry = reduce(Registry.fold, lines, first)
+        if isinstance(self.flows, Flows):
+            self.flows.registry = self.registry
         if genesis is None:
             raise EvidenceError(Finding.UNANCHORED, f"nothing pins this registry, whose genesis is {first.genesis}")
 

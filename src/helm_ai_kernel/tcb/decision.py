@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from . import fields
+from .ceremony import APPROVERS_MAX, NAMES_MAX, Held, Requirement
+from .clock import Clock
 from .codes import Reason
 from .digest import Digest
 from .ijson import Json
@@ -32,12 +34,35 @@ class Claim:
     state: ClaimState
     same_args: bool
 
+    def to_json(self) -> dict[str, Json]:
+        return {"decision": self.decision, "same_args": self.same_args, "state": self.state.value}
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Claim":
+        body = fields.exact(value, {"decision", "same_args", "state"})
+        same = fields.typed(body, "same_args", bool)
+        return cls(fields.digest(body, "decision"), fields.one_of(body, "state", ClaimState), same)
+
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    wall_ms: int  # Unix time, UTC
-    boot: str  # boot id, 32 hex digits
-    boot_ms: int  # since that boot
+class Granted:
+    """A grant that covers the call: a person's statement made beforehand that counts as the approval, so many times."""
+
+    statement: Digest  # leaf of its receipt
+    left: int  # calls, this one with them
+    since: Clock  # when the log took it
+    by: tuple[str, ...]  # the principals that signed it, whose keys are in force
+
+    def to_json(self) -> dict[str, Json]:
+        return {"by": list(self.by), "left": self.left, "since": self.since.to_json(), "statement": self.statement}
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Granted":
+        body = fields.exact(value, {"by", "left", "since", "statement"})
+        by, left = fields.strings(body, "by"), fields.count(body, "left")
+        if not 0 < len(by) <= APPROVERS_MAX or list(by) != sorted(set(by)) or not left:
+            raise fields.wrong("a grant of nobody, or without a call left")
+        return cls(fields.digest(body, "statement"), left, Clock.from_json(body["since"]), by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +76,65 @@ class Facts:
     hold: Digest | None = None  # leaf of the hold on this tool
     claim: Claim | None = None
     budget: Mapping[str, int] = field(default_factory=dict)  # calls left, of each budget that covers this call
+    frozen: Digest | None = None  # leaf of the freeze that stops this call
+    approval: Held | None = None  # the same call, as it was held before
+    grant: Granted | None = None
+    not_by: tuple[str, ...] = ()  # who may not approve, besides the principal itself
+    alone: bool = False  # nobody is there to be asked
+    crowded: bool = False  # so many calls wait for a person already that one more is not held
 
     def to_json(self) -> dict[str, Json]:
-        out: dict[str, Json] = {"clock": {"boot": self.clock.boot, "boot_ms": self.clock.boot_ms, "wall_ms": self.clock.wall_ms}}
+        out: dict[str, Json] = {"clock": self.clock.to_json()}
         if self.hold is not None:
             out["hold"] = self.hold
         if self.claim is not None:
-            out["claim"] = {
-                "decision": self.claim.decision,
-                "same_args": self.claim.same_args,
-                "state": self.claim.state.value,
-            }
+            out["claim"] = self.claim.to_json()
         if self.budget:
             out["budget"] = dict(self.budget)
-        return out
+        if self.frozen is not None:
+            out["frozen"] = self.frozen
+        if self.approval is not None:
+            out["approval"] = self.approval.to_json()
+        if self.grant is not None:
+            out["grant"] = self.grant.to_json()
+        if self.not_by:
+            out["not_by"] = list(self.not_by)
+        return out | {name: True for name in _FLAGS if getattr(self, name)}
 
     @classmethod
     def from_json(cls, value: Json, *, principal: str, door: str, policy: Digest | None) -> "Facts":
         """The inverse of `to_json`; raises `EvidenceError` where the value could not have come from it."""
-        body = fields.exact(value, {"clock"}, {"hold", "claim", "budget"})
-        clock = fields.exact(body["clock"], {"boot", "boot_ms", "wall_ms"})
-        claim = None
-        if "claim" in body:
-            inner = fields.exact(body["claim"], {"decision", "same_args", "state"})
-            claim = Claim(
-                fields.digest(inner, "decision"),
-                fields.one_of(inner, "state", ClaimState),
-                fields.typed(inner, "same_args", bool),
-            )
+        body = fields.exact(value, {"clock"}, _FACTS)
         budget: dict[str, int] = {}
         if "budget" in body:
             left = fields.typed(body, "budget", dict)
             budget = {name: fields.count(left, name) for name in left}
             if not budget:
                 raise fields.wrong("an empty `budget` is left out")
+        not_by = fields.strings(body, "not_by") if "not_by" in body else ()
+        if "not_by" in body and (not 0 < len(not_by) <= NAMES_MAX or list(not_by) != sorted(set(not_by))):
+            raise fields.wrong("field `not_by` is not a short sorted list without repeats")
+        if not all(body[name] is True for name in _FLAGS if name in body):
+            raise fields.wrong("what is not so is left out")
         return cls(
             principal=principal,
             door=door,
             policy=policy,
-            clock=Clock(fields.count(clock, "wall_ms"), fields.hex32(clock, "boot"), fields.count(clock, "boot_ms")),
+            clock=Clock.from_json(body["clock"]),
             hold=fields.digest(body, "hold") if "hold" in body else None,
-            claim=claim,
+            claim=Claim.from_json(body["claim"]) if "claim" in body else None,
             budget=budget,
+            frozen=fields.digest(body, "frozen") if "frozen" in body else None,
+            approval=Held.from_json(body["approval"]) if "approval" in body else None,
+            grant=Granted.from_json(body["grant"]) if "grant" in body else None,
+            not_by=not_by,
+            alone="alone" in body,
+            crowded="crowded" in body,
         )
+
+
+_FLAGS = ("alone", "crowded")
+_FACTS = frozenset({"hold", "claim", "budget", "frozen", "approval", "grant", "not_by", *_FLAGS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +148,8 @@ class Decision:
     reserve: Mapping[str, int] = field(default_factory=dict)  # calls taken from each budget
     repeats: Digest | None = None  # answer with the outcome of this earlier decision
     hint: str = ""  # for the caller; not in the receipt
+    requires: Requirement | None = None  # ESCALATE: hold the call until so much is approved
+    relies: tuple[Digest, ...] = ()  # ALLOW: the statements without which it were none
 
 
 class Status(StrEnum):

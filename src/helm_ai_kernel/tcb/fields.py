@@ -109,3 +109,11 @@ def one_of(body: Mapping[str, Json], name: str, kind: type[T]) -> T:
         return kind(value)  # type: ignore[call-arg]  # enums look members up by value
     except ValueError:
         raise EvidenceError(Finding.UNSUPPORTED, f"field `{name}`: `{value[:64]}` is not known here") from None
+
+
+def digests(body: Mapping[str, Json], name: str, most: int) -> tuple[Digest, ...]:
+    """A list of at most so many digests, none twice."""
+    found = tuple(digest({name: item}, name) for item in typed(body, name, list))
+    if len(found) > most or len(set(found)) != len(found):
+        raise wrong(f"field `{name}` is too long or names one twice")
+    return found

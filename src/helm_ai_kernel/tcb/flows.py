@@ -5,21 +5,26 @@ dispatched once, nothing is called while it is held, statements change what was 
 that was. Which process of the kernel says it, and when, is `process.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from . import digest as hashes
+from .approvals import Approvals, InForce, concerns
 from .chain import Index
+from .clock import Clock
 from .codes import Finding, Reason
 from .decision import ClaimState, Status, Verdict
 from .digest import Digest
 from .envelope import Record
 from .errors import EvidenceError
+from .events import KeyEntry
 from .ijson import Json
 from .receipt import Kind, Receipt
+from .registry import Registry
 from .statement import Change, Statement, StatementKind
 
 _NONE, _OPEN = 0, 1
+_NO_TIME = Clock(0, "0" * 32, 0)  # of a statement from which no time counts
 _NUMBERS = {status: number for number, status in enumerate(Status, 2)}  # of an intent that has its outcome
 
 DRIFTS = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_MCP_SCHEMA_DRIFT)  # the reasons of outcomes that hold their tool
@@ -55,6 +60,7 @@ class Flows:
     """
 
     def __init__(self, catalog_of: Mapping[Digest, Digest], index_of: Index) -> None:
+        self.registry: Registry | None = None  # None: who said something about a held call cannot be told
         self.policy: Digest | None = None
         self.catalog: Digest | None = None
         self.open: dict[Digest, Intent] = {}  # without an outcome
@@ -64,16 +70,17 @@ class Flows:
         self._intents = bytearray()  # by place in the log: 0 no intent, 1 one without outcome, else its first status
         self._keys: dict[bytes, Claim] = {}  # idempotency key, as receipts name it -> the intent that claimed it
         self._principals: dict[str, str] = {}
-        self._holds: dict[str, set[Digest]] = {}  # tool -> holds that were not released
+        self._approvals = Approvals()
+        self._holds: dict[str, set[Digest]] = {}  # tool, or scope of a freeze -> holds that were not released
         self._drifted: dict[str, tuple[Json, Json]] = {}  # tools to hold next -> the outcome that is the cause, its reason
         self._nonces: set[str] = set()
         self._erased: set[Json] = set()  # subjects whose key was destroyed
 
     def append(self, receipt: Receipt) -> None:
-        """Raises `EvidenceError`: FLOW_INVALID, ORPHAN_OUTCOME, DOUBLE_OUTCOME, APPROVAL_INVALID, APPROVAL_REUSED."""
+        """Raises `EvidenceError`: a finding of V10 or V11."""
         statement = statement_of(receipt)
         if statement is not None:
-            self._statement(statement)
+            self._statement(receipt, statement)
         match receipt.kind:
             case Kind.SESSION:
                 self._session(receipt)
@@ -83,6 +90,10 @@ class Flows:
                 self._outcome(receipt)
             case Kind.HOLD:
                 self._hold(receipt)
+            case Kind.LAPSE:
+                self._approvals.lapse(receipt, self._counts(receipt))
+                if receipt.body["call"] not in receipt.parents:
+                    raise _flow("does not have the held call among its parents")
             case Kind.RECOVERY:
                 if receipt.body["open"] != len(self.open):
                     raise _flow(f"counts {receipt.body['open']} open intents where there are {len(self.open)}")
@@ -105,18 +116,57 @@ class Flows:
                 args, own = hashes.raw(Digest(str(body["args_hash"]))), hashes.raw(receipt.leaf)
                 self._keys.setdefault(key, Claim(receipt.index, self._principals.get(receipt.session), tool, args, own))
         self._in_force(body["policy"])
-        facts = body["facts"]
-        if isinstance(facts, dict) and "hold" in facts and facts["hold"] not in self._holds.get(tool, ()):
-            raise _flow("reads a hold that is not in force on its tool")
+        self._stops(receipt, tool)
         self._claim(receipt, first)
+        if concerns(receipt):
+            self._approval(receipt)
         if body.get("subject") in self._erased:
             raise _flow("is about a subject that was erased before")
         if receipt.verdict is Verdict.DENY:
             return
-        if self._holds.get(tool) or tool in self._drifted:  # a repeat, too: holds are asked before keys
-            raise _flow("does not deny a call while its tool is held")
         if self.policy is None:
             raise _flow("does not deny a call before any policy was in force")
+
+    def _stops(self, receipt: Receipt, tool: str) -> None:
+        """What stops a call is read as it is, and stops it; a repeat, too: holds are asked before keys."""
+        facts, denied = receipt.body["facts"], receipt.verdict is Verdict.DENY
+        read = facts if isinstance(facts, dict) else {}
+        if "hold" in read and read["hold"] not in self._holds.get(tool, ()):
+            raise _flow("reads a hold that is not in force on its tool")
+        frozen = [leaf for scope in self._scopes(receipt, tool) for leaf in self._holds.get(scope, ())]
+        if "frozen" in read and read["frozen"] not in frozen:
+            raise _flow("reads a freeze that does not stop this call")
+        if not denied and frozen:
+            raise _flow("does not deny a call that a freeze stops")
+        if not denied and (self._holds.get(tool) or tool in self._drifted):
+            raise _flow("does not deny a call while its tool is held")
+
+    def _scopes(self, receipt: Receipt, tool: str) -> Sequence[str]:
+        return scopes(self._principals.get(receipt.session, ""), receipt.session, tool)
+
+    def _approval(self, receipt: Receipt) -> None:
+        """What people said of the call; without a registry nobody can say who they are."""
+        principal = self._principals.get(receipt.session, "")
+        if self.registry is None:
+            self._approvals.follow(receipt, principal)
+            return
+        self._approvals.decided(receipt, principal, self._counts(receipt))
+        facts = receipt.body["facts"]
+        read = facts.get("approval") if isinstance(facts, dict) else None
+        named = {read["call"]} if isinstance(read, dict) else set()
+        relies = receipt.body.get("relies", [])
+        if not named | set(relies if isinstance(relies, list) else ()) <= set(receipt.parents):
+            raise _flow("does not have the held call, or what it relies on, among its parents")
+
+    def _counts(self, receipt: Receipt) -> InForce:
+        """Whether a key is in force where the receipt stands."""
+        registry, size = self.registry, receipt.trust.size
+
+        def in_force(key: str) -> bool:
+            entry = None if registry is None else registry.keys.get(key)
+            return entry is not None and entry.since <= size and (entry.until is None or size < entry.until)
+
+        return in_force
 
     def _intent(self, receipt: Receipt, tool: str) -> None:
         reserved = receipt.body.get("reserved")
@@ -189,19 +239,24 @@ class Flows:
             raise _flow("spends otherwise than its decision reserved")
 
     def _hold(self, receipt: Receipt) -> None:
-        tool = str(receipt.body["tool"])
-        self._holds.setdefault(tool, set()).add(receipt.leaf)
-        if self._drifted.pop(tool, None) != (receipt.body["cause"], receipt.reason):
+        frozen = "scope" in receipt.body
+        name = str(receipt.body["scope" if frozen else "tool"])
+        again = frozen and bool(self._holds.get(name))
+        self._holds.setdefault(name, set()).add(receipt.leaf)
+        if again:
+            raise _flow("freezes what is frozen already")
+        if not frozen and self._drifted.pop(name, None) != (receipt.body["cause"], receipt.reason):
             raise _flow("holds a tool for no drift of its own with that reason, or for one that was held before")
 
-    def _statement(self, statement: Statement) -> None:
+    def _statement(self, receipt: Receipt, statement: Statement) -> None:
         reused = statement.nonce in self._nonces
         self._nonces.add(statement.nonce)
         if statement.kind is StatementKind.RELEASE:
-            known = statement.hold in self._holds.get(str(statement.tool), ())
-            self._holds.get(str(statement.tool), set()).discard(Digest(str(statement.hold)))
+            held = self._holds.get(str(statement.tool or statement.scope), set())
+            known = statement.hold in held
+            held.discard(Digest(str(statement.hold)))
             if not known and not reused:
-                raise _approval("releases what is not a hold in force on that tool")
+                raise _approval("releases what is not a hold in force on that")
         elif statement.kind is StatementKind.ERASURE:
             again = statement.subject in self._erased
             self._erased.add(statement.subject)
@@ -209,8 +264,25 @@ class Flows:
                 raise _approval("erases a subject that was erased before")
         elif statement.policy is not None and statement.catalog is not None:
             self._changed(statement, statement.policy, statement.catalog, reused)
+        elif not reused and self.registry is not None:
+            self._said(receipt, statement, self.registry)
         if reused:
             raise EvidenceError(Finding.APPROVAL_REUSED, "carries a nonce that the log took before")
+
+    def _said(self, receipt: Receipt, statement: Statement, registry: Registry) -> None:
+        """A person's word on a held call, or a grant. Whoever may not speak is a finding of its own, and is not heard."""
+        signers = _known(registry, statement)
+        if not signers:
+            return
+        clock = Clock.from_json(receipt.body["clock"]) if "clock" in receipt.body else _NO_TIME
+        refusal = self._approvals.refusal(statement, signers, receipt.leaf, clock)
+        if refusal is not None:
+            reused = refusal[0] is Reason.ERR_APPROVAL_CONSUMED
+            raise EvidenceError(Finding.APPROVAL_REUSED if reused else Finding.APPROVAL_INVALID, refusal[1])
+        self._approvals.take(statement, signers, receipt.leaf, clock)
+        named = statement.call or statement.grant
+        if named is not None and named not in receipt.parents:
+            raise _flow("does not have what it is about among its parents")
 
     def _changed(self, statement: Statement, policy: Change, catalog: Change, reused: bool) -> None:
         before = (self.policy, self.catalog)
@@ -223,6 +295,17 @@ class Flows:
             raise _approval("activates a policy and changes the catalogue, which only a pin does")
         if self._catalog_of.get(policy.after, catalog.after) != catalog.after:  # one that is not here is a finding of V2
             raise _approval("brings into force a policy that is bound to another catalogue")
+
+
+def scopes(principal: str, session: str, tool: str) -> tuple[str, ...]:
+    """What a freeze may be of, to stop this call."""
+    return "all", f"server:{tool.partition('/')[0]}", f"agent:{principal}", f"session:{session}"
+
+
+def _known(registry: Registry, statement: Statement) -> tuple[KeyEntry, ...]:
+    """Who signed, where the registry knows all of them; whether they may is `statement.authorise`'s to say."""
+    found = [registry.keys.get(id) for id in statement.signers]
+    return tuple(entry for entry in found if entry is not None) if all(found) else ()
 
 
 def _state(number: int) -> ClaimState:

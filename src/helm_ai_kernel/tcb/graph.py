@@ -27,6 +27,9 @@ class Link(StrEnum):
     HOLD = "hold"  # what made the kernel stop a tool -> the hold
     HELD = "held"  # hold -> the decision that met it
     RELEASE = "release"  # hold -> the statement that ended it
+    ASKED = "asked"  # held call -> what people said of it, how it went on, and its end
+    APPROVAL = "approval"  # statement -> the decision that relies on it
+    REVOKED = "revoked"  # grant -> the statement that ended it
     CAUSE = "cause"  # any other parent
 
 
@@ -45,14 +48,23 @@ def causes(receipt: Receipt) -> dict[Digest, Link]:
         (body, "repeats", Link.REPEAT),
         (body, "cause", Link.HOLD),
         (body.get("facts"), "hold", Link.HELD),
+        (body.get("facts"), "frozen", Link.HELD),
+        (_inside(body.get("facts"), "approval"), "call", Link.ASKED),
+        (body, "call", Link.ASKED),
     ):
         if isinstance(holder, Mapping) and name in holder:
             found[Digest(str(holder[name]))] = link
     if receipt.kind is Kind.STATEMENT:
         statement = _inner(receipt)
-        if "hold" in statement:
-            found[Digest(str(statement["hold"]))] = Link.RELEASE
-    return found
+        for name, link in (("hold", Link.RELEASE), ("call", Link.ASKED), ("grant", Link.REVOKED)):
+            if name in statement:
+                found[Digest(str(statement[name]))] = link
+    relies = body.get("relies", [])
+    return found | dict.fromkeys(map(Digest, map(str, relies if isinstance(relies, list) else [])), Link.APPROVAL)
+
+
+def _inside(value: Json, name: str) -> Json:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def check_causes(receipt: Receipt, index_of: Index, *, part: bool = False) -> None:
@@ -128,10 +140,15 @@ def _label(receipt: Receipt) -> str:
         why = f" {receipt.reason.value}" if "reason" in body else ""
         return f"outcome {body.get('status')}{why} after {body.get('ms')} ms"
     if receipt.kind is Kind.HOLD:
-        return f"hold {_text(body.get('tool'))} {receipt.reason.value}"
+        return f"hold {_text(body.get('tool', body.get('scope')))} {receipt.reason.value}"
+    if receipt.kind is Kind.LAPSE:
+        return f"lapse {receipt.reason.value}"
+    if receipt.kind is Kind.GAP:
+        return f"gap at {_text(body.get('door'))}"
     if receipt.kind is Kind.STATEMENT:
         inner = _inner(receipt)
-        return f"statement {_text(inner.get('kind'))}" + (f" {_text(inner['tool'])}" if "tool" in inner else "")
+        told = [inner[name] for name in ("kind", "decision", "tool", "scope") if name in inner]
+        return "statement " + " ".join(map(_text, told))
     if receipt.kind is Kind.RECOVERY:
         return f"recovery at size {body.get('size')}, {body.get('open')} open"
     if body.get("event") == "end":

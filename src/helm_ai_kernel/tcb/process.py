@@ -14,7 +14,7 @@ from .errors import EvidenceError
 from .receipt import Kind, Receipt
 
 KERNEL = "kernel"  # the principal of sessions for what is not a call's
-_KERNELS = frozenset({Kind.STATEMENT, Kind.HOLD, Kind.RECOVERY})  # said in the kernel's session only
+_KERNELS = frozenset({Kind.STATEMENT, Kind.HOLD, Kind.LAPSE, Kind.GAP, Kind.RECOVERY})  # said in the kernel's session only
 
 
 class Processes:

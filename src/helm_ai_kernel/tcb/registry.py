@@ -32,6 +32,7 @@ class Registry:
     deployment: str
     threshold: int
     keys: Mapping[str, KeyEntry]
+    thresholds: tuple[tuple[int, int], ...] = ()  # each with the size from which it holds
 
     @property
     def size(self) -> int:
@@ -59,7 +60,10 @@ class Registry:
         self._signed(event)
         self._follows(event.record)
         keys = {**self.keys, **self._ended(event), **self._begun(event)}
-        after = replace(self, lines=(*self.lines, line), keys=MappingProxyType(keys), threshold=event.threshold or self.threshold)
+        after = replace(self, lines=(*self.lines, line), keys=MappingProxyType(keys))
+        if event.threshold:
+            changed = (*self.thresholds, (after.size, event.threshold))
+            after = replace(after, threshold=event.threshold, thresholds=changed)
         after._stands(event)
         return after
 
@@ -68,6 +72,10 @@ class Registry:
         if not 0 < size <= self.size:
             refuse(f"the registry at hand has {self.size} events, not {size}")
         return leaf(self.lines[size - 1])
+
+    def threshold_at(self, size: int) -> int:
+        """How many principals with a root had to agree when the registry had that size."""
+        return next(threshold for since, threshold in reversed(self.thresholds) if since <= size)
 
     def in_force(self, purpose: Purpose) -> dict[str, KeyEntry]:
         """The keys for that purpose that are in force now, by key id, oldest first."""
@@ -202,7 +210,8 @@ def _first(line: bytes) -> Registry:
     keys = {entry.key.id: entry for entry in entries}
     record.verify(lambda id: keys[id].key)
     name = digest(record.payload)
-    return Registry((line,), name, _deployment(body, name), fields.count(body, "threshold"), MappingProxyType(keys))
+    threshold = fields.count(body, "threshold")
+    return Registry((line,), name, _deployment(body, name), threshold, MappingProxyType(keys), ((0, threshold),))
 
 
 def _roots_stand(body: Mapping[str, Json], entries: Sequence[KeyEntry], record: Record) -> None:

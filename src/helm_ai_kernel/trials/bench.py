@@ -37,7 +37,8 @@ from helm_ai_kernel.ledger.writer import now
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.call import Call
-from helm_ai_kernel.tcb.decision import Clock, Facts, Verdict
+from helm_ai_kernel.tcb.clock import Clock
+from helm_ai_kernel.tcb.decision import Facts, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.digests import Digests
 from helm_ai_kernel.tcb.ijson import parse

@@ -1,0 +1,35 @@
+"""Two clocks at one moment: the wall's, which anybody may set, and the machine's since it was booted, which nobody can."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import fields
+from .ijson import Json
+
+
+class Passed(NamedTuple):
+    """How long it was from one moment to another, as far as both clocks agree."""
+
+    surely_ms: int
+    perhaps_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    wall_ms: int  # Unix time, UTC
+    boot: str  # boot id, 32 hex digits
+    boot_ms: int  # since that boot
+
+    def since(self, then: "Clock") -> Passed | None:
+        """None where a clock went back. Of another boot only the time since it began is sure: it began behind `then`."""
+        wall = self.wall_ms - then.wall_ms
+        boot = self.boot_ms - (then.boot_ms if self.boot == then.boot else 0)
+        return None if min(wall, boot) < 0 else Passed(min(wall, boot), max(wall, boot))
+
+    def to_json(self) -> dict[str, Json]:
+        return {"boot": self.boot, "boot_ms": self.boot_ms, "wall_ms": self.wall_ms}
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Clock":
+        body = fields.exact(value, {"boot", "boot_ms", "wall_ms"})
+        return cls(fields.count(body, "wall_ms"), fields.hex32(body, "boot"), fields.count(body, "boot_ms"))
