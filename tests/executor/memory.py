@@ -164,6 +164,7 @@ class MemoryLog:
             return self.append(session, Kind.DECISION, content | {"raw_hash": self.keep(admitted.raw)})
         content |= {"tool": admitted.tool, "pin": admitted.pin, "effect": admitted.effect and admitted.effect.value}
         content |= {"rules": list(decision.rules), "repeats": decision.repeats}
+        content |= {"requires": decision.requires and decision.requires.to_json()}
         known = claim.decision.body if claim is not None else {}
         if isinstance(admitted, Call) and admitted.key is not None:
             content["key"] = known.get("key") or self.keep(admitted.key.encode())

@@ -21,6 +21,8 @@ agent = "local"        # the principal of calls through the Python library
 
 [approval]
 key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent holds
+# four_eyes = true     # the owner of an agent may not approve its calls
+# unattended = true    # nobody is there: what would wait for a person is denied
 
 # An MCP server over stdio, proposed by `tools inspect NAME` and pinned by `tools pin NAME`:
 # [upstream.time]
@@ -39,6 +41,7 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # tools = ["time/*"]
 """
 
+OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
 HEARTBEAT_S = 3600  # how old the newest cosignature of a log gets, where nobody says otherwise
 HEARTBEAT_S_MAX = 30 * 86_400  # longer than a month is never: 0 says it
 
@@ -46,8 +49,8 @@ SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also 
 _PRINCIPAL = re.compile(r"[!-~]{1,64}\Z")
 
 _KNOWN: Mapping[str, frozenset[str]] = {
-    "kernel": frozenset({"agent"}),
-    "approval": frozenset({"key"}),
+    "kernel": frozenset({"agent", "owner"}),
+    "approval": frozenset({"key", "four_eyes", "unattended"}),
     "log": frozenset({"witnesses", "heartbeat_s"}),
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
@@ -127,6 +130,14 @@ class Paths:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Who may not approve the calls of an agent, besides itself, and whether anybody is there to be asked."""
+
+    not_by: tuple[str, ...] = ()
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     paths: Paths
     agent: str = "local"
@@ -135,6 +146,8 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
+    asked: Asked = Asked()  # of the agent that is named above
+    four_eyes: bool = False
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
@@ -192,7 +205,17 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
     upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s)
+    four_eyes, alone = (_flag(approval, name) for name in ("four_eyes", "unattended"))
+    owner = _string(kernel.get("owner", OWNER), "kernel.owner")
+    asked = Asked((owner,) if four_eyes else (), alone)
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes)
+
+
+def _flag(section: Mapping[str, Any], name: str) -> bool:
+    value = section.get(name, False)
+    if type(value) is not bool:
+        raise _wrong(f"approval.{name} is neither true nor false", f"{name} = true")
+    return value
 
 
 def _witnesses(where: Paths, log: Mapping[str, Any]) -> tuple[Path | None, int]:

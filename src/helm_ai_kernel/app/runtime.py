@@ -5,7 +5,7 @@ A call runs in a task of its own: a caller that hangs up erases neither the inte
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -31,13 +31,14 @@ from helm_ai_kernel.tcb.decision import Outcome, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import trust, witnesses
 from .bundles import stored_policy
-from .config import Config
+from .config import Asked, Config
 from .heartbeat import Heartbeat
+from .waiting import Waiting, held
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
 
@@ -82,6 +83,8 @@ class Runtime:
         self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
+        self.waiting = Waiting(ledger)
+        self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None
 
     @classmethod
@@ -101,6 +104,7 @@ class Runtime:
             clean = await ledger.begin(client or "helm-ai-kernel " + __version__)
             runtime.recovered = await recover(ledger, clean=clean)
             runtime.reload()
+            runtime.waiting.start()
         except BaseException:
             ledger.abandon()
             raise
@@ -129,12 +133,32 @@ class Runtime:
         await connector.close()
         self._retiring.discard(connector)
 
-    async def call(self, raw: bytes, *, principal: str, door: str) -> Answer:
-        """Execute one request to its end, even when the caller is cancelled meanwhile."""
+    async def call(self, raw: bytes, *, principal: str, door: str, wait_s: float = 0.0) -> Answer:
+        """Execute one request to its end, even when the caller is cancelled meanwhile.
+
+        A call that is held for a person is decided again for so long, whenever something was said of it.
+        """
+        until = time.monotonic() + wait_s
+        while True:
+            answer = await self._once(self._execute(raw, principal, door))
+            call, left_s = held(answer.decision), until - time.monotonic()
+            if call is None or left_s <= 0 or not await self.waiting.moved(call, left_s):
+                return answer
+
+    async def evaluate(self, raw: bytes, *, principal: str, door: str, effect_by: EffectBy = EffectBy.NONE) -> Answer:
+        """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
+        return await self._once(self._evaluate(raw, principal, door, effect_by))
+
+    async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._closing:
+            work.close()
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
-        self._look()
-        task = asyncio.create_task(self._execute(raw, principal, door))
+        try:
+            self._look()
+        except BaseException:
+            work.close()
+            raise
+        task = asyncio.create_task(work)
         self.keep(task)
         return await asyncio.shield(task)
 
@@ -152,6 +176,12 @@ class Runtime:
         boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
         return await execute(raw, boundary, SessionHost(self, session, boundary))
 
+    async def _evaluate(self, raw: bytes, principal: str, door: str, effect_by: EffectBy) -> Answer:
+        session = await self.session(principal, door)
+        boundary = self.boundary
+        host = SessionHost(self, session, boundary, effect_by)
+        return await host.answer(await host.commit(boundary.admit(raw), boundary.decide), None, None)
+
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
         self._tasks.add(task)
@@ -164,6 +194,21 @@ class Runtime:
             pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
         return pending.result() if pending.done() else await asyncio.shield(pending)
 
+    @property
+    def origin(self) -> str:
+        return self.ledger.origin
+
+    async def challenge(self, call: Digest, key: str) -> str:
+        """A nonce with which that key may say one thing of that held call, soon; raises `Refused`."""
+        return self.ledger.challenge(call, key)
+
+    async def freeze(self, scope: str, by: str) -> Receipt:
+        """Stop everything, a server, an agent or a session, from the next decision on; raises `Refused`."""
+        self._look()
+        receipt = await self.ledger.freeze(scope, by)
+        self.waiting.wake()
+        return receipt
+
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
         self._look()
@@ -175,6 +220,7 @@ class Runtime:
         async with self._changing:  # one after the other: a call on its way sees at most one boundary come (`executor/replay.py`)
             receipt = await self.ledger.enact(statement, documents)
             self.reload()
+            self.waiting.wake()
             return receipt
 
     def connector(self, server: str) -> Connector | None:
@@ -197,6 +243,7 @@ class Runtime:
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
+        await self.waiting.close()
         await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
@@ -226,14 +273,20 @@ class Runtime:
 class SessionHost:
     """The executor's `Host`, bound to one session."""
 
-    def __init__(self, runtime: Runtime, session: Session, boundary: Boundary) -> None:
+    def __init__(
+        self, runtime: Runtime, session: Session, boundary: Boundary, effect_by: EffectBy = EffectBy.KERNEL
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
+        self._effect_by = effect_by
         self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
     async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
-        return await self._ledger.commit(self._session, admitted, decide)
+        terms = self._runtime.terms(self._session.principal)
+        return await self._ledger.commit(
+            self._session, admitted, decide, effect_by=self._effect_by, not_by=terms.not_by, alone=terms.alone
+        )
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)

@@ -169,12 +169,44 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "look whether the upstream is installed and starts",
     ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
-        "A person must approve this call; `rules` names the rules that ask for it. Nothing was dispatched. This version"
-        " has no way to approve a call, so it stays refused until the rules are changed.",
+        "A person must approve this call; `rules` names the rules that ask for it. It is held, and nothing was dispatched."
+        " With a `sub` it is refused instead: `alone` where nobody is there to be asked, `crowded` where too many calls of"
+        " this principal wait already.",
+        Retry.LATER,
+        "send the same call again later, with the same arguments: once it is approved, that one is dispatched, once",
+        "look and decide: `helm-ai-kernel approvals list`; or change the rule that asks, or the tool's effect class"
+        " (`destructive` always asks)",
+    ),
+    Reason.ERR_APPROVAL_PENDING_TIMELOCK: Page(
+        "The call is approved, and the time that its rule lets pass before anything happens is not over on both clocks.",
+        Retry.LATER,
+        "send the same call again when the time is over",
+        "wait; until then `helm-ai-kernel approvals deny` still stops it",
+    ),
+    Reason.ERR_APPROVAL_DENIED: Page(
+        "A person denied this call. Nothing that is said later changes that.",
         Retry.SAME_ANSWER,
-        "tell its user that a person must approve; go on with what needs no approval",
-        'decide whether the rule should ask: `@require("approval")` in the policy, or the effect class `destructive` of'
-        " the pin",
+        "tell its user; do something else",
+        "nothing: it was denied; the same call can be asked for again when its time is over",
+    ),
+    Reason.ERR_APPROVAL_EXPIRED: Page(
+        "Nobody approved the call in time, or nobody sent it again in time after it was approved. Silence is a deny.",
+        Retry.LATER,
+        "ask again, if it is still wanted: the next call like it is held anew",
+        "answer sooner, or let the rule wait longer: `@expires`",
+    ),
+    Reason.ERR_APPROVAL_CHALLENGE: Page(
+        "The answer is not one to a challenge that the kernel gave to this key for this call: used before, too old, or worked"
+        " out for something else.",
+        Retry.CHANGED,
+        "nothing: approvals are signed by people",
+        "look at the call again and answer its new challenge: `helm-ai-kernel approvals approve`",
+    ),
+    Reason.ERR_APPROVAL_SELF: Page(
+        "Who asks does not approve: the key belongs to the principal of the call, or to its owner where four eyes are asked for.",
+        Retry.CHANGED,
+        "nothing: approvals are signed by people",
+        "let somebody else look at it",
     ),
     Reason.ERR_APPROVAL_KEY_ROLE: Page(
         "The statement is signed by a key that may not sign this: only `approval` and `root` keys change what is in"
@@ -190,7 +222,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "sign again, with a key that the registry lists",
     ),
     Reason.ERR_APPROVAL_CONSUMED: Page(
-        "The statement was used before; each one works once.",
+        "The statement was used before, or the call that it is about has gone on already; each works once.",
         Retry.CHANGED,
         "nothing: statements are signed by people",
         "sign a new statement",
@@ -201,6 +233,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.CHANGED,
         "nothing: statements are signed by people",
         "look at what is in force now, and sign again",
+    ),
+    Reason.ERR_CLOCK_UNTRUSTED: Page(
+        "A clock of this machine went back since the call was approved: how much time passed is not known.",
+        Retry.LATER,
+        "send the same call again later",
+        "mend the clock; or deny the call and let it be asked for anew",
     ),
     Reason.ERR_IDEMPOTENCY_MISMATCH: Page(
         "The idempotency key was used before, for other arguments or about another subject, or what was sent then is erased."
@@ -240,6 +278,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         _TELL,
         "look at the receipt that the hold names, and compare (`helm-ai-kernel tools inspect`); if the definition changed and"
         " the change is right, `helm-ai-kernel tools pin`; then `helm-ai-kernel tools release`: a pin releases no hold",
+    ),
+    Reason.ERR_FROZEN: Page(
+        "An operator froze everything, this server, this agent or this session.",
+        Retry.SAME_ANSWER,
+        "stop, and tell its user",
+        "look into it; then sign the release: `helm-ai-kernel release`",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.approvals import Approvals
 from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
@@ -16,7 +17,7 @@ from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
-from .standing import MALFORMED, erasures
+from .standing import MALFORMED, erasures, signed_for
 from .transaction import ARGS
 from .vault import Vault, opened
 
@@ -129,6 +130,10 @@ class Reader:
     def holds(self) -> dict[str, Digest]:
         """The tools that are held, each with the leaf hash of its hold."""
         return {row[0]: hashes.text(_blob(row[1])) for row in self._rows("SELECT tool, leaf FROM holds ORDER BY tool", ())}
+
+    def approvals(self) -> Approvals:
+        """What waits for people and what they granted, verified like at a start; raises `OutsideError`."""
+        return signed_for(self._conn, self.trust()).approvals
 
     def document(self, digest: Digest) -> bytes:
         row = self._row("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),))

@@ -191,6 +191,13 @@ def concerns(receipt: Receipt) -> bool:
     return read or "requires" in receipt.body or "relies" in receipt.body or receipt.reason in _SAYS
 
 
+def moves(body: Mapping[str, Json]) -> bool:
+    """Whether a decision changes what is held or granted, and does not only read it."""
+    if body["effect_by"] != EffectBy.KERNEL:
+        return False
+    return "requires" in body or "relies" in body or body["reason"] == Reason.ERR_APPROVAL_EXPIRED
+
+
 def _check_begun(requires: Requirement, before: Ceremony | None, principal: str) -> None:
     if principal not in requires.not_by:
         raise _invalid("holds a call that its own principal could approve")

@@ -160,13 +160,7 @@ class Flows:
 
     def _counts(self, receipt: Receipt) -> InForce:
         """Whether a key is in force where the receipt stands."""
-        registry, size = self.registry, receipt.trust.size
-
-        def in_force(key: str) -> bool:
-            entry = None if registry is None else registry.keys.get(key)
-            return entry is not None and entry.since <= size and (entry.until is None or size < entry.until)
-
-        return in_force
+        return _nobody if self.registry is None else self.registry.in_force_at(receipt.trust.size)
 
     def _intent(self, receipt: Receipt, tool: str) -> None:
         reserved = receipt.body.get("reserved")
@@ -295,6 +289,10 @@ class Flows:
             raise _approval("activates a policy and changes the catalogue, which only a pin does")
         if self._catalog_of.get(policy.after, catalog.after) != catalog.after:  # one that is not here is a finding of V2
             raise _approval("brings into force a policy that is bound to another catalogue")
+
+
+def _nobody(key: str) -> bool:
+    return False
 
 
 def scopes(principal: str, session: str, tool: str) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ def _verdicts(ink: Ink) -> Line:
 
     def verdict() -> None:
         nonlocal tx, frontier
-        jobs.decide(tx, session, boundary.admit(raw), boundary.decide, ())
+        jobs.decide(tx, session, boundary.admit(raw), boundary.decide, jobs.Terms())
         if tx.index - tx.start.frontier.size >= CALLERS:  # a group ends; the next one starts from its state
             for leaf in tx.leaves:
                 frontier = frontier.append(leaf)
