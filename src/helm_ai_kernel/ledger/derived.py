@@ -148,7 +148,8 @@ class Comparison:
         """
         named: dict[int, str] = {}
         arguments = body.get("args_hash", body.get("raw_hash"))
-        taken_over = "repeats" in body or ("approval" in body.get("facts", ()) and "requires" not in body)
+        read = "approval" in body.get("facts", ()) and "requires" not in body and "deadline_ms" not in body
+        taken_over = "repeats" in body or read  # an intent has its own copy of what was held
         if arguments is not None and not taken_over and (ARGS in kept or body["verdict"] != Verdict.DENY):
             named[ARGS] = arguments
         if "key" in body and "claim" not in body["facts"]:

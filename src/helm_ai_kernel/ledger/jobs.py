@@ -238,12 +238,16 @@ def _decided(
     tx: Transaction, session: Session, call: Call, read: Read, about: Subject, decision: Decision, content: dict[str, Json]
 ) -> Receipt:
     """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
-    held = read.facts.approval
-    if decision.repeats is not None or (held is not None and decision.requires is None):
+    held, salt = read.facts.approval, read.args[:SALT_BYTES]
+    kernels = content["effect_by"] == EffectBy.KERNEL
+    intent = kernels and decision.verdict is Verdict.ALLOW and decision.repeats is None
+    if decision.repeats is not None:
+        content["repeats"] = decision.repeats
+    if held is not None and intent:
+        content["args_hash"] = tx.attach(ARGS, salt, call.args, about)  # the held call's name, and a copy of its own
+    elif decision.repeats is not None or (held is not None and decision.requires is None):
         content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
-        tx.salt = read.args[:SALT_BYTES]
-        if decision.repeats is not None:
-            content["repeats"] = decision.repeats
+        tx.salt = salt
     else:
         bytes_max = REFUSED_KEPT_MAX if decision.verdict is Verdict.DENY else None
         content["args_hash"] = _kept(tx, ARGS, call.args, about, bytes_max)
@@ -252,10 +256,9 @@ def _decided(
     parents = () if decision.repeats is None else (decision.repeats,)
     if held is not None:
         parents = (*parents, held.call)
-    kernels = content["effect_by"] == EffectBy.KERNEL
     if decision.requires is not None and kernels:
         content["requires"] = decision.requires.to_json()
-    if decision.verdict is not Verdict.ALLOW or decision.repeats is not None or not kernels:
+    if not intent:
         receipt = tx.append(session, Kind.DECISION, content, parents, decision.hint)
         return asked.moved(tx, receipt, session)
     content["deadline_ms"] = read.facts.clock.wall_ms + call.wall_ms
