@@ -134,7 +134,7 @@ def by_h11(data: bytes) -> tuple[list[Request], bool]:
                 if connection.our_state is h11.MUST_CLOSE:
                     break
                 connection.start_next_cycle()
-    except h11.RemoteProtocolError:
+    except h11.ProtocolError:
         return requests, True
     return requests, False
 

@@ -250,7 +250,7 @@ def sent(draw: st.DrawFn) -> bytes:
             fields.append(b"Content-Length: %d" % len(body))
         else:
             fields.append(b"Transfer-Encoding: chunked")
-            size = draw(st.integers(1, 40))
+            size = draw(st.integers(4, 40))
             pieces = [body[at : at + size] for at in range(0, len(body), size)]
             body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     fields = draw(st.permutations(fields))
