@@ -126,6 +126,13 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "send the form that the door documents",
         "look whether client and upstream speak the protocol that they claim",
     ),
+    Reason.ERR_BODY_ENCODING: Page(
+        "A body has a `Content-Encoding`, and only `identity` is read: what is judged and hashed are the bytes that were sent,"
+        " and a decompressor is a way to make few bytes many.",
+        Retry.CHANGED,
+        "send the body as it is, without compression",
+        "let the upstream, or a proxy before it, honour `Accept-Encoding: identity`",
+    ),
     Reason.ERR_SCHEMA_VIOLATION: Page(
         "The arguments do not satisfy the tool's pinned schema. `sub` names the keyword and its place in the schema.",
         Retry.CHANGED,
@@ -167,6 +174,15 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
+    ),
+    Reason.ERR_EGRESS_DENIED: Page(
+        "The upstream's host is, or its name resolves to, an address of a class that the pinned server may not be dialled at, or"
+        " one that has no one meaning. `sub` names the class (`loopback`, `private`, `link-local`, `metadata` and others) or what"
+        " is wrong (`address`, `host`, `peer`). No connection was used.",
+        Retry.LATER_NEW_KEY,
+        _TELL,
+        "look what the name resolves to; if that is right, add the class to `addresses` and pin the server again"
+        " (`docs/spec/connector-http.md`)",
     ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
         "A person must approve this call; `rules` names the rules that ask for it. Nothing was dispatched. This version"
