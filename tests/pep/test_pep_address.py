@@ -109,11 +109,11 @@ def test_a_host_is_a_name_or_an_address_written_the_one_way(text: str) -> None:
     "text",
     [
         "0", "127.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1", "127.0.0.01", "1.2.3.4.", "1.2.3", "1.2.3.4.5",
-        "1.2.3.256", "a.0x7f", "a.0x", "a.1", "①②⑦.⓪.⓪.①", "127。0。0。1", "\uff11\uff12\uff17.0.0.1", "api.example.com.", "localhost.", ".a",
-        "a..b", "", ".", "-a.b", "a-.b", "a_b.c", "API.example.com", "bücher.example", "a b", "a\r\nb", "a\n", "a\0b",
-        "a%2eb", "fe80::1%lo", "[::1]", "::ffff:127.0.0.1", "::ffff:7f00:1", "::FFFF", "2001:DB8::1", "0:0:0:0:0:0:0:1",
-        "::0001", "user@host", "host:80", "host:80@evil", "evil#@good", "a/b", "a\\b", "a?b", "*", "a" * 64 + ".b",
-        ".".join(["a" * 63] * 4) + ".b",
+        "1.2.3.256", "a.0x7f", "a.0x", "a.1", "①②⑦.⓪.⓪.①", "127。0。0。1", "\uff11\uff12\uff17.0.0.1", "api.example.com.",
+        "localhost.", ".a", "a..b", "", ".", "-a.b", "a-.b", "a_b.c", "API.example.com", "bücher.example", "a b", "a\r\nb",
+        "a\n", "a\0b", "a%2eb", "fe80::1%lo", "[::1]", "::ffff:127.0.0.1", "::ffff:7f00:1", "::FFFF", "2001:DB8::1",
+        "0:0:0:0:0:0:0:1", "::0001", "user@host", "host:80", "host:80@evil", "evil#@good", "a/b", "a\\b", "a?b", "*",
+        "a" * 64 + ".b", ".".join(["a" * 63] * 4) + ".b",
     ],
 )  # fmt: skip
 def test_every_other_way_to_write_a_host_is_refused(text: str) -> None:
