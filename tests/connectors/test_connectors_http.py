@@ -107,7 +107,7 @@ ENDS = {  # what the upstream does -> what is said of a tool that reads, and of 
     "no body": (answer(b"", status=b"201 Created"), 'output {"status":201}', 'output {"status":201}'),
     "not found": (answer(b"{}", status=b"404"), 'output {"status":404,"body":{}}', 'output {"status":404,"body":{}}'),
     "a redirect": (answer(b"", b"Location: http://10.0.0.1/", status=b"307"), 'output {"status":307}', 'output {"status":307}'),
-    "its own failure": (answer(b"1", status=b"500"), 'output {"status":500,"body":1}', 'unknown {"status":500,"body":1} status 500'),
+    "its failure": (answer(b"1", status=b"500"), 'output {"status":500,"body":1}', 'unknown {"status":500,"body":1} status 500'),
     "no answer": (Loopback.CUT, "failed ERR_UPSTREAM_SHAPE no_answer", "unknown no_answer"),
     "half an answer": (answer(b"{}")[:-1] + Loopback.CUT, "failed ERR_UPSTREAM_SHAPE early_end", "unknown early_end"),
     "two lengths": (answer(b"{}", b"Content-Length: 3"), "failed ERR_UPSTREAM_SHAPE header", "unknown header"),
