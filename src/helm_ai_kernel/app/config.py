@@ -29,6 +29,12 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # command = ["mcp-server-time", "--local-timezone", "UTC"]
 # env = []             # names of environment variables that it may see
 
+# An HTTP API; `operations` is a JSON list of definitions (docs/spec/connector-http.md), beside this file:
+# [upstream.shop]
+# url = "https://api.shop.example/v1"
+# operations = "shop.json"
+# secrets = { authorization = "SHOP_AUTHORIZATION" }   # a header, and the variable of the kernel that holds its whole value
+
 # Witnesses, in a C2SP tlog-policy beside this file; the newest checkpoint is shown to them every so many seconds (0: never):
 # [log]
 # witnesses = "witness-policy.txt"
@@ -54,9 +60,11 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "log": frozenset({"witnesses", "heartbeat_s"}),
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
-    "upstream": frozenset({"command", "env"}),
+    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca"}),
     "budget": frozenset({"calls", "per", "tools", "principals"}),
 }
+
+_COMMAND = frozenset({"command", "env"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,17 @@ class Upstream:
 
     command: tuple[str, ...]
     env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUpstream:
+    """Where an HTTP API is that is not pinned yet, and what it can do; once pinned, the catalogue's word counts."""
+
+    url: str
+    operations: Path
+    addresses: tuple[str, ...] = ("global",)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +161,7 @@ class Config:
     paths: Paths
     agent: str = "local"
     approval_key: str = "file"
-    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    upstreams: Mapping[str, Upstream | HttpUpstream] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
@@ -202,7 +221,7 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):
         raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
-    upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
+    upstreams = {name: _upstream(where, name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
     four_eyes, alone = (_flag(approval, name) for name in ("four_eyes", "unattended"))
@@ -245,9 +264,14 @@ def _check(table: Mapping[str, Any]) -> None:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
 
 
-def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
+def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> Upstream | HttpUpstream:
     if not SERVER.match(name):
         raise _wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
+    if "url" in value:
+        return _http(where, name, value)
+    for key in value:
+        if key not in _COMMAND:
+            raise _wrong(f"upstream.{name}.{key} is of an HTTP API, and there is no `url`", "a server has a `command` or a `url`")
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -255,6 +279,22 @@ def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
     if not command:
         raise _wrong(f"upstream.{name}.command is empty")
     return Upstream(tuple(command), tuple(env))
+
+
+def _http(where: Paths, name: str, value: Mapping[str, Any]) -> HttpUpstream:
+    """Types only: what may be pinned is for the catalogue to say."""
+    if _COMMAND & value.keys():
+        raise _wrong(f"upstream.{name} has a `command` and a `url`", "a server has one of the two")
+    for key in ("url", "operations", *(["ca"] if "ca" in value else [])):
+        if not isinstance(value.get(key), str) or not value[key] or "\0" in value[key]:
+            raise _wrong(f"upstream.{name}.{key} is not a string", 'operations = "shop.json"')
+    addresses, secrets = value.get("addresses", ["global"]), value.get("secrets", {})
+    if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
+        raise _wrong(f"upstream.{name}.addresses is not a list of strings", 'addresses = ["global"]')
+    if not isinstance(secrets, dict) or not all(isinstance(item, str) for item in secrets.values()):
+        raise _wrong(f"upstream.{name}.secrets is not a table of strings", 'secrets = { authorization = "NAME_OF_A_VARIABLE" }')
+    operations, ca = where.home / value["operations"], value.get("ca")  # an absolute path stays what it is
+    return HttpUpstream(value["url"], operations, tuple(addresses), dict(secrets), ca and str(where.home / ca))
 
 
 def _string(value: Any, name: str) -> str:

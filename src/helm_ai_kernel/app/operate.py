@@ -29,8 +29,9 @@ from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 
+from . import operations
 from .bundles import documents, read_files, stored_policy
-from .config import SERVER, Config, Paths, Upstream
+from .config import SERVER, Config, HttpUpstream, Paths, Upstream
 from .home import now
 from .runtime import Runtime, open_ledger
 
@@ -210,11 +211,13 @@ async def _enact(
     return await runtime.enact(statement, docs)
 
 
-async def ask(server: str, upstream: Upstream) -> tuple[dict[str, Any], dict[str, Refused]]:
+async def ask(server: str, upstream: Upstream | HttpUpstream) -> tuple[dict[str, Any], dict[str, Refused]]:
     """Start the server, take its tools as they stand, end it: what may be pinned, and what has no one meaning, by name.
 
-    Every tool is `destructive` until a person says otherwise.
+    An HTTP API is asked nothing: its operations are in a file. Every tool is `destructive` until a person says otherwise.
     """
+    if isinstance(upstream, HttpUpstream):
+        return operations.read(server, upstream)
     connector = McpStdioConnector(upstream.command, named=upstream.env)
     try:
         await connector.start()

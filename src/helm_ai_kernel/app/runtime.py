@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from helm_ai_kernel import __version__
+from helm_ai_kernel.connectors.http import HttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials.subjects import Subjects
@@ -24,7 +25,7 @@ from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
-from helm_ai_kernel.pep.catalog import EMPTY, Catalog
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog, Tool
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Verdict
@@ -76,8 +77,8 @@ class Runtime:
         self.recovered = 0
         self._witnessed = Witnessed(config.paths.store)
         self._given = dict(connectors)  # servers whose hands the embedding program brings: its functions
-        self._spawned: dict[str, McpStdioConnector] = {}
-        self._retiring: set[McpStdioConnector] = set()
+        self._spawned: dict[str, McpStdioConnector | HttpConnector] = {}
+        self._retiring: set[McpStdioConnector | HttpConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = self._closed = False  # no new calls; no new processes
         self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
@@ -122,10 +123,13 @@ class Runtime:
         for server, functions in self._given.items():
             functions.pins = self._pins(server)
         for server, running in tuple(self._spawned.items()):
-            if catalog.sources.get(server) != before.sources.get(server) or running.pins != self._pins(server):
+            moved = catalog.sources.get(server) != before.sources.get(server)
+            if isinstance(running, HttpConnector) and not moved:
+                running.tools = self._tools(server)
+            elif moved or (isinstance(running, McpStdioConnector) and running.pins != self._pins(server)):
                 self.keep(asyncio.create_task(self._retire(self._spawned.pop(server), set(self._tasks))))
 
-    async def _retire(self, connector: McpStdioConnector, under_way: "set[asyncio.Task[Any]]") -> None:
+    async def _retire(self, connector: McpStdioConnector | HttpConnector, under_way: "set[asyncio.Task[Any]]") -> None:
         """The end of a server that is not in force any more, after the calls that may still be with it under its old pins."""
         self._retiring.add(connector)
         if under_way:
@@ -229,16 +233,24 @@ class Runtime:
             return self._given[server]
         if server not in self._spawned:
             source = self.boundary.catalog.sources.get(server, {})
-            if source.get("kind") != "mcp-stdio" or self._closed:
+            if self._closed:
                 return None
-            self._spawned[server] = McpStdioConnector(
-                _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
-            )
+            if source.get("kind") == "http":
+                self._spawned[server] = HttpConnector(source, self._tools(server))
+            elif source.get("kind") == "mcp-stdio":
+                self._spawned[server] = McpStdioConnector(
+                    _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
+                )
+            else:
+                return None
         return self._spawned[server]
 
-    def _pins(self, server: str) -> dict[str, Digest]:
+    def _tools(self, server: str) -> dict[str, Tool]:
         mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
-        return {tool.name.split("/", 1)[1]: tool.pin for tool in mine}
+        return {tool.name.split("/", 1)[1]: tool for tool in mine}
+
+    def _pins(self, server: str) -> dict[str, Digest]:
+        return {name: tool.pin for name, tool in self._tools(server).items()}
 
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
@@ -290,6 +302,8 @@ class SessionHost:
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
+        if self._repinned(call.tool):
+            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="repinned")
         connector = self._runtime.connector(server)
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
@@ -301,6 +315,14 @@ class SessionHost:
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub="closed")
         except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=type(e).__name__[:64])
+
+    def _repinned(self, name: str) -> bool:
+        """Whether another operation came into force while the call was on its way: it was admitted for this one."""
+        then, now, server = self._boundary.catalog, self._runtime.boundary.catalog, name.split("/", 1)[0]
+        mine, other = then.tools[name], now.tools.get(name)
+        if then is now or mine.kind != "http":  # the others compare their pins with what they would call
+            return False
+        return other is None or (mine.pin, mine.effect, then.sources[server]) != (other.pin, other.effect, now.sources[server])
 
     def keep(self, task: "asyncio.Task[None]") -> None:
         self._runtime.keep(task)

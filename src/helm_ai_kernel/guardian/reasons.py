@@ -179,6 +179,13 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "send the form that the door documents",
         "look whether client and upstream speak the protocol that they claim",
     ),
+    Reason.ERR_BODY_ENCODING: Page(
+        "A body has a `Content-Encoding`, and only `identity` is read: what is judged and hashed are the bytes that were sent,"
+        " and a decompressor is a way to make few bytes many.",
+        Retry.CHANGED,
+        "send the body as it is, without compression",
+        "let the upstream, or a proxy before it, honour `Accept-Encoding: identity`",
+    ),
     Reason.ERR_SCHEMA_VIOLATION: Page(
         "The arguments do not satisfy the tool's pinned schema. `sub` names the keyword and its place in the schema.",
         Retry.CHANGED,
@@ -215,18 +222,20 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_CONNECTOR_FAILED: Page(
         "Nothing was applied, and the connector proves it: the upstream could not be started, the call could not be handed to it"
-        " or was refused before it acted, or the function itself says so. The same idempotency key is answered with"
-        " this outcome again.",
+        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API that is pinned"
+        " as `read`, and there was no answer in time. The same idempotency key is answered with this outcome again.",
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
     ),
     Reason.ERR_EGRESS_DENIED: Page(
-        "The kernel does not dial the address that the upstream's name has: it is of a class that the pin does not allow."
-        " `sub` names the class (`loopback`, `private`, `metadata` and others). Nothing was sent.",
-        Retry.SAME_ANSWER,
+        "The upstream's host is, or its name resolves to, an address of a class that the pinned server may not be dialled at, or"
+        " one that has no one meaning. `sub` names the class (`loopback`, `private`, `link-local`, `metadata` and others) or what"
+        " is wrong (`address`, `host`, `peer`). No connection was used.",
+        Retry.LATER_NEW_KEY,
         _TELL,
-        "look where the name leads; pin the upstream again with that class under `addresses` only if it is meant",
+        "look what the name resolves to; if that is right, add the class to `addresses` and pin the server again"
+        " (`docs/spec/connector-http.md`)",
     ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
         "A person must approve this call; `rules` names the rules that ask for it. It is held, and nothing was dispatched."

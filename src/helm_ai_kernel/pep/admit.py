@@ -55,6 +55,12 @@ def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, subj
             violation.reason, violation.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect, subject=subject,
             hint=violation.hint,
         )  # fmt: skip
+    unplaced = None if tool.operation is None else tool.operation.unplaced(view, key)
+    if unplaced is not None:
+        return Refusal(
+            Reason.ERR_SCHEMA_VIOLATION, unplaced.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect,
+            subject=subject, hint=unplaced.hint,
+        )  # fmt: skip
     return Call(
         tool=name,
         pin=tool.pin,
