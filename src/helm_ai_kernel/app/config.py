@@ -102,6 +102,20 @@ class Paths:
         return self.home / "packs"
 
     @property
+    def agents(self) -> Path:
+        """Who may call over the network (`app/agents.py`)."""
+        return self.home / "agents.json"
+
+    @property
+    def operator_token(self) -> Path:
+        return self.keys / "operator.token"
+
+    @property
+    def run(self) -> Path:
+        """Sockets of the resident kernel."""
+        return self.home / "run"
+
+    @property
     def people_keys(self) -> Path:
         return self.people / "keys"
 
@@ -135,6 +149,7 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
+    insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:

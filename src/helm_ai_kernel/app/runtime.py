@@ -38,6 +38,7 @@ from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Config
 from .heartbeat import Heartbeat
+from .sessions import Sessions
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
 
@@ -62,7 +63,7 @@ def open_locked(config: Config, lock: store.Lock, end: Callable[[str], None] = e
     vault = Subjects(config.paths.subjects)
     vault.sweep()
     vault.destroy(*succession.erased(folder, registry))
-    ink = Ink(execution, registry, __version__, vault)
+    ink = Ink(execution, registry, __version__, vault, config.insecure)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 
@@ -79,7 +80,7 @@ class Runtime:
         self._retiring: set[McpStdioConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = self._closed = False  # no new calls; no new processes
-        self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
+        self.sessions = Sessions(ledger.session, ledger.end_session, self.keep)
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
         self.heartbeat: Heartbeat | None = None
@@ -129,12 +130,15 @@ class Runtime:
         await connector.close()
         self._retiring.discard(connector)
 
-    async def call(self, raw: bytes, *, principal: str, door: str) -> Answer:
-        """Execute one request to its end, even when the caller is cancelled meanwhile."""
+    async def call(self, raw: bytes, *, principal: str, door: str, session: str | None = None) -> Answer:
+        """Execute one request to its end, even when the caller is cancelled meanwhile.
+
+        `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
+        """
         if self._closing:
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
         self._look()
-        task = asyncio.create_task(self._execute(raw, principal, door))
+        task = asyncio.create_task(self._execute(raw, principal, door, session))
         self.keep(task)
         return await asyncio.shield(task)
 
@@ -147,22 +151,15 @@ class Runtime:
                 raise
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
-    async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
-        session = await self.session(principal, door)
-        boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-        return await execute(raw, boundary, SessionHost(self, session, boundary))
+    async def _execute(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+        async with self.sessions.of(principal, door, named) as session:
+            boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
+            return await execute(raw, boundary, SessionHost(self, session, boundary))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def session(self, principal: str, door: str) -> Session:
-        """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
-        pending = self._sessions.get((principal, door))
-        if pending is None or (pending.done() and (pending.cancelled() or pending.exception())):  # a full disk passes
-            pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
-        return pending.result() if pending.done() else await asyncio.shield(pending)
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""

@@ -113,6 +113,59 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "wait and try again; then tell its user",
         "sign a policy into force: `helm-ai-kernel policy apply`",
     ),
+    Reason.ERR_UNAUTHENTICATED: Page(
+        "The door does not know who is asking: no credential came with the request, or one that nobody has, or two that"
+        " do not agree. Also what a start says that would open a door to other machines without TLS or without credentials.",
+        Retry.CHANGED,
+        "send the credential that the owner gave to this agent, and only that one",
+        "look whether the agent is still listed and its credential is the newest one",
+    ),
+    Reason.ERR_RATE_LIMITED: Page(
+        "This principal asked more often, or for more at once, than its limits allow. Nothing was decided or executed.",
+        Retry.LATER,
+        "wait as long as `Retry-After` says",
+        "raise the limits of that agent, or find out why it asks so often",
+    ),
+    Reason.ERR_HTTP_AMBIGUOUS: Page(
+        "Two readers of HTTP could understand the request differently, or it is not HTTP/1.1 as it is read here. The message"
+        " says which part; the connection is closed. `docs/spec/http.md` says what a request looks like.",
+        Retry.CHANGED,
+        "send the request through a usual HTTP/1.1 client, without rewriting its framing",
+        "look at the proxy in front of the door, if there is one: it must speak HTTP/1.1 and rewrite nothing",
+    ),
+    Reason.ERR_REQUEST_BOUNDS: Page(
+        "The request is larger or slower than its bounds: its first line, its header, its body, the number of its chunks,"
+        " or the time that it takes. The message names the bound; the connection is closed.",
+        Retry.CHANGED,
+        "send less in one request, and send it without pauses",
+        "nothing, as a rule: the bounds are far above what calls need",
+    ),
+    Reason.ERR_BODY_ENCODING: Page(
+        "A body is compressed, or is not of the type and character set that is read there. What is not read as it stands is"
+        " not judged, and what is not judged is not let through.",
+        Retry.CHANGED,
+        "send `Content-Type: application/json` and no `Content-Encoding`",
+        "where an upstream compresses its answers although it is asked not to, have that switched off",
+    ),
+    Reason.ERR_HOST_FORBIDDEN: Page(
+        "The `Host` of the request is no name of this door. A page in a browser that reaches the door by a name of its own"
+        " is recognised by this.",
+        Retry.CHANGED,
+        "use the address that the door printed when it started",
+        "name the host in the door's configuration, if a proxy in front of it uses another name",
+    ),
+    Reason.ERR_ORIGIN_FORBIDDEN: Page(
+        "A browser sent the request for a page of another site: its `Origin` is none of this door's own.",
+        Retry.SAME_ANSWER,
+        "nothing: doors are not for pages of other sites",
+        "find out which page that is",
+    ),
+    Reason.ERR_UNMEDIATED_TRANSPORT: Page(
+        "The request asks for a way to speak that is not governed here: a WebSocket, HTTP/2, a tunnel, an unknown method.",
+        Retry.CHANGED,
+        "use plain HTTP/1.1 requests",
+        "nothing: what is not governed is not let through",
+    ),
     Reason.ERR_JSON_NOT_IJSON: Page(
         "The bytes are not strict JSON of our profile, so two readers could see two different calls. `sub` says why:"
         " `dup_key`, `encoding`, `surrogate`, `number_range`, `number_precision`, `depth`, `size`, `bom` or `syntax`.",
@@ -167,6 +220,13 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
+    ),
+    Reason.ERR_EGRESS_DENIED: Page(
+        "The kernel does not dial the address that the upstream's name has: it is of a class that the pin does not allow."
+        " `sub` names the class (`loopback`, `private`, `metadata` and others). Nothing was sent.",
+        Retry.SAME_ANSWER,
+        _TELL,
+        "look where the name leads; pin the upstream again with that class under `addresses` only if it is meant",
     ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
         "A person must approve this call; `rules` names the rules that ask for it. Nothing was dispatched. This version"
@@ -287,6 +347,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.SAME_ANSWER,
         "tell its user",
         "run `helm-ai-kernel fsck`, repair what it names (an older copy forgets calls that were made), and start again",
+    ),
+    Reason.ERR_SESSION_ENDED: Page(
+        "The request names a session that is not the caller's open one: it ended (after 30 minutes without a call, after 24"
+        " hours, or with the kernel's process), it is somebody else's, or there never was one. Sessions are issued by the kernel"
+        " and bound to a principal at a door.",
+        Retry.CHANGED,
+        "leave `Helm-Session` out: the call opens a session, and its answer names it",
+        "nothing: the client is at fault",
     ),
 })  # fmt: skip
 
