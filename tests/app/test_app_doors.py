@@ -17,11 +17,12 @@ from helm_ai_kernel.gateway.data import DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import Agent, DataIdentity, Limits
 from helm_ai_kernel.gateway.limits import Limiter
-from helm_ai_kernel.net.listener import Peer, Reply
+from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.ijson import parse
-from helm_ai_kernel.wire.http1 import Head
+from helm_ai_kernel.wire.head import Head
+from helm_ai_kernel.wire.reply import Reply
 from helm_ai_kernel.wire.status import STATUS
 
 PEER = Peer("127.0.0.1:40000", None, None)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helm_ai_kernel.gateway.identity import Agent, Agents, ControlIdentity, DataIdentity, carried
-from helm_ai_kernel.net.listener import Peer
+from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.wire.http1 import Head
+from helm_ai_kernel.wire.head import Head
 
 ANN, BOB, NOBODY, OPERATOR = ("A" * 43, "B" * 43, "C" * 43, "O" * 43)
 CERTIFICATE, OTHER = digest(b"ann"), digest(b"other")

@@ -15,6 +15,8 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.process import KERNEL
 
+from .planes import CONTROL, CONTROL_PORT, DATA, DATA_PORT, KEYS, Plane, plane, wrong
+
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
 agent = "local"        # the principal of calls through the Python library
@@ -31,6 +33,12 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # [log]
 # witnesses = "witness-policy.txt"
 # heartbeat_s = 3600
+
+# Where `up` listens; both planes also at unix sockets in run/. `listen = ""`: nowhere else. Anything but loopback needs TLS:
+# [data]
+# listen = "127.0.0.1:8790"
+# [control]
+# listen = "127.0.0.1:8791"
 
 # A budget in calls, reserved before dispatch:
 # [budget.daily]
@@ -49,6 +57,8 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent"}),
     "approval": frozenset({"key"}),
     "log": frozenset({"witnesses", "heartbeat_s"}),
+    "data": KEYS,
+    "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
     "upstream": frozenset({"command", "env"}),
@@ -116,6 +126,14 @@ class Paths:
         return self.home / "run"
 
     @property
+    def data_socket(self) -> Path:
+        return self.run / "data.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
     def people_keys(self) -> Path:
         return self.people / "keys"
 
@@ -149,6 +167,8 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
+    data: Plane = DATA
+    control: Plane = CONTROL
     insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
 
@@ -184,11 +204,11 @@ def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:
             Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=where.typed("init")
         ) from None
     except UnicodeDecodeError:
-        raise _wrong(f"`{where.config}` is not UTF-8") from None
+        raise wrong(f"`{where.config}` is not UTF-8") from None
     try:
         return _parsed(where, tomllib.loads(text), environ)
     except tomllib.TOMLDecodeError as e:
-        raise _wrong(f"`{where.config}`: {e}") from None
+        raise wrong(f"`{where.config}`: {e}") from None
     except Refused as e:  # of a budget
         raise OutsideError(e.reason, e.detail, hint=e.hint) from None
 
@@ -199,26 +219,30 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
     agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
     key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
     if not _PRINCIPAL.match(agent):
-        raise _wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
+        raise wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
     if agent == KERNEL:
-        raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
+        raise wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):
-        raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
+        raise wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
     upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s)
+    data, control = (
+        plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
+        for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
+    )
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, data, control)
 
 
 def _witnesses(where: Paths, log: Mapping[str, Any]) -> tuple[Path | None, int]:
     every = log.get("heartbeat_s", HEARTBEAT_S)
     if type(every) is not int or not 0 <= every <= HEARTBEAT_S_MAX:
-        raise _wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
+        raise wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
     named = log.get("witnesses")
     if named is None:
         return None, every
     if not isinstance(named, str) or not named or "\0" in named:
-        raise _wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
+        raise wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
     return where.home / named, every  # an absolute path stays what it is
 
 
@@ -231,7 +255,7 @@ def _check(table: Mapping[str, Any]) -> None:
         known = _KNOWN.get(section) or _KNOWN_NAMED[section]
         for name, keys in named:
             if not isinstance(keys, dict):
-                raise _wrong(f"[{section}{'.' + name if name else ''}] is not a table")
+                raise wrong(f"[{section}{'.' + name if name else ''}] is not a table")
             for key in keys:
                 if key not in known:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
@@ -239,26 +263,22 @@ def _check(table: Mapping[str, Any]) -> None:
 
 def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
     if not SERVER.match(name):
-        raise _wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
+        raise wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise _wrong(f"upstream.{name}.{label} is not a list of strings")
+            raise wrong(f"upstream.{name}.{label} is not a list of strings")
     if not command:
-        raise _wrong(f"upstream.{name}.command is empty")
+        raise wrong(f"upstream.{name}.command is empty")
     return Upstream(tuple(command), tuple(env))
 
 
 def _string(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 64:
-        raise _wrong(f"{name} is not a short string")
+        raise wrong(f"{name} is not a short string")
     return value
 
 
 def _unknown(key: str, known: frozenset[str] | set[str]) -> OutsideError:
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(known), 1, 0.0)
-    return _wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")
-
-
-def _wrong(detail: str, hint: str = "correct the file, then try again") -> OutsideError:
-    return OutsideError(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)
+    return wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")

@@ -142,6 +142,20 @@ class Runtime:
         self.keep(task)
         return await asyncio.shield(task)
 
+    @property
+    def origin(self) -> str:
+        return self.ledger.origin
+
+    @property
+    def in_force(self) -> tuple[Digest | None, Digest | None]:
+        """The digests of policy and catalogue."""
+        return self.ledger.writer.state.policy, self.ledger.writer.state.catalog
+
+    async def probe(self) -> None:
+        """Raises `OutsideError` where a call would not be executed now, because of what keeps its evidence."""
+        self._look()
+        await self.ledger.probe()
+
     def _look(self) -> None:
         """What somebody beside us found (`checkpoint --witness`) stops this kernel, too. Before each call: a `stat`."""
         try:

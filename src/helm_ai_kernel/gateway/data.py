@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from helm_ai_kernel.executor.host import Answer
-from helm_ai_kernel.net.listener import Peer, Reply
+from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.http1 import Head
+from helm_ai_kernel.wire.head import Head
+from helm_ai_kernel.wire.reply import Reply
 
 from .gaps import Gaps
 from .identity import Agent, DataIdentity

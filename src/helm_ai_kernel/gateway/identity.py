@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
-from helm_ai_kernel.net.listener import Peer
+from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.wire.http1 import Head
+from helm_ai_kernel.wire.head import Head
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\Z")  # 256 random bits in base64url
 IN_PATH = "/k/"  # before a token, for clients that can set nothing but a base URL

@@ -1,4 +1,4 @@
-"""How much one principal may ask for: a bucket for its rate, a count for what is under way. Whole numbers: nothing is rounded away."""
+"""How much one principal may ask for: a bucket for its rate, a count for what is under way. Nothing is rounded: whole numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,13 +4,13 @@ import base64
 from collections.abc import Mapping
 
 from helm_ai_kernel.executor.host import Answer
-from helm_ai_kernel.net.listener import Reply
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.wire.reply import Reply
 from helm_ai_kernel.wire.status import STATUS
 
 JSON = ("Content-Type", "application/json")

@@ -172,6 +172,10 @@ class Ledger:
         """Let a person's statement take effect; raises `Refused` where it may not."""
         return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents))
 
+    async def probe(self) -> None:
+        """Write an empty group, durably; raises `OutsideError` where evidence cannot be stored now."""
+        await self.writer.submit(lambda tx: None)
+
     def open_intents(self) -> Iterable[Digest]:
         return [intent.leaf for intent in self.writer.state.open.values()]
 
