@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 
 from app.kernels import OPEN, Place
-from helm_ai_kernel.app import home, operate
+from helm_ai_kernel.app import doors, home, operate
 from helm_ai_kernel.app.bundles import documents
 from helm_ai_kernel.app.doors import RuntimeDesk, RuntimeGaps, RuntimeRecords
 from helm_ai_kernel.app.runtime import Runtime
@@ -27,6 +27,7 @@ from helm_ai_kernel.tcb import checklist
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.envelope import Record
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
 from helm_ai_kernel.verifier.document import document
@@ -308,6 +309,42 @@ def test_readiness_tells_the_truth(place: Place) -> None:
         writer.sealed = ""
         for mark in world.place.paths.store.glob("witnessed/*"):
             mark.unlink()
+
+    run(place, body)
+
+
+def test_a_store_that_does_not_answer_is_not_ready(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "PROBE_S", 0.05)
+
+    async def body(world: World) -> None:
+        writer = world.runtime.ledger.writer
+        writer._busy = True  # as while a commit waits for the disk
+        status, _, value = await world.ask("/readyz")
+        assert (status, value["reason"]) == (503, "ERR_EVIDENCE_UNAVAILABLE")
+        writer._busy = False
+        assert (await world.ask("/readyz"))[0] == 200
+        assert len(writer._queue) == 0, "who does not wait any more is not waited for"
+
+    run(place, body)
+
+
+def test_a_disk_that_is_full_is_not_ready_until_it_is_not_full_any_more(place: Place) -> None:
+    async def body(world: World) -> None:
+        connection = world.runtime.ledger.writer._conn
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+        async def call_on() -> None:
+            while True:  # until what was reserved is used up
+                raw = b'{"tool":"python/no","arguments":{"t":"' + b"x" * 9000 + b'"}}'
+                await world.runtime.call(raw, principal="ann", door="execute")
+
+        with pytest.raises(OutsideError, match="ERR_EVIDENCE_FULL"):
+            await call_on()
+        status, _, value = await world.ask("/readyz")
+        assert (status, value["reason"]) == (503, "ERR_EVIDENCE_FULL")
+        connection.execute("PRAGMA max_page_count=1073741823")
+        assert (await world.ask("/readyz"))[0] == 200
 
     run(place, body)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.kernels import OPEN, Place
+from app.residents import until
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.app.sessions import AGE_S, IDLE_S
 from helm_ai_kernel.connectors.python import PythonConnector
@@ -100,16 +101,14 @@ def test_a_session_that_is_a_day_old_takes_no_new_call_and_ends_behind_its_last(
     async def body(world: World) -> None:
         world.hold.clear()
         slow = asyncio.create_task(world.call())
-        while not world.runtime.ledger.writer.state.open:
-            await asyncio.sleep(0)
+        await until(lambda: world.runtime.ledger.writer.state.open)
         world.now += IDLE_S * 2
         world.runtime.sessions.sweep()
         assert world.runtime.sessions.open == 1, "a session with a call under way is not idle"
         world.now += AGE_S
         world.runtime.sessions.sweep()
         fast = asyncio.create_task(world.call())
-        while len(world.runtime.ledger.writer.state.open) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(world.runtime.ledger.writer.state.open) == 2)
         world.hold.set()
         assert await slow != await fast
 

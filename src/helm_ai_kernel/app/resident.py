@@ -110,6 +110,7 @@ class Doors:
                 Bounds(sizes=Sizes(body=BODY_BYTES_MAX)),
                 hosts=config.control.hosts,
                 tls=_tls(config.control),
+                authenticates=True,
             ),
         }
 
