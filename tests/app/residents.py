@@ -180,8 +180,8 @@ def go(place: Place) -> None:
 
 async def until(there: Callable[[], object]) -> None:
     """Give the loop its turns until something is so."""
-    while not there():
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  (nobody says when)
+    while not there():  # noqa: ASYNC110  (nobody says when)
+        await asyncio.sleep(0.001)
 
 
 class Caller(threading.Thread):
