@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from app.kernels import OPEN, Place
 from app.residents import COMMAND, HERE, Caller, OverUnix, began, go, prepared, up
 from helm_ai_kernel.app import agents
 from helm_ai_kernel.gateway.identity import Agent, Limits
+from net.test_net_tls import Authority
 
 
 def client(place: Place, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -373,3 +375,66 @@ def test_nothing_of_a_call_and_no_credential_is_in_logs_metrics_errors_or_what_o
             data = file.read_bytes()
             assert not [secret for secret in (said, key, *own) if secret.encode() in data], file
     place.check()
+
+
+def test_other_machines_may_come_through_tls_and_are_known_by_certificate_or_token(place: Place) -> None:
+    token = prepared(place)
+    authority, stranger = Authority(place.folder, "authority"), Authority(place.folder, "stranger")
+    certificate, key, _ = authority.issue("server")
+    place.paths.config.write_text(
+        f'[data]\nlisten = "0.0.0.0:0"\nhosts = ["localhost"]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+        f'client_ca = "{authority.path}"\n[control]\nlisten = ""\n'
+    )
+    shown = authority.issue("carol")
+    added = client(place, "agents", "add", "carol", "--certificate", str(shown[0]), "--format", "json")
+    assert (added.returncode, "token" in json.loads(added.stdout)) == (0, False)
+
+    def ask(chain: tuple[Path, Path, str] | None, token: str | None = None) -> str:
+        context = ssl.create_default_context(cafile=str(authority.path))
+        if chain is not None:
+            context.load_cert_chain(*chain[:2])
+        port = int(kernel.listening["data"].rpartition(":")[2])
+        connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=context)
+        try:
+            named = {} if token is None else {"Authorization": f"Bearer {token}"}
+            connection.request("GET", "/mcp/v1/capabilities", headers=named)
+            answer = connection.getresponse()
+            return str(json.loads(answer.read()).get("principal", answer.status))
+        except (OSError, http.client.HTTPException):
+            return "no connection"
+        finally:
+            connection.close()
+
+    with up(place) as kernel:
+        assert ask(shown) == "carol"
+        assert ask(None, token) == "ann"
+        assert ask(None) == "401"
+        assert ask(shown, token) == "401", "two credentials that name two agents"
+        assert ask(authority.issue("dave")) == "401", "whom the authority knows is not yet an agent"
+        assert ask(stranger.issue("carol")) == "no connection"
+        assert kernel.end() == (0, "")
+    assert token not in place.paths.agents.read_text()
+
+
+def test_who_calls_is_managed_by_commands_that_tell_a_token_once(place: Place) -> None:
+    made = client(place, "agents", "add", "coder", "--per-s", "5", "--owner", "owner")
+    assert made.returncode == 0, made.stderr
+    token = next(line.split()[1] for line in made.stdout.splitlines() if line.startswith("token"))
+    listed = client(place, "agents", "list")
+    assert listed.stdout.split() == ["coder", "token", "owner"]
+    assert token not in listed.stdout
+    again = client(place, "agents", "rotate", "coder")
+    assert token not in again.stdout
+    for words, why in (
+        (("add", "coder"), "already"),
+        (("add", "x", "--owner", "nobody"), "no person"),
+        (("add", "x", "--burst", "3"), "a burst is of a rate"),
+        (("add", "x", "--certificate", str(place.paths.config)), "not one certificate"),
+        (("rotate", "nobody"), "there is no agent"),
+        (("remove", "nobody"), "there is no agent"),
+    ):
+        no = client(place, "agents", *words)
+        assert (no.returncode, why in no.stderr) == (1, True), no.stderr
+    assert client(place, "agents", "add", "kernel").returncode == 2
+    assert client(place, "agents", "remove", "coder").returncode == 0
+    assert agents.read(place.paths) == []
