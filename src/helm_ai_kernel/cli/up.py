@@ -37,7 +37,7 @@ def run_up(args: argparse.Namespace) -> int:
             os.fstat(args.ready_fd)
         except OSError:
             detail = f"file descriptor {args.ready_fd} is not open"
-            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"{args.typed} {args.ready_fd}>ready") from None
+            raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"{PROGRAM} up --help") from None
     asked = resident.Asked(document(), args.within_s, args.wait_s, args.ready_fd, args.insecure_open_loopback)
 
     def tell(listening: list[resident.Listening]) -> None:

@@ -147,7 +147,7 @@ class Listener:
         connection.opening.add_done_callback(lambda task: self._never(task, sock, connection))
 
     def _never(self, task: "asyncio.Task[None]", sock: socket.socket, connection: Connection) -> None:
-        """Whoever came as the listener closed, or gave up its place, before it had a turn: what has not begun clears up nothing."""
+        """Of whoever came as the listener closed, or gave up its place at once: what has not begun clears up nothing."""
         if task.cancelled():
             self._books.gone(connection)
             sock.close()
