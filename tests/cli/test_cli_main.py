@@ -36,7 +36,8 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
         "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
         "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey", "witness log",
-        "subjects", "erase", "backup", "restore", "pack redact",
+        "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list", "agents rotate",
+        "agents remove",
     }  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def test_every_command_has_help_with_an_example_that_parses(terminal: Terminal, 
     assert (args.what, args.format) == (name, "json" if "json" in words else "text")
 
 
-@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",)])
+@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",), ("agents",)])
 def test_groups_have_help_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert "helm-ai-kernel" in terminal.done(*argv, "--help").out
 
@@ -90,6 +91,12 @@ FAILURES: list[tuple[str, int]] = [
     ("tools pin nobody", 2),
     ("tools pin ../../etc/passwd", 2),
     ("tools release time/x", 1),
+    ("agents rotate nobody", 1),
+    ("agents remove nobody", 1),
+    ("agents add x --burst 3", 1),
+    ("agents list --home nowhere", 2),
+    ("up --home nowhere", 2),
+    ("up --ready-fd 99", 2),
     ("init", 2),
     ("trust rotate nobody", 2),
     ("trust revoke execution --reason compromise", 1),

@@ -15,6 +15,8 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.process import KERNEL
 
+from .planes import CONTROL, CONTROL_PORT, DATA, DATA_PORT, KEYS, Plane, plane, wrong
+
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
 agent = "local"        # the principal of calls through the Python library
@@ -40,6 +42,12 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # witnesses = "witness-policy.txt"
 # heartbeat_s = 3600
 
+# Where `up` listens; both planes also at unix sockets in run/. `listen = ""`: nowhere else. Anything but loopback needs TLS:
+# [data]
+# listen = "127.0.0.1:8790"
+# [control]
+# listen = "127.0.0.1:8791"
+
 # A budget in calls, reserved before dispatch:
 # [budget.daily]
 # calls = 1000
@@ -58,6 +66,8 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent", "owner"}),
     "approval": frozenset({"key", "four_eyes", "unattended"}),
     "log": frozenset({"witnesses", "heartbeat_s"}),
+    "data": KEYS,
+    "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
     "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca"}),
@@ -124,6 +134,28 @@ class Paths:
         return self.home / "packs"
 
     @property
+    def agents(self) -> Path:
+        """Who may call over the network (`app/agents.py`)."""
+        return self.home / "agents.json"
+
+    @property
+    def operator_token(self) -> Path:
+        return self.keys / "operator.token"
+
+    @property
+    def run(self) -> Path:
+        """Sockets of the resident kernel."""
+        return self.home / "run"
+
+    @property
+    def data_socket(self) -> Path:
+        return self.run / "data.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
     def people_keys(self) -> Path:
         return self.people / "keys"
 
@@ -167,6 +199,9 @@ class Config:
     heartbeat_s: int = HEARTBEAT_S
     asked: Asked = Asked()  # of the agent that is named above
     four_eyes: bool = False
+    data: Plane = DATA
+    control: Plane = CONTROL
+    insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
@@ -201,11 +236,11 @@ def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:
             Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=where.typed("init")
         ) from None
     except UnicodeDecodeError:
-        raise _wrong(f"`{where.config}` is not UTF-8") from None
+        raise wrong(f"`{where.config}` is not UTF-8") from None
     try:
         return _parsed(where, tomllib.loads(text), environ)
     except tomllib.TOMLDecodeError as e:
-        raise _wrong(f"`{where.config}`: {e}") from None
+        raise wrong(f"`{where.config}`: {e}") from None
     except Refused as e:  # of a budget
         raise OutsideError(e.reason, e.detail, hint=e.hint) from None
 
@@ -216,36 +251,40 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
     agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
     key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
     if not _PRINCIPAL.match(agent):
-        raise _wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
+        raise wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
     if agent == KERNEL:
-        raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
+        raise wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):
-        raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
+        raise wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
     upstreams = {name: _upstream(where, name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
     four_eyes, alone = (_flag(approval, name) for name in ("four_eyes", "unattended"))
     owner = _string(kernel.get("owner", OWNER), "kernel.owner")
     asked = Asked((owner,) if four_eyes else (), alone)
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes)
+    data, control = (
+        plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
+        for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
+    )
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes, data, control)
 
 
 def _flag(section: Mapping[str, Any], name: str) -> bool:
     value = section.get(name, False)
     if type(value) is not bool:
-        raise _wrong(f"approval.{name} is neither true nor false", f"{name} = true")
+        raise wrong(f"approval.{name} is neither true nor false", f"{name} = true")
     return value
 
 
 def _witnesses(where: Paths, log: Mapping[str, Any]) -> tuple[Path | None, int]:
     every = log.get("heartbeat_s", HEARTBEAT_S)
     if type(every) is not int or not 0 <= every <= HEARTBEAT_S_MAX:
-        raise _wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
+        raise wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
     named = log.get("witnesses")
     if named is None:
         return None, every
     if not isinstance(named, str) or not named or "\0" in named:
-        raise _wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
+        raise wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
     return where.home / named, every  # an absolute path stays what it is
 
 
@@ -258,7 +297,7 @@ def _check(table: Mapping[str, Any]) -> None:
         known = _KNOWN.get(section) or _KNOWN_NAMED[section]
         for name, keys in named:
             if not isinstance(keys, dict):
-                raise _wrong(f"[{section}{'.' + name if name else ''}] is not a table")
+                raise wrong(f"[{section}{'.' + name if name else ''}] is not a table")
             for key in keys:
                 if key not in known:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
@@ -266,47 +305,43 @@ def _check(table: Mapping[str, Any]) -> None:
 
 def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> Upstream | HttpUpstream:
     if not SERVER.match(name):
-        raise _wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
+        raise wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
     if "url" in value:
         return _http(where, name, value)
     for key in value:
         if key not in _COMMAND:
-            raise _wrong(f"upstream.{name}.{key} is of an HTTP API, and there is no `url`", "a server has a `command` or a `url`")
+            raise wrong(f"upstream.{name}.{key} is of an HTTP API, and there is no `url`", "a server has a `command` or a `url`")
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise _wrong(f"upstream.{name}.{label} is not a list of strings")
+            raise wrong(f"upstream.{name}.{label} is not a list of strings")
     if not command:
-        raise _wrong(f"upstream.{name}.command is empty")
+        raise wrong(f"upstream.{name}.command is empty")
     return Upstream(tuple(command), tuple(env))
 
 
 def _http(where: Paths, name: str, value: Mapping[str, Any]) -> HttpUpstream:
     """Types only: what may be pinned is for the catalogue to say."""
     if _COMMAND & value.keys():
-        raise _wrong(f"upstream.{name} has a `command` and a `url`", "a server has one of the two")
+        raise wrong(f"upstream.{name} has a `command` and a `url`", "a server has one of the two")
     for key in ("url", "operations", *(["ca"] if "ca" in value else [])):
         if not isinstance(value.get(key), str) or not value[key] or "\0" in value[key]:
-            raise _wrong(f"upstream.{name}.{key} is not a string", 'operations = "shop.json"')
+            raise wrong(f"upstream.{name}.{key} is not a string", 'operations = "shop.json"')
     addresses, secrets = value.get("addresses", ["global"]), value.get("secrets", {})
     if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
-        raise _wrong(f"upstream.{name}.addresses is not a list of strings", 'addresses = ["global"]')
+        raise wrong(f"upstream.{name}.addresses is not a list of strings", 'addresses = ["global"]')
     if not isinstance(secrets, dict) or not all(isinstance(item, str) for item in secrets.values()):
-        raise _wrong(f"upstream.{name}.secrets is not a table of strings", 'secrets = { authorization = "NAME_OF_A_VARIABLE" }')
+        raise wrong(f"upstream.{name}.secrets is not a table of strings", 'secrets = { authorization = "NAME_OF_A_VARIABLE" }')
     operations, ca = where.home / value["operations"], value.get("ca")  # an absolute path stays what it is
     return HttpUpstream(value["url"], operations, tuple(addresses), dict(secrets), ca and str(where.home / ca))
 
 
 def _string(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 64:
-        raise _wrong(f"{name} is not a short string")
+        raise wrong(f"{name} is not a short string")
     return value
 
 
 def _unknown(key: str, known: frozenset[str] | set[str]) -> OutsideError:
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(known), 1, 0.0)
-    return _wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")
-
-
-def _wrong(detail: str, hint: str = "correct the file, then try again") -> OutsideError:
-    return OutsideError(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)
+    return wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")

@@ -83,8 +83,14 @@ class Kernel:
         return self._govern(function, Effect(effect))
 
     def call(
-        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None, wait_s: float | None = None
-    ) -> Answer:  # fmt: skip
+        self,
+        tool: str,
+        arguments: dict[str, Json],
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        wait_s: float | None = None,
+    ) -> Answer:
         """Execute one call and wait for its answer. `tool` is `server/tool`; `key` makes retries safe.
 
         Where a person must approve it, it waits `wait_s` for that; afterwards the same call, made again, goes on with it.
@@ -95,8 +101,14 @@ class Kernel:
         return self._answered(tool, self._wait(self._send(_request(tool, arguments, key, subject), None, wait_s)))
 
     async def acall(
-        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None, wait_s: float | None = None
-    ) -> Answer:  # fmt: skip
+        self,
+        tool: str,
+        arguments: dict[str, Json],
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        wait_s: float | None = None,
+    ) -> Answer:
         """`call` for asynchronous programs. An async function of this program runs on the loop that awaits this.
 
         Cancelling it undoes nothing: the outcome is recorded all the same.

@@ -39,6 +39,7 @@ from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
 from .heartbeat import Heartbeat
+from .sessions import Sessions
 from .waiting import Waiting, held
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
@@ -64,7 +65,7 @@ def open_locked(config: Config, lock: store.Lock, end: Callable[[str], None] = e
     vault = Subjects(config.paths.subjects)
     vault.sweep()
     vault.destroy(*succession.erased(folder, registry))
-    ink = Ink(execution, registry, __version__, vault)
+    ink = Ink(execution, registry, __version__, vault, config.insecure)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 
@@ -81,7 +82,7 @@ class Runtime:
         self._retiring: set[McpStdioConnector | HttpConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = self._closed = False  # no new calls; no new processes
-        self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
+        self.sessions = Sessions(ledger.session, ledger.end_session, self.keep)
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
         self.waiting = Waiting(ledger)
@@ -137,21 +138,26 @@ class Runtime:
         await connector.close()
         self._retiring.discard(connector)
 
-    async def call(self, raw: bytes, *, principal: str, door: str, wait_s: float = 0.0) -> Answer:
+    async def call(
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, wait_s: float = 0.0
+    ) -> Answer:  # fmt: skip
         """Execute one request to its end, even when the caller is cancelled meanwhile.
 
-        A call that is held for a person is decided again for so long, whenever something was said of it.
+        `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
+        A call that is held for a person is decided again for `wait_s`, whenever something was said of it.
         """
         until = time.monotonic() + wait_s
         while True:
-            answer = await self._once(self._execute(raw, principal, door))
+            answer = await self._once(self._execute(raw, principal, door, session))
             call, left_s = held(answer.decision), until - time.monotonic()
             if call is None or left_s <= 0 or not await self.waiting.moved(call, left_s):
                 return answer
 
-    async def evaluate(self, raw: bytes, *, principal: str, door: str, effect_by: EffectBy = EffectBy.NONE) -> Answer:
+    async def evaluate(
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, effect_by: EffectBy = EffectBy.NONE
+    ) -> Answer:  # fmt: skip
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
-        return await self._once(self._evaluate(raw, principal, door, effect_by))
+        return await self._once(self._evaluate(raw, principal, door, session, effect_by))
 
     async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._closing:
@@ -166,6 +172,20 @@ class Runtime:
         self.keep(task)
         return await asyncio.shield(task)
 
+    @property
+    def origin(self) -> str:
+        return self.ledger.origin
+
+    @property
+    def in_force(self) -> tuple[Digest | None, Digest | None]:
+        """The digests of policy and catalogue."""
+        return self.ledger.writer.state.policy, self.ledger.writer.state.catalog
+
+    async def probe(self) -> None:
+        """Raises `OutsideError` where a call would not be executed now, because of what keeps its evidence."""
+        self._look()
+        await self.ledger.probe()
+
     def _look(self) -> None:
         """What somebody beside us found (`checkpoint --witness`) stops this kernel, too. Before each call: a `stat`."""
         try:
@@ -175,32 +195,20 @@ class Runtime:
                 raise
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
-    async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
-        session = await self.session(principal, door)
-        boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-        return await execute(raw, boundary, SessionHost(self, session, boundary))
+    async def _execute(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+        async with self.sessions.of(principal, door, named) as session:
+            boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
+            return await execute(raw, boundary, SessionHost(self, session, boundary))
 
-    async def _evaluate(self, raw: bytes, principal: str, door: str, effect_by: EffectBy) -> Answer:
-        session = await self.session(principal, door)
-        boundary = self.boundary
-        host = SessionHost(self, session, boundary, effect_by)
-        return await host.answer(await host.commit(boundary.admit(raw), boundary.decide), None, None)
+    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None, effect_by: EffectBy) -> Answer:
+        async with self.sessions.of(principal, door, named) as session:
+            host = SessionHost(self, session, self.boundary, effect_by)
+            return await host.answer(await host.commit(self.boundary.admit(raw), self.boundary.decide), None, None)
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def session(self, principal: str, door: str) -> Session:
-        """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
-        pending = self._sessions.get((principal, door))
-        if pending is None or (pending.done() and (pending.cancelled() or pending.exception())):  # a full disk passes
-            pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
-        return pending.result() if pending.done() else await asyncio.shield(pending)
-
-    @property
-    def origin(self) -> str:
-        return self.ledger.origin
 
     async def challenge(self, call: Digest, key: str) -> str:
         """A nonce with which that key may say one thing of that held call, soon; raises `Refused`."""

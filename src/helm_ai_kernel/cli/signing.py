@@ -29,7 +29,7 @@ def signing_options(parser: argparse.ArgumentParser) -> None:
 
 def person(args: argparse.Namespace, settings: Config, shown: Iterable[str], question: str) -> Signer:
     """The approval key of a person who has seen `shown` and said yes. Raises `Declined` where they did not."""
-    operate.check_unlocked(settings.paths)
+    operate.check_reachable(settings.paths)
     tell(args, shown)
     if not agreed(args, question):
         raise Declined("nothing was signed", f"{args.typed} --yes")

@@ -179,13 +179,6 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "send the form that the door documents",
         "look whether client and upstream speak the protocol that they claim",
     ),
-    Reason.ERR_BODY_ENCODING: Page(
-        "A body has a `Content-Encoding`, and only `identity` is read: what is judged and hashed are the bytes that were sent,"
-        " and a decompressor is a way to make few bytes many.",
-        Retry.CHANGED,
-        "send the body as it is, without compression",
-        "let the upstream, or a proxy before it, honour `Accept-Encoding: identity`",
-    ),
     Reason.ERR_SCHEMA_VIOLATION: Page(
         "The arguments do not satisfy the tool's pinned schema. `sub` names the keyword and its place in the schema.",
         Retry.CHANGED,
@@ -222,7 +215,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_CONNECTOR_FAILED: Page(
         "Nothing was applied, and the connector proves it: the upstream could not be started, the call could not be handed to it"
-        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API that is pinned"
+        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API pinned"
         " as `read`, and there was no answer in time. The same idempotency key is answered with this outcome again.",
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
@@ -400,6 +393,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.SAME_ANSWER,
         "tell its user",
         "run `helm-ai-kernel fsck`, repair what it names (an older copy forgets calls that were made), and start again",
+    ),
+    Reason.ERR_SESSION_ENDED: Page(
+        "The request names a session that is not the caller's open one: it ended (after 30 minutes without a call, after 24"
+        " hours, or with the kernel's process), it is somebody else's, or there never was one. Sessions are issued by the kernel"
+        " and bound to a principal at a door.",
+        Retry.CHANGED,
+        "leave `Helm-Session` out: the call opens a session, and its answer names it",
+        "nothing: the client is at fault",
     ),
 })  # fmt: skip
 

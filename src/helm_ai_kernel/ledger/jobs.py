@@ -25,6 +25,8 @@ from .vault import Subject
 
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
 
+PROBE_BYTES = 16 << 10  # a call with its outcome, arguments and output
+
 Decide = Callable[[Admitted, Facts], Decision]
 
 
@@ -176,6 +178,14 @@ def recovered(tx: Transaction, session: Session, open_count: int, heads: Sequenc
     if heads:
         content["heads"] = [note.decode() for note in heads]
     return tx.append(session, Kind.RECOVERY, content)
+
+
+def probe(tx: Transaction) -> None:
+    """Take the room of a small call from the file, and give it back: raises what SQLite raises where there is none."""
+    tx.conn.execute("SAVEPOINT probe")
+    tx.conn.execute("INSERT INTO documents VALUES (zeroblob(32), 'probe', zeroblob(?))", (PROBE_BYTES,))
+    tx.conn.execute("ROLLBACK TO probe")
+    tx.conn.execute("RELEASE probe")
 
 
 class Read(NamedTuple):

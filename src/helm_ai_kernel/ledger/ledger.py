@@ -213,6 +213,13 @@ class Ledger:
         """Refusals that were only counted."""
         return await self.writer.submit(lambda tx: jobs.gap(tx, door, counts))
 
+    async def probe(self) -> None:
+        """Write a group that changes nothing, durably; raises `OutsideError` where evidence cannot be stored now."""
+        await self.writer.submit(jobs.probe)
+        left = os.statvfs(self._database)  # SQLite may still have room in its log where the disk has none
+        if left.f_bavail * left.f_frsize < jobs.PROBE_BYTES:
+            raise OutsideError(Reason.ERR_EVIDENCE_FULL, "the disk is full", hint="free space on the disk of the store")
+
     def open_intents(self) -> Iterable[Digest]:
         return [intent.leaf for intent in self.writer.state.open.values()]
 

@@ -98,6 +98,16 @@ class Reader:
         for index, line in self._rows(sql, values):
             yield Receipt.from_bytes(_blob(line), index)
 
+    def page(self, *, after: int, limit: int, session: str = "", kind: str = "") -> Iterator[Receipt]:
+        """At most so many receipts behind that index, in log order; of one session and of one kind, where they are named."""
+        sql, values = "SELECT idx, line FROM receipts WHERE idx > ?", list[object]([after])
+        if session:
+            sql, values = sql + " AND session = ?", [*values, bytes.fromhex(session)]
+        if kind:
+            sql, values = sql + " AND kind = ?", [*values, kind]
+        for index, line in self._rows(sql + " ORDER BY idx LIMIT ?", (*values, limit)):
+            yield Receipt.from_bytes(_blob(line), index)
+
     def leaves(self, start: int, end: int) -> Iterator[bytes]:
         """The leaf hashes of these receipts, in log order."""
         for row in self._rows("SELECT leaf FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):

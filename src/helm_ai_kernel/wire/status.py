@@ -51,4 +51,5 @@ STATUS: Mapping[Reason, int] = MappingProxyType({
     Reason.ERR_STORE_ROLLBACK: 503,
     Reason.ERR_STORE_LOCKED: 503,
     Reason.ERR_SEALED: 503,
+    Reason.ERR_SESSION_ENDED: 409,
 })  # fmt: skip
