@@ -76,7 +76,7 @@ def run(place: Place, body: Callable[[World], Awaitable[None]]) -> None:
         hands = PythonConnector((say,))
         runtime = await Runtime.open(place.config, connectors={"python": hands})
         ending = asyncio.Event()
-        gaps = Gaps("control", RuntimeGaps(), runtime.keep)
+        gaps = Gaps("control", RuntimeGaps(runtime), runtime.keep)
         records, desk = (
             RuntimeRecords(runtime, ending),
             RuntimeDesk(runtime, lambda: {"helm_answers_total": {(("status", "200"),): 3}}),

@@ -244,16 +244,17 @@ def test_what_comes_into_force_is_what_the_next_call_does(place: Place) -> None:
 
 def test_a_call_that_was_admitted_for_another_operation_is_not_sent(place: Place) -> None:
     async def body(runtime: Runtime, server: Loopback) -> None:
-        session, before = await runtime.session("local", "library"), runtime.boundary
+        before = runtime.boundary
         admitted = before.admit(b'{"tool":"shop/put","arguments":{"id":"1"}}')
         assert isinstance(admitted, Call)
-        intent = await SessionHost(runtime, session, before).commit(admitted, before.decide)
-        await pin(place, runtime, paths={"put": "/things/{id}"})  # between the decision and its dispatch
-        host = SessionHost(runtime, session, before)
-        reply = await host.dispatch(admitted, intent)
-        assert (reply.reason, reply.sub) == (Reason.ERR_CONNECTOR_FAILED, "repinned")
-        assert server.connections == 0
-        await host.settle(intent, before.judge(admitted, reply))
+        async with runtime.sessions.of("local", "library") as session:
+            host = SessionHost(runtime, session, before)
+            intent = await host.commit(admitted, before.decide)
+            await pin(place, runtime, paths={"put": "/things/{id}"})  # between the decision and its dispatch
+            reply = await host.dispatch(admitted, intent)
+            assert (reply.reason, reply.sub) == (Reason.ERR_CONNECTOR_FAILED, "repinned")
+            assert server.connections == 0
+            await host.settle(intent, before.judge(admitted, reply))
 
     served(place, body, answer())
 

@@ -10,7 +10,10 @@ from helm_ai_kernel.wire.status import STATUS
 def test_every_reason_has_a_status_and_only_what_is_no_refusal_has_one_of_success() -> None:
     assert list(STATUS) == list(Reason)
     assert {reason for reason, status in STATUS.items() if status == 200} == {Reason.OK, Reason.REPEATED}
-    assert {reason for reason, status in STATUS.items() if 200 < status < 400} == {Reason.ERR_APPROVAL_REQUIRED}
+    assert {reason for reason, status in STATUS.items() if 200 < status < 400} == {
+        Reason.ERR_APPROVAL_REQUIRED,
+        Reason.ERR_APPROVAL_PENDING_TIMELOCK,
+    }
 
 
 def test_what_libraries_repeat_by_themselves_may_be_repeated() -> None:

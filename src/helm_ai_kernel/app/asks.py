@@ -5,13 +5,11 @@ that holds the call and from the attachment that it names.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.reader import Reader
-from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import ARGS
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Requirement, confirmation, intent
@@ -21,24 +19,12 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.grant import Grant
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Signer
-from helm_ai_kernel.tcb.receipt import Receipt
-from helm_ai_kernel.tcb.statement import Statement, StatementKind, sign
+from helm_ai_kernel.tcb.receipt import SCOPE, Receipt
+from helm_ai_kernel.tcb.statement import StatementKind, sign
 
 from .config import Config
 from .home import now
-
-
-class Desk(Protocol):
-    """Where statements are handed in: the kernel in this process, or the one that runs."""
-
-    @property
-    def origin(self) -> str: ...
-
-    async def challenge(self, call: Digest, key: str) -> str: ...
-
-    async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt: ...
-
-    async def freeze(self, scope: str, by: str) -> Receipt: ...
+from .operate import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +48,28 @@ def grants(config: Config) -> list[Grant]:
     """Those that nobody revoked, oldest first."""
     with Reader(config.paths.store) as reader:
         return list(reader.approvals().grants.values())
+
+
+def frozen(config: Config) -> dict[str, Digest]:
+    """What is frozen, each with the leaf hash of its hold."""
+    with Reader(config.paths.store) as reader:
+        return {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
+
+
+def to_json(one: Waiting) -> dict[str, Json]:
+    """All that an approver needs to work out what they sign, but the salt of what stays in the store."""
+    ceremony = one.ceremony
+    held = ceremony.read().to_json()
+    said: dict[str, Json] = {"principal": ceremony.principal, "tool": ceremony.tool, "pin": ceremony.pin, "door": one.door}
+    said |= {"arguments": one.arguments.decode(), "args_hash": ceremony.args, "intent": ceremony.intent}
+    return {**held, **said, "index": ceremony.index, "rules": list(one.decision.rules), "effect": one.decision.body["effect"]}
+
+
+def grant_json(grant: Grant) -> dict[str, Json]:
+    allows = grant.allows
+    where: dict[str, Json] = {name: dict(condition) for name, condition in allows.where.items()}
+    said: dict[str, Json] = {"grant": grant.statement, "principal": allows.principal, "tool": grant.tool, "pin": allows.pin}
+    return {**said, "where": where, "left": grant.left, "lasts_ms": allows.lasts_ms, "since": grant.since.to_json()}
 
 
 def find(config: Config, name: str) -> Waiting:

@@ -49,8 +49,19 @@ class Beside:
         carried: list[Json] = [
             {"name": one.name, "content": base64.b64encode(one.content).decode()} for one in documents.values()
         ]  # fmt: skip
-        body = canonical({"statement": statement.record.to_json(), "documents": carried})
-        return await asyncio.to_thread(_sent, self.config.paths, body)
+        body: dict[str, Json] = {"statement": statement.record.to_json(), "documents": carried}
+        return _receipt(self.config.paths, await self._asked("/v1/statements", body))
+
+    async def challenge(self, call: Digest, key: str) -> str:
+        """The same as `Runtime.challenge`."""
+        return str((await self._asked(f"/v1/approvals/{call}/challenge", {"key": key}))["nonce"])
+
+    async def freeze(self, scope: str, by: str) -> Receipt:
+        """The same as `Runtime.freeze`."""
+        return _receipt(self.config.paths, await self._asked("/v1/freeze", {"scope": scope, "by": by}))
+
+    async def _asked(self, target: str, body: dict[str, Json]) -> dict[str, Any]:
+        return await asyncio.to_thread(_sent, self.config.paths, target, canonical(body))
 
 
 def is_resident(paths: Paths) -> bool:
@@ -58,18 +69,30 @@ def is_resident(paths: Paths) -> bool:
     return local.listens(paths.control_socket)
 
 
-def _sent(paths: Paths, body: bytes) -> Receipt:
-    status, said = local.ask(paths.control_socket, "POST", "/v1/statements", body)
+def _sent(paths: Paths, target: str, body: bytes) -> dict[str, Any]:
+    """What the kernel answers; raises what it refuses with."""
+    status, said = local.ask(paths.control_socket, "POST", target, body)
     try:
         value: Any = parse(said, bytes_max=local.ANSWER_BYTES_MAX)
-        if status == 200:
-            record = Record.from_json(value["record"])
-            receipt = Receipt.from_bytes(record.line, int(value["index"]))
-            if receipt.leaf != value["leaf"]:
-                raise ValueError(said)
-            return receipt
+        if status == 200 and isinstance(value, dict):
+            return value
         reason, detail, hint = Reason(value["error"]["code"]), str(value["error"]["message"]), str(value["helm"]["hint"])
-    except (Refused, EvidenceError, ValueError, KeyError, TypeError):
-        detail = f"the kernel at `{paths.control_socket}` answered {status}, and nothing that is known here"
-        raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=paths.typed("receipts list")) from None
+    except (Refused, ValueError, KeyError, TypeError):
+        raise _unknown(paths, status) from None
     raise (OutsideError if status >= 500 else Refused)(reason, detail, hint=hint)
+
+
+def _receipt(paths: Paths, value: dict[str, Any]) -> Receipt:
+    try:
+        record = Record.from_json(value["record"])
+        receipt = Receipt.from_bytes(record.line, int(value["index"]))
+        if receipt.leaf == value["leaf"]:
+            return receipt
+    except (EvidenceError, ValueError, KeyError, TypeError):
+        pass
+    raise _unknown(paths, 200)
+
+
+def _unknown(paths: Paths, status: int) -> OutsideError:
+    detail = f"the kernel at `{paths.control_socket}` answered {status}, and nothing that is known here"
+    return OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=paths.typed("receipts list"))

@@ -14,13 +14,13 @@ from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.pep.admit import with_key
 from helm_ai_kernel.pep.catalog import Tool
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.digest import digest
+from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from . import trust
+from . import asks, trust
 from .runtime import Runtime
 
 TAIL_S = 0.2  # between two looks for new receipts
@@ -38,9 +38,15 @@ class RuntimeGate:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def execute(self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None) -> Answer:
+    async def execute(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
+    ) -> Answer:
         request = raw if key is None else with_key(raw, key)
-        return await self._runtime.call(request, principal=principal, door=door, session=session)
+        return await self._runtime.call(request, principal=principal, door=door, session=session, wait_s=wait_s)
+
+    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
+        effect_by = EffectBy.CLIENT if client else EffectBy.NONE
+        return await self._runtime.evaluate(raw, principal=principal, door=door, effect_by=effect_by)
 
     def capabilities(self, principal: str) -> dict[str, Json]:
         """The tools that are pinned and not held. Whether a call of one is allowed is decided when it comes."""
@@ -104,6 +110,8 @@ class RuntimeRecords:
     async def standing(self, what: str) -> Json:
         if what == "trust":
             return await asyncio.to_thread(self._trust)
+        if what == "approvals":
+            return await asyncio.to_thread(self._approvals)
         boundary, holds = self._runtime.boundary, self._runtime.ledger.writer.state.holds
         if what == "tools":
             tools: list[Json] = [{**described(tool), "held": holds.get(tool.name)} for tool in boundary.catalog.tools.values()]
@@ -124,6 +132,13 @@ class RuntimeRecords:
         with Reader(self._paths.store, vault=Subjects(self._paths.subjects)) as reader:
             yield from whole(reader, attachments=attachments)
 
+    def _approvals(self) -> Json:
+        config = self._runtime.config
+        held: list[Json] = [asks.to_json(one) for one in asks.waiting(config)]
+        granted: list[Json] = [asks.grant_json(one) for one in asks.grants(config)]
+        frozen: list[Json] = [{"scope": scope, "hold": leaf} for scope, leaf in asks.frozen(config).items()]
+        return {"held": held, "grants": granted, "frozen": frozen}
+
     def _trust(self) -> Json:
         known = trust.known(self._paths)
         keys: list[Json] = [trust.facts(entry) for entry in known.keys.values()]
@@ -141,6 +156,12 @@ class RuntimeDesk:
     async def enact(self, statement: Statement, documents: Sequence[tuple[str, bytes]]) -> Receipt:
         carried = {digest(content): Document(name, content) for name, content in documents}
         return await self._runtime.enact(statement, carried)
+
+    async def challenge(self, call: Digest, key: str) -> str:
+        return await self._runtime.challenge(call, key)
+
+    async def freeze(self, scope: str, by: str) -> Receipt:
+        return await self._runtime.freeze(scope, by)
 
     def checkpoint(self) -> bytes:
         return self._runtime.ledger.checkpoint
@@ -175,7 +196,10 @@ def _gathered(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
 
 
 class RuntimeGaps:
-    """Where refusals are kept that were only counted (`gateway/gaps.py`, `GapLog`): as yet in the metrics, and nowhere else."""
+    """Where refusals are kept that were only counted (`gateway/gaps.py`, `GapLog`)."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     async def gap(self, door: str, counts: Mapping[str, int]) -> None:
-        pass
+        await self._runtime.ledger.gap(door, counts)

@@ -66,6 +66,10 @@ class Desk(InForce, Protocol):
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt: ...
 
+    async def challenge(self, call: Digest, key: str) -> str: ...
+
+    async def freeze(self, scope: str, by: str) -> Receipt: ...
+
 
 def standing(config: Config) -> Beside:
     return Beside.open(config)
@@ -111,19 +115,19 @@ async def enact(config: Config, agreed: Proposal, propose: Callable[[InForce], P
             raise Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, detail, hint="look again, then agree")
         return await activate(desk, proposal, signers)
 
-    return await _at_desk(config, work)
+    return await at_desk(config, work)
 
 
 async def enact_release(config: Config, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
-    return await _at_desk(config, lambda desk: release(desk, tool, hold, signers))
+    return await at_desk(config, lambda desk: release(desk, tool, hold, signers))
 
 
 async def enact_erasure(config: Config, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
     """Destroy what is kept about a subject: so many attachments, as the person was shown."""
-    return await _at_desk(config, lambda desk: erase(desk, subject, count, signers))
+    return await at_desk(config, lambda desk: erase(desk, subject, count, signers))
 
 
-async def _at_desk(config: Config, work: Callable[[Desk], Awaitable[Receipt]]) -> Receipt:
+async def at_desk(config: Config, work: Callable[[Desk], Awaitable[Receipt]]) -> Receipt:
     """The one place that says who makes a change: the kernel that is resident, or, where none is, this process under the lock."""
     if is_resident(config.paths):
         return await work(Beside.open(config))

@@ -31,7 +31,8 @@ from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.wire.head import Sizes
 
 from .agents import Watched, operator_token
-from .config import Config
+from .config import OWNER, Config
+from .config import Asked as Terms
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
 from .planes import Plane
 from .runtime import Runtime
@@ -94,8 +95,9 @@ class Doors:
         paths = config.paths
         self.agents = Watched(paths)
         self._config = config
+        runtime.terms = self._terms
         self._ending = asyncio.Event()
-        self._gaps = {name: Gaps(name, RuntimeGaps(), runtime.keep) for name in ("data", "control")}
+        self._gaps = {name: Gaps(name, RuntimeGaps(runtime), runtime.keep) for name in ("data", "control")}
         identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None)
         self._data = DataDoor(RuntimeGate(runtime), identity, Limiter(time.monotonic_ns), self._gaps["data"])
         operator = ControlIdentity(digest(operator_token(paths).encode()), (0, os.geteuid()))
@@ -134,6 +136,14 @@ class Doors:
         await asyncio.gather(*(listener.close(within_s=within_s) for listener in self._listeners.values()))
         for gaps in self._gaps.values():
             await gaps.flush()
+
+    def _terms(self, principal: str) -> Terms:
+        """Who may not approve the calls of that agent, and whether anybody is there to be asked."""
+        agent = self.agents().by_name.get(principal)
+        if agent is None:
+            return self._config.asked
+        owner = agent.owner or OWNER
+        return Terms((owner,) if self._config.four_eyes else (), agent.unattended or self._config.asked.alone)
 
     def _planes(self) -> Iterator[tuple[str, Plane, Path]]:
         yield "control", self._config.control, self._config.paths.control_socket

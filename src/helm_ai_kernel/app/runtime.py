@@ -26,6 +26,7 @@ from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog, Tool
+from helm_ai_kernel.tcb.approvals import held_call
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Verdict
@@ -40,7 +41,7 @@ from .bundles import stored_policy
 from .config import Asked, Config
 from .heartbeat import Heartbeat
 from .sessions import Sessions
-from .waiting import Waiting, held
+from .waiting import Waiting
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
 
@@ -149,8 +150,8 @@ class Runtime:
         until = time.monotonic() + wait_s
         while True:
             answer = await self._once(self._execute(raw, principal, door, session))
-            call, left_s = held(answer.decision), until - time.monotonic()
-            if call is None or left_s <= 0 or not await self.waiting.moved(call, left_s):
+            held, left_s = held_call(answer.decision), until - time.monotonic()
+            if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s):
                 return answer
 
     async def evaluate(
@@ -203,7 +204,7 @@ class Runtime:
     async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None, effect_by: EffectBy) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
             host = SessionHost(self, session, self.boundary, effect_by)
-            return await host.answer(await host.commit(self.boundary.admit(raw), self.boundary.decide), None, None)
+            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
@@ -344,6 +345,20 @@ class SessionHost:
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)
+
+    def verdict(self, decision: Receipt) -> Answer:
+        """Of a question: nothing was dispatched, and of a repeated call nothing is released."""
+        return Answer(
+            verdict=decision.verdict or Verdict.DENY,
+            reason=decision.reason,
+            decision=decision,
+            outcome=None,
+            output=None,
+            output_salt=None,
+            args_salt=decision.salt or None,
+            checkpoint=self._ledger.checkpoint,
+            hint=decision.hint,
+        )
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         output_salt = None if outcome is None or output is None else outcome.salt

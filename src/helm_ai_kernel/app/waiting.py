@@ -9,10 +9,8 @@ from contextlib import suppress
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.ledger.writer import now
 from helm_ai_kernel.tcb.ceremony import State
-from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.tcb.receipt import Receipt
 
 LOOK_S = 5.0  # how late the end of a held call is recorded; while the machine slept no timer runs
 TIMELOCK_LEAST_S = 0.05  # clocks count whole ms, and each look is a receipt
@@ -71,14 +69,3 @@ class Waiting:
                 if await self._ledger.lapse():
                     self.wake()
             await asyncio.sleep(LOOK_S)
-
-
-def held(decision: Receipt) -> Digest | None:
-    """The held call that an ESCALATE is, or waits for; what approvals name it by."""
-    if decision.verdict is not Verdict.ESCALATE:
-        return None
-    facts = decision.body["facts"]
-    read = facts.get("approval") if isinstance(facts, dict) else None
-    if "requires" in decision.body or not isinstance(read, dict):
-        return decision.leaf
-    return Digest(str(read["call"]))

@@ -20,13 +20,13 @@ from starlette.routing import Route
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb import fields
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.digest import is_digest
+from helm_ai_kernel.tcb.digest import Digest, is_digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.fields import HEX32
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.receipt import TEXT_MAX, Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 from helm_ai_kernel.wire.head import Head
 from helm_ai_kernel.wire.reply import Reply
@@ -61,7 +61,7 @@ class Records(Protocol):
     def pack(self, *, attachments: bool) -> AsyncIterator[bytes]: ...
 
     async def standing(self, what: str) -> Json:
-        """`trust`, `tools` or `policy`, as it is in force."""
+        """`trust`, `tools`, `policy` or `approvals`, as it is in force."""
         ...
 
 
@@ -69,6 +69,10 @@ class Desk(Protocol):
     """Where statements take effect, and how the kernel is."""
 
     async def enact(self, statement: Statement, documents: Sequence[tuple[str, bytes]]) -> Receipt: ...
+
+    async def challenge(self, call: Digest, key: str) -> str: ...
+
+    async def freeze(self, scope: str, by: str) -> Receipt: ...
 
     def checkpoint(self) -> bytes: ...
 
@@ -90,7 +94,9 @@ def application(records: Records, desk: Desk, page: bytes) -> Starlette:
         Route("/v1/receipts/{leaf}", routes.receipt, methods=["GET"]),
         Route("/v1/evidence/export", routes.export, methods=["POST"]),
         Route("/v1/statements", routes.enact, methods=["POST"]),
-        *(Route(f"/v1/{what}", routes.standing, methods=["GET"]) for what in ("trust", "tools", "policy")),
+        *(Route(f"/v1/{what}", routes.standing, methods=["GET"]) for what in ("trust", "tools", "policy", "approvals")),
+        Route("/v1/approvals/{call}/challenge", routes.challenge, methods=["POST"]),
+        Route("/v1/freeze", routes.freeze, methods=["POST"]),
         Route("/checkpoint", routes.checkpoint, methods=["GET"]),
         Route("/healthz", routes.health, methods=["GET"]),
         Route("/readyz", routes.ready, methods=["GET"]),
@@ -216,6 +222,16 @@ class _Routes:
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, detail, hint="send a signed statement and its documents") from None
         return _json(_row(await self._desk.enact(statement, documents)))
 
+    async def challenge(self, request: Request) -> Response:
+        body, call = await _object(request, frozenset({"key"})), request.path_params["call"]
+        if not is_digest(call):
+            raise _bad("call", "sha256: and 64 hex digits")
+        return _json(canonical({"nonce": await self._desk.challenge(Digest(call), _word(body, "key"))}))
+
+    async def freeze(self, request: Request) -> Response:
+        body = await _object(request, frozenset({"scope", "by"}))
+        return _json(_row(await self._desk.freeze(_word(body, "scope"), _word(body, "by"))))
+
     async def standing(self, request: Request) -> Response:
         return _json(canonical(await self._records.standing(request.url.path.removeprefix("/v1/"))))
 
@@ -255,6 +271,13 @@ async def _object(
         return fields.exact(value, required, optional)
     except EvidenceError as error:
         raise Refused(Reason.ERR_UPSTREAM_SHAPE, error.detail, hint="see /openapi.json") from None
+
+
+def _word(body: Mapping[str, Json], name: str) -> str:
+    value = body[name]
+    if type(value) is not str or not 0 < len(value) <= TEXT_MAX or not value.isprintable():
+        raise _bad(name, f"1 to {TEXT_MAX} printable characters")
+    return value
 
 
 def _document(item: Json) -> tuple[str, bytes]:

@@ -6,7 +6,7 @@ opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobod
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from helm_ai_kernel.executor.host import Answer
@@ -27,32 +27,36 @@ METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "P
 DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
 
 _TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context, version 00
+_EFFECT_BY: Mapping[str, bool] = {"": False, "effect_by=none": False, "effect_by=client": True}
+_WAIT = re.compile(r"wait=([0-9]{1,4})\Z")  # RFC 7240 §4.3
+WAIT_S_MAX = 300  # longer than this a connection that says nothing is dropped by something on its way
 _SESSION = re.compile(r"[0-9a-f]{32}\Z")
 
 
 class Gate(Protocol):
     """The one way to an effect. Each call runs to its end whoever waits for it; raises `Refused` and `OutsideError`."""
 
-    async def execute(self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None) -> Answer: ...
+    async def execute(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
+    ) -> Answer:
+        """`wait_s`: how long to wait for a person where the call is held."""
+        ...
+
+    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
+        """The verdict alone. `client`: whoever asks acts on it."""
+        ...
 
     def capabilities(self, principal: str) -> dict[str, Json]: ...
-
-
-Evaluate = Callable[[bytes, str, str], Awaitable[Answer]]
 
 
 class DataDoor:
     """A `Door` of the listener for agents."""
 
-    def __init__(
-        self, gate: Gate, identity: DataIdentity, limiter: Limiter, gaps: Gaps, *, evaluate: Evaluate | None = None
-    ) -> None:
-        """`evaluate`: a verdict without a dispatch, where the kernel has that flow."""
+    def __init__(self, gate: Gate, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
         self._gate = gate
         self._identity = identity
         self._limiter = limiter
         self._gaps = gaps
-        self._evaluate = evaluate
         self.answers: dict[int, int] = {}  # status -> how many, for the metrics
 
     def admit(self, head: Head, peer: Peer) -> Reply | None:
@@ -97,14 +101,15 @@ class DataDoor:
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        answer = await self._gate.execute(body, agent.name, DOORS[EXECUTE], key=key, session=session)
+        answer = await self._gate.execute(body, agent.name, DOORS[EXECUTE], key=key, session=session, wait_s=_patience(head))
         return answered(answer, _trace(head))
 
     async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
-        if self._evaluate is None:
-            reason = Reason.ERR_UNMEDIATED_TRANSPORT
-            return self._no(refusal(reason, "a verdict without a call is not built", code=501, fields=_trace(head)), reason)
-        return answered(await self._evaluate(body, agent.name, DOORS[EVALUATE]), _trace(head))
+        """`?effect_by=client` where the client acts on the verdict itself, as hooks do."""
+        by = _EFFECT_BY.get(head.query)
+        if by is None:
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "the query is neither empty nor `effect_by`", hint="?effect_by=client")
+        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], client=by), _trace(head))
 
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
@@ -138,3 +143,9 @@ def _trace(head: Head) -> Fields:
     """What the caller follows its request by, where it is what it says."""
     sent = head.fields.get("traceparent", "")
     return (("traceparent", sent),) if _TRACE.match(sent) else ()
+
+
+def _patience(head: Head) -> float:
+    """How long the caller would rather wait for a person than come again."""
+    found = _WAIT.match(head.fields.get("prefer", ""))
+    return float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0

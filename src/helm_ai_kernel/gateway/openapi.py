@@ -41,6 +41,7 @@ _SCHEMAS: dict[str, Json] = {
             "checkpoint": {"type": "string"},
             "salts": _object({}, {"arguments": {"type": "string"}, "output": {"type": "string"}}),
             "sub": {"type": "string"},
+            "approval": _object({"id": _DIGEST, "expires": {"type": "string"}, "url": {"type": "string"}}),
         },
         closed=False,
     ),
@@ -69,6 +70,9 @@ _SCHEMAS: dict[str, Json] = {
             "items": _object({"name": {"type": "string"}, "content": {"type": "string", "contentEncoding": "base64"}}),
         },
     }),
+    "Challenge": _object({"nonce": _HEX32}),
+    "Approver": _object({"key": {"type": "string", "minLength": 1, "maxLength": 256}}),
+    "Freeze": _object({name: {"type": "string", "minLength": 1, "maxLength": 256} for name in ("scope", "by")}),
     "Export": _object({}, {"attachments": {"type": "boolean"}}),
     "Ready": _object({"ready": {"type": "boolean"}, "reason": _ref("Reason"), "detail": {"type": "string"}}),
     "Alive": _object({"alive": {"type": "boolean"}}),
@@ -120,7 +124,10 @@ DATA: dict[str, Schema] = {
         "one governed call", {200: _json("Answer"), 202: _json("Waiting")}, _DATA, body="Call", parameters=_HEADERS
     )},
     "/mcp/v1/capabilities": {"get": _route("the tools that may be called", {200: _json("Capabilities")}, _DATA)},
-    "/v1/evaluate": {"post": _route("a verdict without a dispatch: not built, 501", {}, _DATA, body="Call")},
+    "/v1/evaluate": {"post": _route(
+        "a verdict without a dispatch", {200: _json("Waiting"), 202: _json("Waiting")}, _DATA, body="Call",
+        parameters=(_parameter("effect_by", {"type": "string", "enum": ["none", "client"]}), _HEADERS[1]),
+    )},
 }  # fmt: skip
 CONTROL: dict[str, Schema] = {
     "/v1/receipts": {"get": _route("receipts in log order", {200: _json("Receipts")}, _CONTROL, parameters=_LISTED)},
@@ -141,7 +148,14 @@ CONTROL: dict[str, Schema] = {
     )},
     "/v1/statements": {"post": _route("a signed statement takes effect", {200: _json("Receipt")}, _CONTROL, body="Statement")},
     **{f"/v1/{what}": {"get": _route(f"the {what} in force", {200: _json("Standing")}, _CONTROL)}
-       for what in ("trust", "tools", "policy")},
+       for what in ("trust", "tools", "policy", "approvals")},
+    "/v1/approvals/{call}/challenge": {"post": _route(
+        "a nonce with which a key may say one thing of a held call", {200: _json("Challenge")}, _CONTROL, body="Approver",
+        parameters=(_parameter("call", _DIGEST, "path"),),
+    )},
+    "/v1/freeze": {"post": _route(
+        "stop everything, a server, an agent or a session", {200: _json("Receipt")}, _CONTROL, body="Freeze"
+    )},
     "/checkpoint": {"get": _route("the newest checkpoint, a signed note", {200: _TEXT}, _CONTROL)},
     "/healthz": {"get": _route("the process answers", {200: _json("Alive")}, _CONTROL)},
     "/readyz": {"get": _route("calls would be executed", {200: _json("Ready"), 503: _json("Ready")}, _CONTROL)},

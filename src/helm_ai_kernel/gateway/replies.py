@@ -2,8 +2,10 @@
 
 import base64
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.tcb.approvals import held_call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -51,10 +53,12 @@ def answered(answer: Answer, fields: Fields = ()) -> Reply:
     helm = _helm(answer)
     carried = (*_evidence(answer), *fields)
     code = STATUS[answer.reason]
+    if answer.verdict is Verdict.DENY and code < 300:  # what would wait for a person, and does not
+        code = 403
     if answer.output is not None:
         body = b'{"result":%b,"helm":%b}' % (answer.output, canonical(helm))
         return Reply(200, (JSON, *carried), body)
-    if answer.verdict is Verdict.ESCALATE:
+    if answer.verdict is Verdict.ESCALATE or (answer.verdict is Verdict.ALLOW and answer.outcome is None):  # or a question
         return document({"helm": helm}, code=code, fields=carried)
     return refusal(answer.reason, says(answer.reason), hint=answer.hint, code=code, helm=helm, fields=carried)
 
@@ -71,6 +75,10 @@ def _helm(answer: Answer) -> dict[str, Json]:
     }
     salts = {"arguments": answer.args_salt, "output": answer.output_salt}
     helm["salts"] = {name: salt.hex() for name, salt in salts.items() if salt is not None}
+    held = held_call(answer.decision)
+    if held is not None:
+        expires = datetime.fromtimestamp(held[1] / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        helm["approval"] = {"id": held[0], "expires": expires, "url": f"/v1/approvals/{held[0]}"}  # on the control plane
     sub = (answer.outcome or answer.decision).body.get("sub")
     return helm if sub is None else {**helm, "sub": sub}
 

@@ -7,7 +7,7 @@ one set of rules. Which rule of the policy held a call, and whether a grant fits
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .ceremony import Act, Ceremony, Requirement, Voice, confirmation, intent
+from .ceremony import Act, Ceremony, Held, Requirement, Voice, confirmation, intent
 from .clock import Clock
 from .codes import Finding, Reason
 from .decision import Verdict
@@ -180,6 +180,18 @@ class Approvals:
         if read is None or said != read.to_json():
             raise _invalid("reads of a grant otherwise than the log shows")
         return grant
+
+
+def held_call(receipt: Receipt) -> tuple[Digest, int] | None:
+    """The held call that an ESCALATE is or waits for, and the Unix time in ms at which silence ends it."""
+    if receipt.verdict is not Verdict.ESCALATE or receipt.body["effect_by"] != EffectBy.KERNEL:
+        return None
+    if "requires" in receipt.body:
+        requires = Requirement.from_json(receipt.body["requires"])
+        return receipt.leaf, _clock(receipt.body).wall_ms + requires.expires_ms
+    held = Held.from_json(_facts(receipt.body)["approval"])
+    waits_ms = held.requires.expires_ms + (held.requires.timelock_ms if held.since else 0)
+    return held.call, (held.since or held.at).wall_ms + waits_ms
 
 
 def concerns(receipt: Receipt) -> bool:
