@@ -4,7 +4,7 @@ Nothing is believed that the roots did not sign, and no key that did not prove i
 know is refused, never skipped: a skipped event could be a revocation (`docs/spec/registry.md`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -72,6 +72,15 @@ class Registry:
         if not 0 < size <= self.size:
             refuse(f"the registry at hand has {self.size} events, not {size}")
         return leaf(self.lines[size - 1])
+
+    def in_force_at(self, size: int) -> Callable[[str], bool]:
+        """Whether the key with an id was in force when the registry had that size."""
+
+        def in_force(id: str) -> bool:
+            entry = self.keys.get(id)
+            return entry is not None and entry.since <= size and (entry.until is None or size < entry.until)
+
+        return in_force
 
     def threshold_at(self, size: int) -> int:
         """How many principals with a root had to agree when the registry had that size."""
