@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from helm_ai_kernel.tcb import checkpoint, container, pack
 from helm_ai_kernel.tcb import registry as trust_registry
+from helm_ai_kernel.tcb.approvals import Approvals
 from helm_ai_kernel.tcb.call import Effect
-from helm_ai_kernel.tcb.ceremony import Requirement
+from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Held, Requirement, confirmation
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Facts, Granted, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name, digest, sha256
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
@@ -27,7 +28,7 @@ from helm_ai_kernel.tcb.merkle import leaf_hash, root, walk
 from helm_ai_kernel.tcb.pack import Manifest
 from helm_ai_kernel.tcb.part import Inclusion
 from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
-from helm_ai_kernel.tcb.statement import Change, StatementKind
+from helm_ai_kernel.tcb.statement import TIMED, Change, Statement, StatementKind
 from helm_ai_kernel.tcb.statement import sign as sign_statement
 
 AT = "2026-01-02T03:04:05.678Z"
@@ -48,6 +49,15 @@ def key(name: str, purpose: Purpose) -> SecretKey:
 
 def unchanged(_: Body) -> None:
     return None
+
+
+def after(ms: int = 0, *, wall_ms: int | None = None, boot_ms: int | None = None, boot: str = "boot") -> Clock:
+    """So long behind the first moment, by both clocks, or by each as it is told. `boot` is any word for one boot."""
+    wall, since = ms if wall_ms is None else wall_ms, ms if boot_ms is None else boot_ms
+    return Clock(WALL_MS + wall, seed(boot).hex()[:32], 1000 + since)
+
+
+NOW = after()
 
 
 @dataclass
@@ -99,6 +109,8 @@ class Log:
         self.catalogs: dict[Digest, bytes] = {}
         self.attachments: dict[Digest, bytes] = {}
         self.receipts: list[Receipt] = []
+        self.approvals = Approvals()  # as this kernel believes, who asks nobody whether it may be so
+        self.principals: dict[str, str] = {}  # of each session
         self.kernel = ""
         self._drawn = 0
 
@@ -135,6 +147,7 @@ class Log:
 
     def start(self, principal: str = "agent", door: str = "mcp-stdio", *, change: Edit = unchanged) -> str:
         session = self.fresh("session").hex()[:32]
+        self.principals[session] = principal
         content: Body = {"event": "start", "principal": principal, "door": door, "client": None}
         self.append(session, Kind.SESSION, {**content, "policy": self.policy, "catalog": self.catalog}, change=change)
         return session
@@ -151,14 +164,26 @@ class Log:
 
     def state(
         self, kind: StatementKind, content: Body, *, signer: SecretKey | None = None, nonce: str | None = None,
-        log: str | None = None,
+        log: str | None = None, signers: Sequence[SecretKey] = (), clock: Clock = NOW, parents: Sequence[Digest] = (),
+        change: Edit = unchanged,
     ) -> Receipt:  # fmt: skip
         """A person's statement, and its receipt in the kernel's session."""
         statement = sign_statement(
             kind, content, log=log or self.deployment.origin, at=AT, nonce=nonce or self.fresh("nonce").hex()[:32],
-            signers=[signer or self.deployment.approval],
+            signers=signers or [signer or self.deployment.approval],
         )  # fmt: skip
-        return self.append(self.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()})
+        said: Body = {"statement": statement.record.to_json()}
+        if kind in TIMED:
+            said["clock"] = clock.to_json()
+        receipt = self.append(self.kernel, Kind.STATEMENT, said, parents, change=change)
+        self._take(statement, receipt, clock)
+        return receipt
+
+    def _take(self, statement: Statement, receipt: Receipt, clock: Clock) -> None:
+        known = self.deployment.registry.keys
+        signers = [known[id] for id in statement.signers if id in known]
+        if signers and (statement.call is None or statement.call in self.approvals.held):
+            self.approvals.take(statement, signers, receipt.leaf, clock)
 
     def activate(
         self, rules: bytes = b"permit(principal, action, resource);", *, tools: Sequence[str] = ("add", "sum"),
@@ -189,8 +214,7 @@ class Log:
 
     # calls
 
-    def facts(self, **more: object) -> Json:
-        clock = Clock(WALL_MS, seed("boot").hex()[:32], 1000)
+    def facts(self, clock: Clock = NOW, **more: object) -> Json:
         return Facts("", "", None, clock, **more).to_json()  # type: ignore[arg-type]
 
     def decide(
@@ -203,13 +227,15 @@ class Log:
             "args_hash": args or self.attach(canonical({"a": 1, "b": len(self.lines)})),
             "verdict": verdict.value,
             "reason": reason.value,
-            "facts": self.facts(**(facts or {})),
+            "facts": self.facts(**(facts or {})),  # type: ignore[arg-type]
             "policy": self.policy,
             "effect_by": EffectBy.KERNEL.value,
             "pin": digest(tool.encode()),
             "effect": Effect.READ.value,
         }
-        return self.append(session, Kind.DECISION, {**content, **(more or {})}, parents, change=change, signer=signer)
+        made = self.append(session, Kind.DECISION, {**content, **(more or {})}, parents, change=change, signer=signer)
+        self.approvals.follow(made, self.principals.get(session, ""))
+        return made
 
     def allow(self, session: str, *, tool: str = TOOL, more: Body | None = None, change: Edit = unchanged) -> Receipt:
         content: Body = {"deadline_ms": WALL_MS + 30_000, "rules": ["allow-all"], **(more or {})}
@@ -218,10 +244,124 @@ class Log:
     def deny(self, session: str, reason: Reason = Reason.ERR_POLICY_DENY, **facts: object) -> Receipt:
         return self.decide(session, Verdict.DENY, reason, facts=facts)
 
-    def escalate(self, session: str, *, principal: str = "agent", **asked: int) -> Receipt:
-        requires = Requirement(**asked, not_by=(principal,)).to_json()  # type: ignore[arg-type]
-        more: Body = {"rules": ["ask-a-person"], "requires": requires}
-        return self.decide(session, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more=more)
+    # what waits for people: the methods read what this kernel believes, unless they are told what to read
+
+    def escalate(
+        self, session: str, *, clock: Clock = NOW, before: Held | None = None, requires: Requirement | None = None,
+        change: Edit = unchanged, parents: Sequence[Digest] | None = None, more: Body | None = None, tool: str = TOOL, **asked: int,
+    ) -> Receipt:  # fmt: skip
+        """A call is held from now on; `before`: once more, because more is asked for."""
+        needed = requires or Requirement(**asked, not_by=(self.principals[session],))
+        more = {"rules": ["ask-a-person"], "requires": needed.to_json(), **(more or {})}
+        facts: dict[str, object] = {"clock": clock} | ({} if before is None else {"approval": before})
+        named = ([] if before is None else [before.call]) if parents is None else parents
+        reason = Reason.ERR_APPROVAL_REQUIRED
+        return self.decide(
+            session, Verdict.ESCALATE, reason, more=more, facts=facts, parents=named, change=change, tool=tool
+        )  # fmt: skip
+
+    def held(self, call: Receipt) -> Held:
+        """As a decision of now reads it."""
+        registry = self.deployment.registry
+        return self.approvals.held[call.leaf].read(registry.in_force_at(registry.size))
+
+    def ceremony(self, call: Receipt) -> Ceremony:
+        return self.approvals.held[call.leaf]
+
+    def say(
+        self, act: Act, call: Receipt, by: SecretKey | None = None, *, clock: Clock = NOW, nonce: str | None = None,
+        intent: Digest | None = None, answer: Digest | None = None, parents: Sequence[Digest] | None = None, **how: object,
+    ) -> Receipt:  # fmt: skip
+        """A person's word on a held call. `answer` is another confirmation than the right one."""
+        signer, drawn = by or self.deployment.approval, nonce or self.fresh("challenge").hex()[:32]
+        named = intent or self.ceremony(call).intent
+        confirmed = answer or confirmation(named, drawn, signer.public.id, act)
+        content: Body = {"call": call.leaf, "intent": named, "decision": act.value, "confirmation": confirmed}
+        about = [call.leaf] if parents is None else parents
+        return self.state(
+            StatementKind.APPROVAL, content, signer=signer, nonce=drawn, clock=clock, parents=about, **how  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def approve(self, call: Receipt, by: SecretKey | None = None, **how: object) -> Receipt:
+        return self.say(Act.APPROVE, call, by, **how)  # type: ignore[arg-type]
+
+    def override(self, call: Receipt, *roots: SecretKey, clock: Clock = NOW, intent: Digest | None = None) -> Receipt:
+        content: Body = {"call": call.leaf, "intent": intent or self.ceremony(call).intent}
+        signers = roots or [self.deployment.root]
+        return self.state(StatementKind.OVERRIDE, content, signers=signers, clock=clock, parents=[call.leaf])
+
+    def poll(
+        self, session: str, call: Receipt, reason: Reason | None = None, *, clock: Clock = NOW, held: Held | None = None,
+        verdict: Verdict = Verdict.ESCALATE, **how: object,
+    ) -> Receipt:  # fmt: skip
+        """The same call again, which waits yet; or is denied for what became of it."""
+        read = held or self.held(call)
+        facts = {"clock": clock, "approval": read}
+        args = how.pop("args", Digest(str(call.body["args_hash"])))
+        how = {"parents": [call.leaf], "more": {"rules": ["ask-a-person"]}, **how}
+        return self.decide(session, verdict, reason or read.conclude(clock), facts=facts, args=args, **how)  # type: ignore[arg-type]
+
+    def resume(
+        self, session: str, call: Receipt, *, clock: Clock = NOW, held: Held | None = None, grant: Granted | None = None,
+        relies: Sequence[Digest] | None = None, args: Digest | None = None, parents: Sequence[Digest] | None = None,
+        more: Body | None = None, **how: object,
+    ) -> Receipt:  # fmt: skip
+        """The same call again, which is dispatched."""
+        read = held or self.held(call)
+        rests = list(read.statements if relies is None else relies)
+        facts: dict[str, object] = {"clock": clock, "approval": read} | ({} if grant is None else {"grant": grant})
+        said: Body = {"rules": ["allow-all"], "deadline_ms": clock.wall_ms + 30_000, "relies": [*rests], **(more or {})}
+        named = [call.leaf, *rests] if parents is None else parents
+        taken = args or Digest(str(call.body["args_hash"]))
+        return self.decide(session, Verdict.ALLOW, args=taken, more=said, facts=facts, parents=named, **how)  # type: ignore[arg-type]
+
+    def grant(
+        self, *by: SecretKey, principal: str = "agent", tool: str = TOOL, pin: Digest | None = None, where: Body | None = None,
+        calls: int = 1, lasts_ms: int = 3_600_000, clock: Clock = NOW, **how: object,
+    ) -> Receipt:  # fmt: skip
+        conditions: Body = {"a": {"equals": 1}, "b": {"any": True}} if where is None else where
+        content: Body = {"principal": principal, "tool": tool, "pin": pin or digest(tool.encode()), "where": conditions}
+        content |= {"calls": calls, "lasts_ms": lasts_ms}
+        return self.state(StatementKind.GRANT, content, signers=by, clock=clock, **how)  # type: ignore[arg-type]
+
+    def granted(self, grant: Receipt) -> Granted:
+        """As a decision of now reads it."""
+        registry = self.deployment.registry
+        read = self.approvals.grants[grant.leaf].read(registry.in_force_at(registry.size))
+        assert read is not None
+        return read
+
+    def use(
+        self, session: str, grant: Receipt, *, clock: Clock = NOW, read: Granted | None = None, more: Body | None = None,
+        **how: object,
+    ) -> Receipt:  # fmt: skip
+        """A call that is dispatched because of a grant."""
+        facts = {"clock": clock, "grant": read or self.granted(grant)}
+        said: Body = {"rules": ["allow-all"], "deadline_ms": clock.wall_ms + 30_000, "relies": [grant.leaf], **(more or {})}
+        how = {"parents": [grant.leaf], **how}
+        return self.decide(session, Verdict.ALLOW, facts=facts, more=said, **how)  # type: ignore[arg-type]
+
+    def revoke(self, grant: Receipt, by: SecretKey | None = None, **how: object) -> Receipt:
+        named = {"parents": [grant.leaf], **how}
+        return self.state(StatementKind.REVOCATION, {"grant": grant.leaf}, signer=by, **named)  # type: ignore[arg-type]
+
+    def lapse(self, call: Receipt, *, clock: Clock, parents: Sequence[Digest] | None = None, session: str = "") -> Receipt:
+        content: Body = {"call": call.leaf, "clock": clock.to_json(), "reason": Reason.ERR_APPROVAL_EXPIRED.value}
+        about = [call.leaf] if parents is None else parents
+        self.approvals.end(call.leaf, Reason.ERR_APPROVAL_EXPIRED)
+        return self.append(session or self.kernel, Kind.LAPSE, content, about)
+
+    def freeze(self, scope: str = "all", by: str = "olga", *, session: str = "") -> Receipt:
+        content: Body = {"scope": scope, "by": by, "reason": Reason.ERR_FROZEN.value}
+        return self.append(session or self.kernel, Kind.HOLD, content)
+
+    def thaw(self, freeze: Receipt, scope: str | None = None, **how: object) -> Receipt:
+        content: Body = {"scope": scope or freeze.body["scope"], "hold": freeze.leaf}
+        return self.state(StatementKind.RELEASE, content, parents=[freeze.leaf], **how)  # type: ignore[arg-type]
+
+    def gap(self, door: str = "mcp-http", *, session: str = "", **counts: int) -> Receipt:
+        content: Body = {"door": door, "counts": dict(counts or {Reason.ERR_UPSTREAM_SHAPE.value: 3})}
+        return self.append(session or self.kernel, Kind.GAP, content)
 
     def deny_raw(self, session: str, request: bytes = b'{"tool":') -> Receipt:
         content: Body = {"raw_hash": self.attach(request), "verdict": "DENY", "reason": Reason.ERR_JSON_NOT_IJSON.value}
@@ -381,7 +521,7 @@ def story(log: Log | None = None) -> Log:
     log.repeat(agent, first)
     log.deny_raw(agent)
     log.deny(agent)
-    log.escalate(agent)
+    ceremony(log, agent)
     hold = log.drift(agent)
     log.deny(agent, Reason.ERR_TOOL_HALTED, hold=hold.leaf)
     log.release(hold.leaf)
@@ -390,6 +530,17 @@ def story(log: Log | None = None) -> Log:
     log.recover(1)
     log.settle(log.kernel, crashed.leaf, Status.UNKNOWN)
     return log
+
+
+def ceremony(log: Log, agent: str, timelock_ms: int = 60_000) -> Receipt:
+    """A call that a person approves, from its ESCALATE to its outcome; a retry at every step. Returns the dispatch."""
+    call = log.escalate(agent, timelock_ms=timelock_ms)
+    log.poll(agent, call, clock=after(1000))
+    log.approve(call, clock=after(2000))
+    log.poll(agent, call, clock=after(3000))
+    went = log.resume(agent, call, clock=after(2000 + timelock_ms))
+    log.settle(agent, went.leaf)
+    return went
 
 
 def policy(quorum: int, *names: str) -> bytes:

@@ -14,21 +14,23 @@ import pytest
 
 from helm_ai_kernel.tcb import pack
 from helm_ai_kernel.tcb import receipt as receipts
+from helm_ai_kernel.tcb import shapes
 from helm_ai_kernel.tcb import statement as statements
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Contract, Status, Verdict
+from helm_ai_kernel.tcb.decision import _FACTS, Claim, ClaimState, Contract, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, attachment_name
 from helm_ai_kernel.tcb.envelope import Record, pae, payload_type
 from helm_ai_kernel.tcb.events import KIND as TRUST
 from helm_ai_kernel.tcb.findings import Exit
 from helm_ai_kernel.tcb.keys import Purpose
-from helm_ai_kernel.tcb.receipt import SHAPES, Kind, Receipt
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.registry import Registry
+from helm_ai_kernel.tcb.shapes import SHAPES
 from helm_ai_kernel.tcb.statement import StatementKind, sign
-from packs import AT, TOOL, WALL_MS, Body, Deployment, Log, key
+from packs import AT, TOOL, WALL_MS, Body, Deployment, Log, after, key
 
 SPEC = Path(__file__).resolve().parent.parent.parent / "docs/spec"
 
@@ -56,13 +58,31 @@ def example() -> Log:
     release(log, hold.leaf)
     log.decide(agent, Verdict.DENY, Reason.ERR_TOOL_NOT_ALLOWED, tool="demo/wipe", change=unpinned)
     asks: Body = {"rules": ["ask-first"], "effect": "network"}
-    log.decide(agent, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, tool="demo/send", more=asks)
+    log.settle(agent, ceremony(log, agent, asks).leaf)
+    freeze = log.freeze("server:demo", "olga")
+    log.deny(agent, Reason.ERR_FROZEN, frozen=freeze.leaf)
+    log.thaw(freeze)
+    given = log.grant(calls=2, clock=after(70_000))
+    log.settle(agent, log.use(agent, given, clock=after(71_000), more=reads).leaf)
+    log.revoke(given)
+    overridden, unanswered = (log.escalate(agent, tool="demo/send", more=asks, clock=after(72_000)) for _ in range(2))
+    log.override(overridden, clock=after(73_000))
+    log.lapse(unanswered, clock=after(72_000 + 3_600_001))
+    log.gap("mcp-http", ERR_UPSTREAM_SHAPE=1200)
     crashed = log.decide(agent, Verdict.ALLOW, more=within, facts={"budget": {"daily": 3}})
     log.start_kernel()
     log.recover(1)
     log.settle(log.kernel, crashed.leaf, Status.UNKNOWN, more={"ms": 0, "spent": {"daily": 1}})
     log.end(log.kernel)
     return log
+
+
+def ceremony(log: Log, agent: str, asks: Body) -> Receipt:
+    """A call that waits for a person and then for a minute; the dispatch."""
+    call = log.escalate(agent, tool="demo/send", more=asks, timelock_ms=60_000, clock=after(1000))
+    log.approve(call, clock=after(5000))
+    log.poll(agent, call, tool="demo/send", more=asks, clock=after(6000))
+    return log.resume(agent, call, tool="demo/send", more={**asks, "rules": ["send"]}, clock=after(65_000))
 
 
 def unpinned(body: Body) -> None:
@@ -171,7 +191,8 @@ def test_the_example_shows_every_shape_and_its_table_of_lines_says_which() -> No
     variants = {
         "session start" if receipt.body.get("event") == "start" else
         "session end" if receipt.body.get("event") == "end" else
-        "decision raw" if "raw_hash" in receipt.body else receipt.kind.value
+        "decision raw" if "raw_hash" in receipt.body else
+        "freeze" if receipt.kind is Kind.HOLD and "scope" in receipt.body else receipt.kind.value
         for receipt in log.receipts
     }  # fmt: skip
     assert variants == SHAPES.keys()
@@ -219,7 +240,7 @@ def test_the_statement_page_shows_the_statements_of_the_examples_log() -> None:
 
 
 def test_the_table_of_common_fields_is_the_code() -> None:
-    assert field_table("receipt", "Every receipt") == (set(receipts._COMMON), set())
+    assert field_table("receipt", "Every receipt") == (set(shapes._COMMON), set())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -233,7 +254,7 @@ def test_the_page_has_no_table_of_a_shape_that_is_not_there() -> None:
 
 
 def test_the_table_of_facts_is_the_code() -> None:
-    assert field_table("receipt", "Facts") == ({"clock"}, {"hold", "claim", "budget"})
+    assert field_table("receipt", "Facts") == ({"clock"}, set(_FACTS))
     clock, claim = (row[2] for row in tables(section("receipt", "Facts"))[0] if row[0] in ("`clock`", "`claim`"))
     assert {"{wall_ms, boot, boot_ms}"} <= words(clock)
     assert {"{decision, state, same_args}", *(state.value for state in ClaimState)} <= words(claim)
@@ -255,7 +276,7 @@ def test_the_words_of_a_closed_list_are_all_there(heading: str, field: str, clos
 def test_the_table_of_statuses_is_the_code() -> None:
     rows = {row[0].strip("`"): row for row in tables(section("receipt", "outcome"))[1]}
     assert rows.keys() == {status.value for status in Status}
-    for status, why in receipts._REASONS.items():
+    for status, why in shapes._REASONS.items():
         assert rows[status.value][2] == ("none" if why is None else f"`{why.value}`")
     assert [name for name, row in rows.items() if row[3].startswith("always")] == ["OK", "DRIFT"]
     assert [name for name, row in rows.items() if row[4] != "none"] == ["OK", "LATE"]
@@ -275,8 +296,9 @@ def test_the_tables_of_the_statement_page_are_the_code() -> None:
     assert field_table("statement", "Every statement") == (set(statements._COMMON), set())
     rows = {row[0].strip("`"): words(row[1]) for row in tables(section("statement", "What each says"))[0]}
     changes = {"policy", "catalog"}
-    assert rows == {"activation": changes, "pin": changes, "release": {"tool", "hold"}, "erasure": {"subject", "count"}}
-    assert set(rows) == {kind.value for kind in StatementKind}
+    assert rows["activation"] == rows["pin"] == changes and rows["release"] == {"tool", "scope", "hold"}
+    other = {kind: statements._FIELDS[kind] for kind in StatementKind if kind is not StatementKind.RELEASE}
+    assert {kind: rows[kind.value] for kind in other} == other and set(rows) == {kind.value for kind in StatementKind}
 
 
 def main() -> None:

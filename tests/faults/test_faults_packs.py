@@ -25,7 +25,7 @@ from packs import relined, repack
 
 HELD = SHORT.pack(withhold=False)  # with its attachments
 FILES = SHORT.files(withhold=False)
-BYTES_MAX = 32 * 1024
+BYTES_MAX = 40 * 1024
 REFUSED = (Exit.INVALID, Exit.UNSUPPORTED)
 
 

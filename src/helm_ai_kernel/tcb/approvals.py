@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .ceremony import Act, Ceremony, Held, Requirement, Voice, confirmation, intent
 from .clock import Clock
 from .codes import Finding, Reason
-from .decision import Verdict
+from .decision import Granted, Verdict
 from .digest import Digest
 from .errors import EvidenceError
 from .events import KeyEntry
@@ -50,14 +50,16 @@ class Approvals:
         return made
 
     def end(self, call: Digest, how: Reason) -> None:
-        self.held.pop(call, None)
-        self.ended[call] = how
+        if self.held.pop(call, None) is not None:
+            self.ended[call] = how
 
-    def refusal(self, said: Statement, signers: Sequence[KeyEntry], leaf: Digest, clock: Clock) -> tuple[Reason, str] | None:
+    def refusal(
+        self, said: Statement, signers: Sequence[KeyEntry], leaf: Digest, clock: Clock, in_force: InForce
+    ) -> tuple[Reason, str] | None:
         """Why this statement may not be taken now, if it may not. Of other kinds of statements nothing is said here."""
         match said.kind:
             case StatementKind.APPROVAL | StatementKind.OVERRIDE:
-                return self._about(said, signers, leaf, clock)
+                return self._about(said, signers, leaf, clock, in_force)
             case StatementKind.GRANT if said.allows is not None:
                 if said.allows.principal.lower() in {entry.principal.lower() for entry in signers}:
                     return Reason.ERR_APPROVAL_SELF, f"`{said.allows.principal}` may not grant calls to itself"
@@ -78,7 +80,7 @@ class Approvals:
     def decided(self, receipt: Receipt, principal: str, in_force: InForce) -> None:
         """A decision in whose making an approval had a part; raises `EvidenceError` where it could not have been made so."""
         try:
-            self._judge(receipt, principal, in_force)
+            self.judge(receipt, principal, in_force)
         finally:
             self.follow(receipt, principal)
 
@@ -87,11 +89,15 @@ class Approvals:
         body, facts = receipt.body, _facts(receipt.body)
         held = facts.get("approval")
         call = Digest(str(held["call"])) if isinstance(held, dict) else None
+        if call in self.held:
+            if receipt.is_intent:  # whatever it relies on: what the held call waited for has happened
+                self.end(call, Reason.ERR_APPROVAL_CONSUMED)
+            elif "requires" in body:
+                self.end(call, Reason.ERR_APPROVAL_INTENT_MISMATCH)
+            elif receipt.reason is Reason.ERR_APPROVAL_EXPIRED:
+                self.end(call, Reason.ERR_APPROVAL_EXPIRED)
         relies = body.get("relies")
-        if call in self.held and (relies == _said(held) or receipt.reason is Reason.ERR_APPROVAL_EXPIRED or "requires" in body):
-            ends = {Verdict.ALLOW: Reason.ERR_APPROVAL_CONSUMED, Verdict.DENY: Reason.ERR_APPROVAL_EXPIRED}
-            self.end(call, ends.get(receipt.verdict or Verdict.ESCALATE, Reason.ERR_APPROVAL_INTENT_MISMATCH))
-        elif isinstance(relies, list) and len(relies) == 1 and (grant := self.grants.get(Digest(str(relies[0])))) is not None:
+        if isinstance(relies, list) and len(relies) == 1 and (grant := self.grants.get(Digest(str(relies[0])))) is not None:
             self.grants[grant.statement] = grant.used()
         if "requires" in body:
             self.begin(receipt, principal)
@@ -106,7 +112,9 @@ class Approvals:
         if not ceremony.read(in_force).expired(Clock.from_json(receipt.body["clock"])):
             raise _invalid("ends a held call before its time is over")
 
-    def _about(self, said: Statement, signers: Sequence[KeyEntry], leaf: Digest, clock: Clock) -> tuple[Reason, str] | None:
+    def _about(
+        self, said: Statement, signers: Sequence[KeyEntry], leaf: Digest, clock: Clock, in_force: InForce
+    ) -> tuple[Reason, str] | None:
         ceremony = self.held.get(said.call or Digest(""))
         if ceremony is None:
             how = self.ended.get(said.call or Digest(""), Reason.ERR_APPROVAL_INTENT_MISMATCH)
@@ -119,18 +127,22 @@ class Approvals:
         answer = confirmation(ceremony.intent, said.nonce, voice.key, said.act)
         if said.act is not Act.OVERRIDE and said.confirmation != answer:
             return Reason.ERR_APPROVAL_CHALLENGE, "the confirmation is not the answer to this challenge by this key"
-        if ceremony.read().expired(clock):
+        if ceremony.read(in_force).expired(clock):
             return Reason.ERR_APPROVAL_EXPIRED, "nobody approved this call in time"
-        return ceremony.refusal(said.act, voice)
+        if said.act in (Act.APPROVE, Act.OVERRIDE) and clock.since(ceremony.at) is None:
+            return Reason.ERR_CLOCK_UNTRUSTED, "a clock went back behind the time at which this call was held"
+        return ceremony.refusal(said.act, voice, in_force)
 
-    def _judge(self, receipt: Receipt, principal: str, in_force: InForce) -> None:
+    def judge(self, receipt: Receipt, principal: str, in_force: InForce) -> None:
+        """Raises `EvidenceError` where such a decision could not have been made."""
         body, facts = receipt.body, _facts(receipt.body)
         now, ceremony = _clock(body), self._read(receipt, facts, principal, in_force)
+        held = None if ceremony is None else ceremony.read(in_force)
         if "requires" in body:
-            _check_begun(Requirement.from_json(body["requires"]), ceremony, principal)
+            _check_begun(Requirement.from_json(body["requires"]), held, now, principal)
             return
-        if ceremony is not None:
-            concluded = ceremony.read(in_force).conclude(now)
+        if held is not None:
+            concluded = held.conclude(now)
             if (receipt.reason in _SAYS or receipt.verdict is Verdict.ESCALATE) and receipt.reason is not concluded:
                 raise _invalid(f"says {receipt.reason.value} of a held call of which {concluded.value} is true")
         elif receipt.reason in _SAYS:
@@ -139,16 +151,16 @@ class Approvals:
         if not receipt.is_intent:
             return
         relies = body.get("relies")
-        if ceremony is None and relies is None:
+        if held is None and relies is None:
             return
-        if ceremony is not None and relies == _said(facts["approval"]):
-            _check_concluded(ceremony.read(in_force).conclude(now))
+        if held is not None and relies == _said(facts["approval"]):
+            _check_concluded(held.conclude(now))
         elif granted is None or relies != [granted.statement]:
             raise _invalid("rests on what is neither the approval of this call nor a grant for it")
         elif granted.over(now):
             raise _invalid("rests on a grant whose calls or whose time are over")
-        elif ceremony is not None and ceremony.denial is not None:
-            raise _invalid("allows by a grant what a person denied")
+        elif held is not None:
+            _check_granted(held, granted.read(in_force), now)
 
     def _read(self, receipt: Receipt, facts: Mapping[str, Json], principal: str, in_force: InForce) -> Ceremony | None:
         held, body = facts.get("approval"), receipt.body
@@ -210,11 +222,26 @@ def moves(body: Mapping[str, Json]) -> bool:
     return "requires" in body or "relies" in body or body["reason"] == Reason.ERR_APPROVAL_EXPIRED
 
 
-def _check_begun(requires: Requirement, before: Ceremony | None, principal: str) -> None:
+_OVER = (Reason.ERR_APPROVAL_EXPIRED, Reason.ERR_APPROVAL_DENIED)
+
+
+def _check_begun(requires: Requirement, before: Held | None, now: Clock, principal: str) -> None:
     if principal not in requires.not_by:
         raise _invalid("holds a call that its own principal could approve")
-    if before is not None and (not requires.covers(before.requires) or requires == before.requires):
+    if before is None:
+        return
+    if before.conclude(now) in _OVER:
+        raise _invalid("holds a call again that a person denied, or that nobody approved in time")
+    if not requires.covers(before.requires) or requires == before.requires:
         raise _invalid("holds a call again without asking for more")
+
+
+def _check_granted(held: Held, granted: Granted | None, now: Clock) -> None:
+    """A grant for what is held already: it must do what that waits for, and nobody may have said no."""
+    if held.disputed or held.conclude(now) in _OVER:
+        raise _invalid("allows by a grant what a person denied or disputed, or what expired")
+    if granted is None or not granted.suffices(held.requires, now):
+        raise _invalid("allows a held call by a grant that is not the approval that it waits for")
 
 
 def _check_concluded(reason: Reason) -> None:
@@ -238,8 +265,8 @@ def _clock(body: Mapping[str, Json]) -> Clock:
 
 
 def _voice(signers: Sequence[KeyEntry], leaf: Digest, clock: Clock) -> Voice:
-    """Of an override, which many sign, the first one's."""
-    return Voice(signers[0].key.id, signers[0].principal, leaf, clock)
+    first, *others = signers
+    return Voice(first.key.id, first.principal, leaf, clock, tuple((entry.key.id, entry.principal) for entry in others))
 
 
 def _invalid(detail: str) -> EvidenceError:

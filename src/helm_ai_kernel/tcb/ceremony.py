@@ -97,6 +97,15 @@ class Voice(NamedTuple):
     principal: str
     statement: Digest  # leaf of its receipt
     clock: Clock
+    others: tuple[tuple[str, str], ...] = ()  # key and principal of everybody else who signed it: of an override, which many sign
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key, *(key for key, _ in self.others))
+
+    @property
+    def principals(self) -> tuple[str, ...]:
+        return (self.principal, *(principal for _, principal in self.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ class Held:
     state: State
     since: Clock | None = None  # COMPLETE, OVERRIDDEN: when it became so
     statements: tuple[Digest, ...] = ()  # that made it so, as the log has them; of a WAITING one those that count already
+    disputed: bool = False  # by anybody, ever: no grant lets it go on, only people who looked at this call
 
     def conclude(self, now: Clock) -> Reason:
         """OK: it may be dispatched. Else why not: by silence, by a deny, or not yet."""
@@ -125,10 +135,9 @@ class Held:
         return Reason.ERR_APPROVAL_PENDING_TIMELOCK if waits else Reason.OK
 
     def expired(self, now: Clock) -> bool:
-        """On either clock: an approval that nobody used in time is silence, too. A clock that went back lets nothing expire."""
-        passed = now.since(self.since or self.at)
+        """On either clock, whatever the other one says: an approval that nobody used in time is silence, too."""
         wait = self.requires.expires_ms + (self.requires.timelock_ms if self.since else 0)
-        return passed is not None and passed.perhaps_ms > wait
+        return now.perhaps_ms(self.since or self.at) > wait
 
     def to_json(self) -> dict[str, Json]:
         out: dict[str, Json] = {"at": self.at.to_json(), "call": self.call, "requires": self.requires.to_json()}
@@ -137,20 +146,23 @@ class Held:
             out["since"] = self.since.to_json()
         if self.statements:
             out["statements"] = list(self.statements)
-        return out
+        return out | ({"disputed": True} if self.disputed else {})
 
     @classmethod
     def from_json(cls, value: Json) -> "Held":
-        body = fields.exact(value, {"at", "call", "requires", "state"}, {"since", "statements"})
+        body = fields.exact(value, {"at", "call", "requires", "state"}, {"since", "statements", "disputed"})
         state = fields.one_of(body, "state", State)
         statements = fields.digests(body, "statements", APPROVERS_MAX) if "statements" in body else ()
         if ("since" in body) != (state in (State.COMPLETE, State.OVERRIDDEN)):
             raise fields.wrong("exactly what is complete is so since some time")
         if not statements and (state is not State.WAITING or "statements" in body):
             raise fields.wrong("an empty `statements` is left out, and nothing is decided without one")
+        if "disputed" in body and body["disputed"] is not True:
+            raise fields.wrong("a false `disputed` is left out")
         since = Clock.from_json(body["since"]) if "since" in body else None
         requires = Requirement.from_json(body["requires"])
-        return cls(fields.digest(body, "call"), Clock.from_json(body["at"]), requires, state, since, statements)
+        at, disputed = Clock.from_json(body["at"]), "disputed" in body
+        return cls(fields.digest(body, "call"), at, requires, state, since, statements, disputed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +181,13 @@ class Ceremony:
     approvals: tuple[Voice, ...] = ()  # in the order of the log
     denial: Voice | None = None
     override: Voice | None = None
+    disputed: bool = False
 
     def read(self, in_force: Callable[[str], bool] = lambda key: True) -> Held:
-        """As decisions read it; an approval whose key is in force no more counts for nothing."""
+        """As decisions read it; what was signed with a key that is in force no more counts for nothing, but a denial does."""
         if self.denial is not None:
             return self._held(State.DENIED, None, (self.denial,))
-        if self.override is not None:
+        if self.override is not None and all(map(in_force, self.override.keys)):
             return self._held(State.OVERRIDDEN, self.override.clock, (self.override,))
         counted = tuple(voice for voice in self.approvals if in_force(voice.key))
         if len(counted) < self.requires.approvers:
@@ -186,21 +199,22 @@ class Ceremony:
     def state(self) -> State:
         return self.read().state
 
-    def refusal(self, act: Act, voice: Voice) -> tuple[Reason, str] | None:
-        """Why that cannot be said now by them, if it cannot."""
-        state = self.state
+    def refusal(self, act: Act, voice: Voice, in_force: Callable[[str], bool] = lambda key: True) -> tuple[Reason, str] | None:
+        """Why that cannot be said now by them, if it cannot. The first that is true."""
+        state = self.read(in_force).state
         if act not in MAY[state]:
             return _NO_MORE[state], f"the call is {state.value} already"
-        mine = [v for v in self.approvals if v.key == voice.key or v.principal.lower() == voice.principal.lower()]
-        if act is Act.WITHDRAW and not any(v.key == voice.key for v in mine):
+        if act is Act.WITHDRAW and not any(v.key == voice.key for v in self.approvals):
             return Reason.ERR_APPROVAL_INTENT_MISMATCH, "this key approved nothing that could be withdrawn"
-        if act is not Act.APPROVE:
+        if act not in (Act.APPROVE, Act.OVERRIDE):
             return None
-        if voice.principal.lower() in {name.lower() for name in self.requires.not_by}:
-            return Reason.ERR_APPROVAL_SELF, f"`{voice.principal}` may not approve this call"
-        if mine:
+        for principal in voice.principals:
+            if principal.lower() in {name.lower() for name in self.requires.not_by}:
+                return Reason.ERR_APPROVAL_SELF, f"`{principal}` may not approve this call"
+        counted = [v for v in self.approvals if in_force(v.key)]
+        if act is Act.APPROVE and any(v.principal.lower() == voice.principal.lower() for v in counted):
             return Reason.ERR_APPROVAL_CONSUMED, f"`{voice.principal}` has approved this call already"
-        if len(self.approvals) >= APPROVERS_MAX:
+        if act is Act.APPROVE and len(counted) >= APPROVERS_MAX:
             return Reason.ERR_APPROVAL_CONSUMED, f"{APPROVERS_MAX} people approved this call already"
         return None
 
@@ -212,14 +226,15 @@ class Ceremony:
             case Act.WITHDRAW:
                 return replace(self, approvals=tuple(v for v in self.approvals if v.key != voice.key))
             case Act.DISPUTE:
-                return replace(self, approvals=())
+                return replace(self, approvals=(), disputed=True)
             case Act.DENY:
                 return replace(self, denial=voice)
             case Act.OVERRIDE:
                 return replace(self, override=voice)
 
     def _held(self, state: State, since: Clock | None, voices: tuple[Voice, ...]) -> Held:
-        return Held(self.call, self.at, self.requires, state, since, tuple(voice.statement for voice in voices))
+        said = tuple(voice.statement for voice in voices)
+        return Held(self.call, self.at, self.requires, state, since, said, self.disputed)
 
 
 def intent(deployment: str, principal: str, tool: str, pin: Digest, args: Digest, requires: Requirement) -> Digest:

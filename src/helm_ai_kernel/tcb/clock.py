@@ -26,6 +26,10 @@ class Clock:
         boot = self.boot_ms - (then.boot_ms if self.boot == then.boot else 0)
         return None if min(wall, boot) < 0 else Passed(min(wall, boot), max(wall, boot))
 
+    def perhaps_ms(self, then: "Clock") -> int:
+        """How long it may have been, on whichever clock is further. One that went back says nothing, and the other still does."""
+        return max(self.wall_ms - then.wall_ms, self.boot_ms - (then.boot_ms if self.boot == then.boot else 0))
+
     def to_json(self) -> dict[str, Json]:
         return {"boot": self.boot, "boot_ms": self.boot_ms, "wall_ms": self.wall_ms}
 

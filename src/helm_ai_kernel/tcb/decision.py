@@ -53,6 +53,12 @@ class Granted:
     since: Clock  # when the log took it
     by: tuple[str, ...]  # the principals that signed it, whose keys are in force
 
+    def suffices(self, needed: Requirement, now: Clock) -> bool:
+        """It counts as the approval of those who signed it, given when the log took it."""
+        excluded = {name.lower() for name in needed.not_by}
+        people, passed = [name for name in self.by if name.lower() not in excluded], now.since(self.since)
+        return len(people) >= needed.approvers and passed is not None and passed.surely_ms >= needed.timelock_ms
+
     def to_json(self) -> dict[str, Json]:
         return {"by": list(self.by), "left": self.left, "since": self.since.to_json(), "statement": self.statement}
 

@@ -5,7 +5,7 @@ dispatched once, nothing is called while it is held, statements change what was 
 that was. Which process of the kernel says it, and when, is `process.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from . import digest as hashes
@@ -71,7 +71,8 @@ class Flows:
         self._keys: dict[bytes, Claim] = {}  # idempotency key, as receipts name it -> the intent that claimed it
         self._principals: dict[str, str] = {}
         self._approvals = Approvals()
-        self._holds: dict[str, set[Digest]] = {}  # tool, or scope of a freeze -> holds that were not released
+        self._holds: dict[str, set[Digest]] = {}  # tool -> holds that were not released
+        self._freezes: dict[str, set[Digest]] = {}  # scope -> freezes that were not released
         self._drifted: dict[str, tuple[Json, Json]] = {}  # tools to hold next -> the outcome that is the cause, its reason
         self._nonces: set[str] = set()
         self._erased: set[Json] = set()  # subjects whose key was destroyed
@@ -115,17 +116,20 @@ class Flows:
             if key is not None:
                 args, own = hashes.raw(Digest(str(body["args_hash"]))), hashes.raw(receipt.leaf)
                 self._keys.setdefault(key, Claim(receipt.index, self._principals.get(receipt.session), tool, args, own))
-        self._in_force(body["policy"])
-        self._stops(receipt, tool)
-        self._claim(receipt, first)
-        if concerns(receipt):
-            self._approval(receipt)
-        if body.get("subject") in self._erased:
-            raise _flow("is about a subject that was erased before")
-        if receipt.verdict is Verdict.DENY:
-            return
-        if self.policy is None:
-            raise _flow("does not deny a call before any policy was in force")
+        concerned, principal = concerns(receipt), self._principals.get(receipt.session, "")
+        try:
+            self._in_force(body["policy"])
+            self._stops(receipt, tool)
+            self._claim(receipt, first)
+            if concerned:
+                self._approval(receipt, principal)
+            if body.get("subject") in self._erased:
+                raise _flow("is about a subject that was erased before")
+            if receipt.verdict is not Verdict.DENY and self.policy is None:
+                raise _flow("does not deny a call before any policy was in force")
+        finally:
+            if concerned:
+                self._approvals.follow(receipt, principal)
 
     def _stops(self, receipt: Receipt, tool: str) -> None:
         """What stops a call is read as it is, and stops it; a repeat, too: holds are asked before keys."""
@@ -133,7 +137,8 @@ class Flows:
         read = facts if isinstance(facts, dict) else {}
         if "hold" in read and read["hold"] not in self._holds.get(tool, ()):
             raise _flow("reads a hold that is not in force on its tool")
-        frozen = [leaf for scope in self._scopes(receipt, tool) for leaf in self._holds.get(scope, ())]
+        stopped = scopes(self._principals.get(receipt.session, ""), receipt.session, tool)
+        frozen = [leaf for scope in stopped for leaf in self._freezes.get(scope, ())]
         if "frozen" in read and read["frozen"] not in frozen:
             raise _flow("reads a freeze that does not stop this call")
         if not denied and frozen:
@@ -141,16 +146,11 @@ class Flows:
         if not denied and (self._holds.get(tool) or tool in self._drifted):
             raise _flow("does not deny a call while its tool is held")
 
-    def _scopes(self, receipt: Receipt, tool: str) -> Sequence[str]:
-        return scopes(self._principals.get(receipt.session, ""), receipt.session, tool)
-
-    def _approval(self, receipt: Receipt) -> None:
+    def _approval(self, receipt: Receipt, principal: str) -> None:
         """What people said of the call; without a registry nobody can say who they are."""
-        principal = self._principals.get(receipt.session, "")
         if self.registry is None:
-            self._approvals.follow(receipt, principal)
             return
-        self._approvals.decided(receipt, principal, self._counts(receipt))
+        self._approvals.judge(receipt, principal, self._counts(receipt))
         facts = receipt.body["facts"]
         read = facts.get("approval") if isinstance(facts, dict) else None
         named = {read["call"]} if isinstance(read, dict) else set()
@@ -234,9 +234,9 @@ class Flows:
 
     def _hold(self, receipt: Receipt) -> None:
         frozen = "scope" in receipt.body
-        name = str(receipt.body["scope" if frozen else "tool"])
-        again = frozen and bool(self._holds.get(name))
-        self._holds.setdefault(name, set()).add(receipt.leaf)
+        name, stops = str(receipt.body["scope" if frozen else "tool"]), self._freezes if frozen else self._holds
+        again = frozen and bool(stops.get(name))
+        stops.setdefault(name, set()).add(receipt.leaf)
         if again:
             raise _flow("freezes what is frozen already")
         if not frozen and self._drifted.pop(name, None) != (receipt.body["cause"], receipt.reason):
@@ -246,7 +246,8 @@ class Flows:
         reused = statement.nonce in self._nonces
         self._nonces.add(statement.nonce)
         if statement.kind is StatementKind.RELEASE:
-            held = self._holds.get(str(statement.tool or statement.scope), set())
+            stops = self._freezes if statement.tool is None else self._holds
+            held = stops.get(str(statement.scope if statement.tool is None else statement.tool), set())
             known = statement.hold in held
             held.discard(Digest(str(statement.hold)))
             if not known and not reused:
@@ -269,7 +270,7 @@ class Flows:
         if not signers:
             return
         clock = Clock.from_json(receipt.body["clock"]) if "clock" in receipt.body else _NO_TIME
-        refusal = self._approvals.refusal(statement, signers, receipt.leaf, clock)
+        refusal = self._approvals.refusal(statement, signers, receipt.leaf, clock, self._counts(receipt))
         if refusal is not None:
             reused = refusal[0] is Reason.ERR_APPROVAL_CONSUMED
             raise EvidenceError(Finding.APPROVAL_REUSED if reused else Finding.APPROVAL_INVALID, refusal[1])

@@ -29,7 +29,7 @@ class Grant:
         return not self.left or passed is None or passed.perhaps_ms > self.allows.lasts_ms
 
     def used(self) -> "Grant":
-        return replace(self, left=self.left - 1)
+        return replace(self, left=max(self.left - 1, 0))
 
     def read(self, in_force: Callable[[str], bool]) -> Granted | None:
         """As decisions read it; None where no key that signed it is in force any more."""

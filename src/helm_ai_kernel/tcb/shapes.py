@@ -73,6 +73,8 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 _ALL = {variant: (_COMMON | required, optional) for variant, (required, optional) in SHAPES.items()}
 
+_WAITS = (Reason.ERR_APPROVAL_REQUIRED, Reason.ERR_APPROVAL_PENDING_TIMELOCK)  # the reasons of an ESCALATE
+
 # status -> the one reason that it has (None: it says none); FAILED has its connector's, LATE what would have been said in time
 _REASONS = {Status.OK: None, Status.DRIFT: Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Status.UNKNOWN: Reason.ERR_OUTCOME_UNKNOWN}
 
@@ -141,6 +143,8 @@ def _decision(body: Mapping[str, Json]) -> None:
         fields.digest(body, "raw_hash")
         if verdict is not Verdict.DENY:
             raise fields.wrong("a request that was never parsed can only be denied")
+        if len(fields.typed(body, "facts", dict)) != 1:
+            raise fields.wrong("for a request that was never parsed nothing is read but the clock")
         return
     fields.text(body, "tool", bytes_max=TEXT_MAX)
     fields.digest(body, "args_hash")
@@ -173,9 +177,12 @@ def _decision(body: Mapping[str, Json]) -> None:
 
 def _held(body: Mapping[str, Json], verdict: Verdict, kernels: bool, facts: Facts) -> None:
     """What an ESCALATE says of what it waits for, and an ALLOW of what it waited for."""
+    reason = Reason(str(body["reason"]))
+    if (verdict is Verdict.ESCALATE and reason not in _WAITS) or (reason is _WAITS[-1] and verdict is not Verdict.ESCALATE):
+        raise fields.wrong("an ESCALATE says that an approval is required, or that a timelock runs, and only it says the latter")
     if "requires" in body:
         Requirement.from_json(body["requires"])
-        if verdict is not Verdict.ESCALATE or not kernels or "pin" not in body:
+        if verdict is not Verdict.ESCALATE or reason is not _WAITS[0] or not kernels or "pin" not in body:
             raise fields.wrong("only a call that is escalated is held")
     elif verdict is Verdict.ESCALATE and kernels and facts.approval is None:
         raise fields.wrong("an ESCALATE of a call that is not held, and was not before")
