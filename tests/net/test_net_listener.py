@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
 from pathlib import Path
@@ -128,6 +129,17 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on_only_when_it_is_a
         await wire.send(data)
         assert (await wire.reply())[0] == 200, "the body is there: nobody waits"
         assert b"100 Continue" not in await up.ask(data.replace(b"Host: 127", b"Host: 128").removesuffix(b"body"))
+
+
+@run
+async def test_an_answer_does_not_wait_for_the_one_before_it_to_arrive() -> None:
+    """Nagle's algorithm holds the second of two small answers for 40 ms, and asyncio switches it off only for some sockets."""
+    async with front() as up:
+        await up.wire()
+        await until(lambda: bool(up.listener._books.members) and not up.listener._books.tasks)
+        (connection,) = up.listener._books.members
+        sock = connection._made().get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @run
