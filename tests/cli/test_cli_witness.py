@@ -42,7 +42,7 @@ def running(stack: ExitStack, terminal: Terminal, folder: str = "w1") -> str:
     log = VerifierKey.from_text(terminal.done("checkpoint", "--vkey").out.strip())
     memory = Memory.open(Path(folder), VerifierKey(name, key.public))
     stack.callback(memory.close)
-    return f"http://127.0.0.1:{stack.enter_context(serving(Witness(name, key, [log], memory).handle))}"
+    return f"http://127.0.0.1:{stack.enter_context(serving(Witness(name, key, [log], memory)))}"
 
 
 def test_a_witness_is_made_once_and_tells_its_key(terminal: Terminal) -> None:
