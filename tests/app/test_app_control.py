@@ -177,6 +177,8 @@ def test_receipts_are_listed_in_pages_that_lose_none_and_hold_what_was_signed(pl
         "after=-1",
         "after=1&after=2",
         "session=zz",
+        "session=",
+        "kind=",
         "kind=x",
         "other=1",
         "after=%D9%A1",

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -160,9 +161,9 @@ class _Routes:
     async def receipts(self, request: Request) -> Response:
         asked = _query(request, {"after", "limit", "session", "kind"})
         session, kind = asked.get("session", ""), asked.get("kind", "")
-        if session and not HEX32.match(session):
+        if "session" in asked and not HEX32.match(session):
             raise _bad("session", "32 hex digits")
-        if kind and kind not in tuple(Kind):
+        if "kind" in asked and kind not in tuple(Kind):
             raise _bad("kind", ", ".join(Kind))
         limit = _number(asked, "limit", PAGE, 1, PAGE_MAX)
         found = await self._records.receipts(after=_number(asked, "after", -1), limit=limit, session=session, kind=kind)
@@ -171,7 +172,7 @@ class _Routes:
         return _json(b'{"after":%b,"receipts":[%b]}' % (after, rows))
 
     async def receipt(self, request: Request) -> Response:
-        leaf = request.path_params["leaf"]
+        leaf = unquote(request.path_params["leaf"])  # a colon may come as `%3A`
         if not is_digest(leaf):
             raise _bad("leaf", "sha256: and 64 hex digits")
         try:

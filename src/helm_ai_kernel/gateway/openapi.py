@@ -157,10 +157,12 @@ CONTROL: dict[str, Schema] = {
         "stop everything, a server, an agent or a session", {200: _json("Receipt")}, _CONTROL, body="Freeze"
     )},
     "/checkpoint": {"get": _route("the newest checkpoint, a signed note", {200: _TEXT}, _CONTROL)},
-    "/healthz": {"get": _route("the process answers", {200: _json("Alive")}, _CONTROL)},
+    "/healthz": {"get": {**_route("the process answers", {200: _json("Alive")}, _CONTROL), "security": []}},
     "/readyz": {"get": _route("calls would be executed", {200: _json("Ready"), 503: _json("Ready")}, _CONTROL)},
     "/metrics": {"get": _route("counters", {200: _TEXT}, _CONTROL)},
-    "/verify": {"get": _route("the page that verifies packs", {200: {"text/html": {"schema": {"type": "string"}}}}, _CONTROL)},
+    "/verify": {"get": {**_route(
+        "the page that verifies packs", {200: {"text/html": {"schema": {"type": "string"}}}}, _CONTROL
+    ), "security": []}},
     "/openapi.json": {"get": _route("this", {200: _json("Standing")}, _CONTROL)},
 }  # fmt: skip
 

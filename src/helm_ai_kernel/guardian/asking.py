@@ -10,7 +10,7 @@ from functools import reduce
 
 from helm_ai_kernel.tcb.ceremony import Requirement
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Decision, Facts, Granted, Verdict
+from helm_ai_kernel.tcb.decision import Decision, Facts, Verdict
 
 
 def asking(rules: Sequence[Requirement | None], facts: Facts) -> Decision:
@@ -20,7 +20,8 @@ def asking(rules: Sequence[Requirement | None], facts: Facts) -> Decision:
     if concluded is Reason.ERR_APPROVAL_EXPIRED or concluded is Reason.ERR_APPROVAL_DENIED:
         return Decision(Verdict.DENY, concluded)
     needed = _needed(asked, facts)
-    if facts.grant is not None and _suffices(facts.grant, needed, facts):
+    disputed = held is not None and held.disputed  # then only people who looked at this very call let it go on
+    if facts.grant is not None and not disputed and facts.grant.suffices(needed, facts.clock):
         return Decision(Verdict.ALLOW, Reason.OK, relies=(facts.grant.statement,))
     again = held is None or needed != held.requires
     if held is not None and not again:
@@ -44,11 +45,3 @@ def _needed(asked: Sequence[Requirement], facts: Facts) -> Requirement:
     if facts.approval is None:
         return needed or Requirement(not_by=who)
     return facts.approval.requires if needed is None else needed.stricter(facts.approval.requires)
-
-
-def _suffices(grant: Granted, needed: Requirement, facts: Facts) -> bool:
-    """A grant counts as the approval of those who signed it, given when the log took it."""
-    excluded = {name.lower() for name in needed.not_by}
-    passed = facts.clock.since(grant.since)
-    people = [name for name in grant.by if name.lower() not in excluded]
-    return len(people) >= needed.approvers and passed is not None and passed.surely_ms >= needed.timelock_ms

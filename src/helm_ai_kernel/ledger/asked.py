@@ -33,7 +33,7 @@ def held(tx: Transaction, principal: str, call: Call, about: Subject) -> tuple[H
             kept = tx.attachment(ceremony.index, ARGS)
             content = None if kept is None or kept.subject != about.id else kept.content
             if content is not None and content[SALT_BYTES:] == call.args:
-                return ceremony.read(_in_force(tx)), content
+                return ceremony.read(in_force(tx)), content
     return None, b""
 
 
@@ -45,7 +45,7 @@ def granted(tx: Transaction, principal: str, call: Call) -> Granted | None:
     """The oldest grant that covers the call."""
     for grant in tx.approvals.grants.values():
         if grant.is_for(principal, call.tool, call.pin) and not grant.over(tx.moment.clock) and fits(grant.allows, call.view):
-            read = grant.read(_in_force(tx))
+            read = grant.read(in_force(tx))
             if read is not None:
                 return read
     return None
@@ -70,7 +70,7 @@ def lapse(tx: Transaction) -> int:
     """Say of every held call whose time is over that nobody answered; how many there were."""
     if tx.kernel is None or tx.kernel.id not in tx.heads:
         return 0
-    over = [one for one in tx.approvals.held.values() if one.read(_in_force(tx)).expired(tx.moment.clock)]
+    over = [one for one in tx.approvals.held.values() if one.read(in_force(tx)).expired(tx.moment.clock)]
     for ceremony in over:
         reason = Reason.ERR_APPROVAL_EXPIRED
         content: dict[str, Json] = {"call": ceremony.call, "clock": tx.moment.clock.to_json(), "reason": reason.value}
@@ -79,7 +79,7 @@ def lapse(tx: Transaction) -> int:
     return len(over)
 
 
-def _in_force(tx: Transaction) -> Callable[[str], bool]:
+def in_force(tx: Transaction) -> Callable[[str], bool]:
     return tx.ink.registry.in_force_at(tx.ink.registry.size)
 
 

@@ -67,7 +67,8 @@ class Standing:
         """What a person said of a held call, or granted; raises `EvidenceError` where that could not be said then."""
         signers = authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
         clock = Clock.from_json(receipt.body["clock"]) if "clock" in receipt.body else Clock(0, "", 0)
-        refusal = self.approvals.refusal(statement, signers, receipt.leaf, clock)
+        in_force = registry.in_force_at(receipt.trust.size)
+        refusal = self.approvals.refusal(statement, signers, receipt.leaf, clock, in_force)
         if refusal is not None:
             raise EvidenceError(Finding.APPROVAL_INVALID, refusal[1])
         self.approvals.take(statement, signers, receipt.leaf, clock)

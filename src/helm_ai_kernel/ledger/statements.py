@@ -13,7 +13,7 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import TIMED, Change, Statement, StatementKind, authorise
 
-from .asked import Challenges
+from .asked import Challenges, in_force
 from .transaction import Transaction
 
 
@@ -33,7 +33,7 @@ def enact(
     signers = _check(tx, statement)
     if statement.kind is StatementKind.APPROVAL:
         (challenges or Challenges()).take(statement, tx.moment.clock)  # none was given: then this answers none
-    refusal = tx.approvals.refusal(statement, signers, _NO_LEAF, tx.moment.clock)
+    refusal = tx.approvals.refusal(statement, signers, _NO_LEAF, tx.moment.clock, in_force(tx))
     if refusal is not None:
         raise Refused(*refusal, hint="look again: helm-ai-kernel approvals list")
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):

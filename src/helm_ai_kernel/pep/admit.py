@@ -56,7 +56,7 @@ def with_key(raw: bytes, key: str) -> bytes:
         return raw
     if body.get("idempotency_key", key) != key:
         detail = "the request and its header name two idempotency keys"
-        raise Refused(Reason.ERR_UPSTREAM_SHAPE, detail, sub="idempotency_key", hint="send one of them")
+        raise Refused(Reason.ERR_UPSTREAM_SHAPE, detail, hint="send one of them")
     return canonical({**body, "idempotency_key": key})
 
 
