@@ -342,7 +342,13 @@ def test_the_operations_of_an_http_api_are_inspected_and_pinned(terminal: Termin
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(None, "no such file"), ("{}", "is not a JSON list"), ('[{"a":1,"a":2}]', "is not strict JSON")]
+    ("text", "says"),
+    [
+        (None, "no such file"),
+        ("{}", "is neither a JSON list nor"),
+        ('{"openapi":"3.0.3"}', "3.1 is read"),
+        ('[{"a":1,"a":2}]', "is not strict JSON"),
+    ],
 )
 def test_a_file_of_operations_that_cannot_be_read_is_told(terminal: Terminal, text: str | None, says: str) -> None:
     file = terminal.place.paths.home / "shop.json"

@@ -85,6 +85,25 @@ def test_a_name_that_moves_to_a_denied_address_is_not_followed_there() -> None:
     served(body, answer(b"{}", b"Connection: close"))
 
 
+def test_a_connection_that_ends_up_elsewhere_carries_nothing() -> None:
+    async def body(server: Loopback, _: Upstream) -> None:
+        loop = asyncio.get_running_loop()
+        connect = loop.sock_connect
+
+        async def astray(sock: socket.socket, address: Any) -> None:
+            await connect(sock, ("127.0.0.1", address[1]))
+
+        loop.sock_connect = astray  # type: ignore[method-assign]  # as a machine does whose routes somebody changed
+        named = Upstream(service(server.port, host="api.example"), Resolver(lambda *_: ["127.0.0.2"]))
+        with pytest.raises(Refused) as caught:
+            await ask(named)
+        assert (caught.value.reason, caught.value.sub) == (Reason.ERR_EGRESS_DENIED, "peer")
+        await named.close()
+        assert server.requests == []
+
+    served(body, answer())
+
+
 def test_addresses_are_tried_in_order_until_one_answers() -> None:
     async def body(server: Loopback, _: Upstream) -> None:
         named = Upstream(service(server.port, host="api.example"), Resolver(lambda *_: ["127.0.0.2", "127.0.0.1"]))

@@ -1,5 +1,6 @@
 """The operations of an HTTP API, from the file that a person wrote: proposed as they stand, pinned only by a signature."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, entry, server_doc
@@ -7,6 +8,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 
+from . import openapi
 from .config import HttpUpstream
 
 
@@ -16,8 +18,8 @@ def read(server: str, upstream: HttpUpstream) -> tuple[dict[str, Any], dict[str,
     Raises `OutsideError` for a file that cannot be read, `Refused` for one that is no list, or a service that cannot be pinned.
     """
     tools: dict[str, dict[str, Any]] = {}
-    refused: dict[str, Refused] = {}
-    for index, raw in enumerate(_list(upstream)):
+    listed, refused = _listed(upstream)
+    for index, raw in enumerate(listed):
         name = raw.get("name") if isinstance(raw, dict) else None
         if not isinstance(raw, dict) or not isinstance(name, str) or not name:
             refused[f"#{index}"] = Refused(Reason.ERR_UPSTREAM_SHAPE, "a definition without a name", sub="tool_definition")
@@ -37,7 +39,7 @@ def read(server: str, upstream: HttpUpstream) -> tuple[dict[str, Any], dict[str,
     return server_doc(server, source, list(tools.values())), refused
 
 
-def _list(upstream: HttpUpstream) -> list[Json]:
+def _listed(upstream: HttpUpstream) -> tuple[Sequence[Json], dict[str, Refused]]:
     file = upstream.operations
     try:
         with file.open("rb") as opened:
@@ -50,7 +52,9 @@ def _list(upstream: HttpUpstream) -> list[Json]:
         value = parse(data, bytes_max=BYTES_MAX)
     except Refused as error:
         raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{file}` is not strict JSON: {error.detail}", hint=error.hint) from None
+    if isinstance(value, dict) and "openapi" in value:
+        return openapi.definitions(value)
     if not isinstance(value, list):
-        hint = "a list of definitions: docs/spec/connector-http.md"
-        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{file}` is not a JSON list", hint=hint)
-    return value
+        hint = "write a list of definitions: docs/spec/connector-http.md"
+        raise Refused(Reason.ERR_SCHEMA_UNSAFE, f"`{file}` is neither a JSON list nor an OpenAPI document", hint=hint)
+    return value, {}

@@ -215,8 +215,8 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_CONNECTOR_FAILED: Page(
         "Nothing was applied, and the connector proves it: the upstream could not be started, the call could not be handed to it"
-        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API pinned"
-        " as `read`, and there was no answer in time. The same idempotency key is answered with this outcome again.",
+        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API that is"
+        " pinned as `read`, and there was no answer in time. The same idempotency key is answered with this outcome again.",
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
