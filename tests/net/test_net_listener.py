@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
 from pathlib import Path
@@ -596,7 +597,11 @@ async def test_a_client_that_goes_away_ends_no_answer() -> None:
             wire = await up.wire()
             await wire.send(up.post(b"%d" % n))
             await until(lambda n=n: len(up.door.answered) == n + 1)
+            if n % 2:  # it says that it goes, or resets the connection
+                sock = wire.writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             wire.writer.transport.abort()
+        await until(lambda: len(up.listener._books.members) == 10)
         go.set()
         await until(lambda: len(done) == 20)
         await until(lambda: not up.listener._books.members)

@@ -236,8 +236,9 @@ class Reader:
         size = min(self._left, len(self._buffer))
         self._left -= size
         self._feed(size)
-        piece = b"".join(self._said.body)
-        self._said.body.clear()
+        pieces = self._said.body
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         return piece
 
     def _ended(self) -> None:
@@ -256,7 +257,7 @@ class Reader:
         """Hand the first `size` bytes to llhttp, and let go of them."""
         early = self._said.complete
         try:
-            self._llhttp.feed_data(bytes(self._buffer[:size]))
+            self._llhttp.feed_data(self._buffer if size == len(self._buffer) else self._buffer[:size])
         except httptools.HttpParserUpgrade:  # `head.py` refuses it, in its words
             pass
         except httptools.HttpParserError as error:
