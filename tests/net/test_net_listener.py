@@ -700,3 +700,16 @@ async def test_a_unix_socket_says_whose_process_is_there(tmp_path: Path) -> None
         writer.close()
     await listener.close(within_s=1)
     assert not path.exists()
+
+
+@run
+async def test_whoever_comes_as_the_listener_closes_holds_it_up_for_nothing() -> None:
+    async with front() as up:
+        (endpoint,) = up.listener._endpoints
+        came = [socket.create_connection(endpoint.sock.getsockname()) for _ in range(20)]
+        up.listener._accept(endpoint)
+        began = asyncio.get_running_loop().time()
+        await up.listener.close(within_s=20.0)
+        assert asyncio.get_running_loop().time() - began < 10.0
+        for sock in came:
+            sock.close()

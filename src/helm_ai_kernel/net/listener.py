@@ -144,6 +144,13 @@ class Listener:
             sock.close()
             return
         connection.opening = self._books.start(self._open(endpoint, sock, connection))
+        connection.opening.add_done_callback(lambda task: self._never(task, sock, connection))
+
+    def _never(self, task: "asyncio.Task[None]", sock: socket.socket, connection: Connection) -> None:
+        """Of whoever came as the listener closed, or gave up its place at once: what has not begun clears up nothing."""
+        if task.cancelled():
+            self._books.gone(connection)
+            sock.close()
 
     async def _open(self, endpoint: _Endpoint, sock: socket.socket, connection: Connection) -> None:
         """With TLS where there is any: until then nothing is read."""
