@@ -160,6 +160,24 @@ async def test_a_client_that_has_sent_its_last_byte_is_still_answered() -> None:
 
 
 @run
+async def test_what_was_whole_when_a_client_had_sent_its_last_byte_is_answered() -> None:
+    async with front() as up:
+        go = asyncio.Event()
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            await go.wait()
+            return await echo(head, body)
+
+        up.door.say, wire = slow, await up.wire()
+        await wire.send(up.get("/1") + up.get("/2") + up.get("/3")[:-1])
+        wire.writer.write_eof()
+        await until(lambda: any(connection.ended for connection in up.listener._books.members))
+        go.set()
+        answer = await wire.rest()
+        assert [b"/%d " % n in answer for n in (1, 2, 3)] == [True, True, False]
+
+
+@run
 async def test_a_failure_of_the_door_is_told_and_claims_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async with front() as up:
         said: list[object] = []

@@ -50,9 +50,9 @@ class Channel(asyncio.Protocol):
         self.due(self.books.bounds.head_s)
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open: for an answer that is being made. TLS has no half of a connection."""
+        """Whether the connection stays open: for answers to what was sent before. TLS has no half of a connection."""
         self.ended = True
-        return self.state is State.ANSWERING and self.transport.get_extra_info("ssl_object") is None
+        return self.state in (State.ANSWERING, State.FLUSHING) and self.transport.get_extra_info("ssl_object") is None
 
     def pause_writing(self) -> None:
         self.drained.clear()
