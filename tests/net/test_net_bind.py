@@ -1,6 +1,7 @@
 """Where a door listens: on this machine, unless it knows who asks and nobody can listen in."""
 
 import asyncio
+import fcntl
 import os
 import socket
 import stat
@@ -165,6 +166,16 @@ def test_what_a_dead_process_left_is_replaced_and_what_a_living_one_has_is_not(t
         with pytest.raises(OutsideError, match="another process listens"):  # it answers: nobody's lock says otherwise
             UnixSocket.open(path)
         living.communicate()
+
+
+def test_of_two_that_find_what_a_dead_one_left_only_one_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "data.sock"
+    UnixSocket.open(path).close()
+    with (path.parent / "data.sock.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other one is about to bind
+        with pytest.raises(OutsideError, match="another process listens"):
+            UnixSocket.open(path)
+    UnixSocket.open(path).close()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "fifo", "link"])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
 from pathlib import Path
@@ -132,6 +133,17 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on_only_when_it_is_a
 
 
 @run
+async def test_an_answer_does_not_wait_for_the_one_before_it_to_arrive() -> None:
+    """Nagle's algorithm holds the second of two small answers for 40 ms, and asyncio switches it off only for some sockets."""
+    async with front() as up:
+        await up.wire()
+        await until(lambda: bool(up.listener._books.members) and not up.listener._books.tasks)
+        (connection,) = up.listener._books.members
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@run
 async def test_an_answer_to_head_has_the_length_of_the_body_and_no_body() -> None:
     async with front() as up:
         answer = await up.ask(up.request("HEAD", "/", "Connection: close"))
@@ -145,6 +157,24 @@ async def test_a_client_that_has_sent_its_last_byte_is_still_answered() -> None:
         await wire.send(up.post(b"body"))
         wire.writer.write_eof()
         assert (await wire.rest()).endswith(b"/call body")
+
+
+@run
+async def test_what_was_whole_when_a_client_had_sent_its_last_byte_is_answered() -> None:
+    async with front() as up:
+        go = asyncio.Event()
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            await go.wait()
+            return await echo(head, body)
+
+        up.door.say, wire = slow, await up.wire()
+        await wire.send(up.get("/1") + up.get("/2") + up.get("/3")[:-1])
+        wire.writer.write_eof()
+        await until(lambda: any(connection.ended for connection in up.listener._books.members))
+        go.set()
+        answer = await wire.rest()
+        assert [b"/%d " % n in answer for n in (1, 2, 3)] == [True, True, False]
 
 
 @run
@@ -411,6 +441,18 @@ async def test_who_waits_longest_makes_room_and_who_is_answered_does_not() -> No
 
 
 @run
+async def test_half_a_body_is_no_whole_request_and_gives_way_to_one() -> None:
+    async with front(Bounds(connections=1, peer_connections=1)) as up:
+        half = await up.wire()
+        await half.send(up.post(b"x" * 100)[:-1])
+        await until(lambda: bool(up.door.admitted))
+        whole = await up.wire()
+        await whole.send(up.get("/whole"))
+        assert (await whole.reply())[2] == b"/whole " and await half.rest() == b""
+        assert up.listener._books.held == 0
+
+
+@run
 async def test_what_all_requests_hold_together_is_bounded() -> None:
     async with front(Bounds(held_bytes=1000)) as up:
         wires = [await up.wire() for _ in range(3)]
@@ -505,6 +547,37 @@ async def test_who_reads_a_whole_answer_too_slowly_is_cut_off() -> None:
 
 
 @run
+async def test_a_stream_that_fails_has_no_end_that_looks_like_one() -> None:
+    async with front() as up:
+        said: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["exception"]))
+
+        async def breaking() -> AsyncIterator[bytes]:
+            yield b"first"
+            raise ZeroDivisionError
+
+        async def stream(head: Head, body: bytes) -> Reply:
+            return Reply(200, (), breaking())
+
+        up.door.say = stream
+        wire = await up.wire()
+        await wire.send(up.get())
+        assert b"0\r\n\r\n" not in await wire.rest() and [type(error) for error in said] == [ZeroDivisionError]
+
+
+@run
+async def test_an_answer_that_is_cancelled_keeps_no_connection() -> None:
+    async with front() as up:
+
+        async def cancelled(head: Head, body: bytes) -> Reply:
+            raise asyncio.CancelledError
+
+        up.door.say = cancelled
+        assert await up.ask(up.get()) == b""
+        await until(lambda: not up.listener._books.members)
+
+
+@run
 async def test_a_stream_is_closed_when_its_reader_goes_though_nothing_is_sent() -> None:
     async with front() as up:
         closed: list[bool] = []
@@ -542,7 +615,11 @@ async def test_a_client_that_goes_away_ends_no_answer() -> None:
             wire = await up.wire()
             await wire.send(up.post(b"%d" % n))
             await until(lambda n=n: len(up.door.answered) == n + 1)
+            if n % 2:  # it says that it goes, or resets the connection
+                sock = wire.writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             wire.writer.transport.abort()
+        await until(lambda: len(up.listener._books.members) == 10)
         go.set()
         await until(lambda: len(done) == 20)
         await until(lambda: not up.listener._books.members)

@@ -81,9 +81,9 @@ class Books:
         return self._evict(None)
 
     def waits(self, member: Member, *, waiting: bool) -> None:
-        if not waiting:
-            self._waiting.pop(member, None)
-        elif member in self.members:
+        """Whether it gives way to others; from now on, where it does."""
+        self._waiting.pop(member, None)
+        if waiting and member in self.members:
             self._waiting[member] = None
 
     def gone(self, member: Member) -> None:

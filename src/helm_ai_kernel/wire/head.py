@@ -7,6 +7,7 @@ could understand differently is refused, not repaired: between them is where req
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
@@ -20,7 +21,7 @@ _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )  # RFC 3986 §3.2.2, without userinfo
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,15}")
-_PROTOCOLS = ("upgrade", "http2-settings")  # a field that changes the protocol, or its token in `Connection`
+_PROTOCOLS = frozenset({"upgrade", "http2-settings"})  # a field that changes the protocol, or its token in `Connection`
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def understood(method: str, target: str, split: Iterable[tuple[bytes, bytes]]) -
     """The head that these say; raises `Wrong`. They are visible ASCII, blanks and tabs: the guard in `http1.py` saw to it."""
     fields: dict[str, str] = {}
     for raw, value in split:
-        name = raw.decode("ascii").lower()
+        name = _name(raw)
         if name in fields:
             raise ambiguous(f"the field `{name}` stands twice")
         fields[name] = value.decode("ascii").strip(" \t")
@@ -99,13 +100,20 @@ def keeps_open(head: Head) -> bool:
     return head.fields.get("connection", "").lower() != "close"
 
 
+@lru_cache(maxsize=256)
+def _name(raw: bytes) -> str:
+    """Clients send the same names again and again."""
+    return raw.decode("ascii").lower()
+
+
 def _one_protocol(fields: Mapping[str, str]) -> None:
-    tokens = [token.strip(" \t").lower() for token in fields["connection"].split(",")] if "connection" in fields else []
-    if "upgrade" in fields or "http2-settings" in fields or any(token in _PROTOCOLS for token in tokens):
+    connection = fields.get("connection", "close").lower()
+    tokens = [token.strip(" \t") for token in connection.split(",")]
+    if "upgrade" in fields or "http2-settings" in fields or not _PROTOCOLS.isdisjoint(tokens):
         if "websocket" in fields.get("upgrade", "").lower():
             raise unmediated("WebSocket is not governed here", 426)
         raise unmediated("the request asks for another protocol")
-    if tokens and tokens not in (["close"], ["keep-alive"]):  # others name fields that the next reader would not see
+    if connection not in ("close", "keep-alive"):  # others name fields that the next reader would not see
         raise ambiguous("`Connection` is neither `close` nor `keep-alive`")
 
 

@@ -25,10 +25,10 @@ from .head import METHODS, Head, Sizes, Wrong, ambiguous, keeps_open, too_much, 
 __all__ = ["END", "End", "Event", "Head", "Reader", "Sizes", "Wrong"]
 
 # Possessive, as all that repeats without end: whoever sends chooses how much is matched, and each byte is looked at once.
-_LINE = re.compile(
-    rb"([A-Z]{1,20}+) (?!//)/[A-Za-z0-9/?:@!$&'()*+,;=._~%-]*+ HTTP/1\.1\r\n"
-)  # the characters of RFC 3986 §3.3, §3.4
+_REST = rb"(?!//)/[A-Za-z0-9/?:@!$&'()*+,;=._~%-]*+ HTTP/1\.1\r\n"  # the characters of RFC 3986 §3.3, §3.4
+_LINE = re.compile(b"(?:%b) %b" % ("|".join(sorted(METHODS)).encode(), _REST))
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n")  # RFC 9110 §5, without obs-text
+_WHOLE = re.compile(b"(%b)(?:%b)++\r\n" % (_LINE.pattern, _FIELD.pattern))
 _OTHER = re.compile(rb"([A-Z]{1,20}+) [!-~]++ HTTP/([0-9])\.[0-9]\r\n")  # what is a request line, but none of ours
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}+\r\n")
 _SIZE_BYTES = 10  # of the longest such line
@@ -135,6 +135,12 @@ class Reader:
     def _guarded(self) -> int | None:
         """The size of the head, when it is there. Lines are judged in order: how they arrived makes no difference."""
         buffer, sizes = self._buffer, self._sizes
+        whole = None if self._looked else _WHOLE.match(buffer)
+        if whole and whole.end(1) <= sizes.line and whole.end() <= sizes.head:  # a shorter way to the same end
+            self._lines = buffer.count(b"\n", 0, whole.end()) - 1
+            if self._lines <= sizes.fields + 1:
+                return whole.end()
+            self._lines = 0
         if not self._lines and buffer and not 65 <= buffer[0] <= 90:
             raise ambiguous("the first byte is not of a method in upper case")
         while True:
@@ -160,9 +166,9 @@ class Reader:
             if not _FIELD.fullmatch(line):
                 raise ambiguous(f"line {self._lines} of the header is not `name: value` in visible ASCII, ended by CR LF")
             return
-        found, other = _LINE.fullmatch(line), _OTHER.fullmatch(line)
-        if found and found[1].decode() in METHODS:
+        if _LINE.fullmatch(line):
             return
+        other = _OTHER.fullmatch(line)
         if other and (other[1].decode() not in METHODS or int(other[2]) > 1):
             raise unmediated("the method or the version of HTTP is not governed here")
         raise ambiguous("the first line is not a method in upper case, a path and HTTP/1.1")
@@ -230,8 +236,9 @@ class Reader:
         size = min(self._left, len(self._buffer))
         self._left -= size
         self._feed(size)
-        piece = b"".join(self._said.body)
-        self._said.body.clear()
+        pieces = self._said.body
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         return piece
 
     def _ended(self) -> None:
@@ -250,7 +257,7 @@ class Reader:
         """Hand the first `size` bytes to llhttp, and let go of them."""
         early = self._said.complete
         try:
-            self._llhttp.feed_data(bytes(self._buffer[:size]))
+            self._llhttp.feed_data(self._buffer if size == len(self._buffer) else self._buffer[:size])
         except httptools.HttpParserUpgrade:  # `head.py` refuses it, in its words
             pass
         except httptools.HttpParserError as error:

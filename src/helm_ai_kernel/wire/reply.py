@@ -7,6 +7,7 @@ that is refused where the reply is made, before it is anybody's. Framing, and wh
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 from helm_ai_kernel.tcb.codes import Reason
@@ -42,10 +43,16 @@ class Reply:
         if self.status < 200 or self.status not in _PHRASES or (self.status in BODILESS and self.body):
             raise ValueError(f"a reply with status {self.status} and this body")
         for name, value in self.fields:
-            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            if not _is_name(name) or not _VALUE.fullmatch(value):
                 raise Refused(Reason.ERR_HTTP_AMBIGUOUS, "a header field of an answer is not one line of Latin-1", sub="field")
-            if name.lower() in _OURS:
-                raise ValueError(f"`{name}` is written by the front")
+
+
+@lru_cache(maxsize=256)
+def _is_name(name: str) -> bool:
+    """Raises `ValueError` for one that only the front writes. Doors write the same names again and again."""
+    if name.lower() in _OURS:
+        raise ValueError(f"`{name}` is written by the front")
+    return _NAME.fullmatch(name) is not None
 
 
 def head_bytes(reply: Reply, *, keeps_open: bool, chunked: bool) -> bytes:
