@@ -289,7 +289,9 @@ def test_every_status_of_the_data_plane_is_the_table_s() -> None:
     assert {STATUS[reason] for reason in STATUS} <= {200, 202, 400, 401, 403, 409, 413, 415, 421, 422, 429, 501, 502, 503}
 
 
-def test_a_bug_of_ours_fails_one_request_and_tells_nobody_what_was_in_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_of_ours_fails_one_request_and_tells_nobody_what_was_in_it(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def body(world: World) -> None:
         def broken(principal: str) -> dict[str, Any]:
             raise LookupError(CANARY)
