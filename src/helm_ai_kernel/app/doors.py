@@ -1,7 +1,7 @@
 """What the doors are given of a running kernel: what the gateway names, and nothing else of it can be reached from there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -96,7 +96,7 @@ class RuntimeRecords:
                     await asyncio.wait_for(self._ending.wait(), TAIL_S)
                 still += TAIL_S
 
-    async def pack(self, *, attachments: bool) -> AsyncIterator[bytes]:
+    async def pack(self, *, attachments: bool) -> AsyncGenerator[bytes, None]:
         """One snapshot, read by one thread of its own, a piece whenever the last one was taken."""
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "helm-export")
         pieces = _gathered(self._export(attachments))
