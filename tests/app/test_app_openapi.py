@@ -33,7 +33,7 @@ PETS: dict[str, Any] = {
                 "operationId": "addPet",
                 "description": "Adds one.",
                 "requestBody": {"$ref": "#/components/requestBodies/Pet"},
-                "responses": {"201": {"content": {"application/json": {"schema": {"type": "object"}}}}, "200": {"description": ""}},
+                "responses": {"201": {"content": {"application/json": {"schema": {"type": "object"}}}}, "200": {}},
             },
         },
         "/pets/{id}": {
