@@ -248,7 +248,8 @@ class Log:
 
     def escalate(
         self, session: str, *, clock: Clock = NOW, before: Held | None = None, requires: Requirement | None = None,
-        change: Edit = unchanged, parents: Sequence[Digest] | None = None, more: Body | None = None, tool: str = TOOL, **asked: int,
+        change: Edit = unchanged, parents: Sequence[Digest] | None = None, more: Body | None = None, tool: str = TOOL,
+        **asked: int,
     ) -> Receipt:  # fmt: skip
         """A call is held from now on; `before`: once more, because more is asked for."""
         needed = requires or Requirement(**asked, not_by=(self.principals[session],))

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from helm_ai_kernel.tcb import pack
+from helm_ai_kernel.tcb import pack, shapes
 from helm_ai_kernel.tcb import receipt as receipts
-from helm_ai_kernel.tcb import shapes
 from helm_ai_kernel.tcb import statement as statements
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.checklist import Question, verify
