@@ -116,7 +116,9 @@ class Ceremonies(RuleBasedStateMachine):
     def moment(self) -> model.Clock:
         return self.clock.wall_ms, self.clock.boot, self.clock.boot_ms
 
-    def decide(self, session: str, verdict: Verdict, reason: str, facts: Body, more: Body, args: Digest | None = None) -> str | None:
+    def decide(
+        self, session: str, verdict: Verdict, reason: str, facts: Body, more: Body, args: Digest | None = None
+    ) -> str | None:
         said: Body = {"clock": self.clock.to_json(), **facts}
         call = facts.get("approval", {}).get("call")  # type: ignore[union-attr]
         parents = [*([call] if call else []), *more.get("relies", [])]  # type: ignore[misc]
@@ -198,7 +200,9 @@ class Ceremonies(RuleBasedStateMachine):
         self.say(StatementKind.APPROVAL, content, [name], call, nonce)
 
     @precondition(lambda self: self.calls)
-    @rule(place=PLACE, names=st.lists(st.sampled_from(sorted(ROOTS)), min_size=1, max_size=2, unique=True), rare=st.integers(0, 2))
+    @rule(
+        place=PLACE, names=st.lists(st.sampled_from(sorted(ROOTS)), min_size=1, max_size=2, unique=True), rare=st.integers(0, 2)
+    )
     def roots_override(self, place: int, names: list[str], rare: int) -> None:
         call = self.pick(place)
         if rare == 0:

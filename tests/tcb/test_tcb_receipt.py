@@ -361,9 +361,8 @@ MALFORMED, UNSUPPORTED = Finding.PACK_MALFORMED, Finding.UNSUPPORTED
         ("an unknown reason", "denied", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("an unknown effect class", "denied", {"effect": "harmless"}, UNSUPPORTED),
         ("an effect by somebody unknown", "denied", {"effect_by": "nobody"}, UNSUPPORTED),
-        ("an intent of what the client does", "intent", {"effect_by": "client"}, MALFORMED),
+        ("an effect by the client", "denied", {"effect_by": "client"}, UNSUPPORTED),
         ("an intent of a question that is no call", "intent", {"effect_by": "none"}, MALFORMED),
-        ("a call that is held, and the client acts", "escalated", {"effect_by": "client"}, MALFORMED),
         ("a question that is held", "escalated", {"effect_by": "none"}, MALFORMED),
         ("a call that waits for nothing", "escalated", {"requires": ...}, MALFORMED),
         ("a denial that is held", "denied", {"requires": NEEDED.to_json()}, MALFORMED),
@@ -560,7 +559,9 @@ def test_every_value_of_a_closed_list_is_read() -> None:
         assert finding(changed("gap", counts={reason.value: 1})) is None
 
 
-@pytest.mark.parametrize("scope", ["all", "server:a", "server:9_-" + "a" * 61, "agent:!", "agent:" + "~" * 128, "session:" + "5e" * 16])
+@pytest.mark.parametrize(
+    "scope", ["all", "server:a", "server:9_-" + "a" * 61, "agent:!", "agent:" + "~" * 128, "session:" + "5e" * 16]
+)
 def test_a_freeze_is_of_everything_a_server_an_agent_or_a_session(scope: str) -> None:
     assert finding(changed("freeze", scope=scope)) is None
 

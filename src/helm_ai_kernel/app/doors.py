@@ -17,7 +17,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
+from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import asks, trust
@@ -44,9 +44,8 @@ class RuntimeGate:
         request = raw if key is None else with_key(raw, key)
         return await self._runtime.call(request, principal=principal, door=door, session=session, wait_s=wait_s)
 
-    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
-        effect_by = EffectBy.CLIENT if client else EffectBy.NONE
-        return await self._runtime.evaluate(raw, principal=principal, door=door, effect_by=effect_by)
+    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+        return await self._runtime.evaluate(raw, principal=principal, door=door)
 
     def capabilities(self, principal: str) -> dict[str, Json]:
         """The tools that are pinned and not held. Whether a call of one is allowed is decided when it comes."""

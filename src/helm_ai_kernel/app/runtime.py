@@ -154,11 +154,9 @@ class Runtime:
             if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s):
                 return answer
 
-    async def evaluate(
-        self, raw: bytes, *, principal: str, door: str, session: str | None = None, effect_by: EffectBy = EffectBy.NONE
-    ) -> Answer:  # fmt: skip
+    async def evaluate(self, raw: bytes, *, principal: str, door: str, session: str | None = None) -> Answer:
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
-        return await self._once(self._evaluate(raw, principal, door, session, effect_by))
+        return await self._once(self._evaluate(raw, principal, door, session))
 
     async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._closing:
@@ -201,9 +199,9 @@ class Runtime:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
             return await execute(raw, boundary, SessionHost(self, session, boundary))
 
-    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None, effect_by: EffectBy) -> Answer:
+    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
-            host = SessionHost(self, session, self.boundary, effect_by)
+            host = SessionHost(self, session, self.boundary, EffectBy.NONE)
             return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:

@@ -27,7 +27,6 @@ METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "P
 DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
 
 _TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context, version 00
-_EFFECT_BY: Mapping[str, bool] = {"": False, "effect_by=none": False, "effect_by=client": True}
 _WAIT = re.compile(r"wait=([0-9]{1,4})\Z")  # RFC 7240 §4.3
 WAIT_S_MAX = 300  # longer than this a connection that says nothing is dropped by something on its way
 _SESSION = re.compile(r"[0-9a-f]{32}\Z")
@@ -42,8 +41,8 @@ class Gate(Protocol):
         """`wait_s`: how long to wait for a person where the call is held."""
         ...
 
-    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
-        """The verdict alone. `client`: whoever asks acts on it."""
+    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+        """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
         ...
 
     def capabilities(self, principal: str) -> dict[str, Json]: ...
@@ -105,11 +104,9 @@ class DataDoor:
         return answered(answer, _trace(head))
 
     async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
-        """`?effect_by=client` where the client acts on the verdict itself, as hooks do."""
-        by = _EFFECT_BY.get(head.query)
-        if by is None:
-            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "the query is neither empty nor `effect_by`", hint="?effect_by=client")
-        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], client=by), _trace(head))
+        if head.query not in ("", "effect_by=none"):
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "a verdict is asked for to know it, and for nothing else", hint=EVALUATE)
+        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE]), _trace(head))
 
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
