@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from helm_ai_kernel.credentials.subjects import Subjects
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
@@ -39,10 +39,10 @@ class RuntimeGate:
         self._runtime = runtime
 
     async def execute(
-        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
     ) -> Answer:
         request = raw if key is None else with_key(raw, key)
-        return await self._runtime.call(request, principal=principal, door=door, session=session, wait_s=wait_s)
+        return await self._runtime.call(request, principal=principal, door=door, session=session, patience=patience)
 
     async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
         return await self._runtime.evaluate(raw, principal=principal, door=door)

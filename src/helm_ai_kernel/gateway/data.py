@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Protocol
 
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -36,10 +36,8 @@ class Gate(Protocol):
     """The one way to an effect. Each call runs to its end whoever waits for it; raises `Refused` and `OutsideError`."""
 
     async def execute(
-        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
-    ) -> Answer:
-        """`wait_s`: how long to wait for a person where the call is held."""
-        ...
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer: ...
 
     async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
         """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
@@ -79,7 +77,7 @@ class DataDoor:
         if not self._limiter.enter(agent):
             return self._limited(1)
         try:
-            return self._told(await self._answer(agent, bare, body))
+            return self._told(await self._answer(agent, bare, body, peer))
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
@@ -92,7 +90,7 @@ class DataDoor:
         """The front said no by itself."""
         self._gaps.count(reason)
 
-    async def _answer(self, agent: Agent, head: Head, body: bytes) -> Reply:
+    async def _answer(self, agent: Agent, head: Head, body: bytes, peer: Peer) -> Reply:
         if head.path == CAPABILITIES:
             return document(self._gate.capabilities(agent.name), fields=_trace(head))
         if head.path == EVALUATE:
@@ -100,7 +98,9 @@ class DataDoor:
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        answer = await self._gate.execute(body, agent.name, DOORS[EXECUTE], key=key, session=session, wait_s=_patience(head))
+        answer = await self._gate.execute(
+            body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=_patience(head, peer)
+        )
         return answered(answer, _trace(head))
 
     async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
@@ -142,7 +142,7 @@ def _trace(head: Head) -> Fields:
     return (("traceparent", sent),) if _TRACE.match(sent) else ()
 
 
-def _patience(head: Head) -> float:
-    """How long the caller would rather wait for a person than come again."""
+def _patience(head: Head, peer: Peer) -> Patience:
+    """How long the caller would rather wait for a person than come again. Whoever went away comes again, and must find it held."""
     found = _WAIT.match(head.fields.get("prefer", ""))
-    return float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0
+    return Patience(float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0, peer.here)
