@@ -173,11 +173,9 @@ class Kernel:
 
     def _send(self, raw: bytes, caller: asyncio.AbstractEventLoop | None, wait_s: float | None) -> "Future[Answer]":
         token = CALLER.set(caller)  # the call's task copies this context
-        wait = self._wait_s if wait_s is None else wait_s
+        patience = Patience(self._wait_s if wait_s is None else wait_s)
         try:
-            return self._submit(
-                lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR, patience=Patience(wait))
-            )
+            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR, patience=patience))
         finally:
             CALLER.reset(token)
 

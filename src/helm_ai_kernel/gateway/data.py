@@ -143,6 +143,6 @@ def _trace(head: Head) -> Fields:
 
 
 def _patience(head: Head, peer: Peer) -> Patience:
-    """How long the caller would rather wait for a person than come again. Whoever went away comes again, and must find it held."""
+    """How long the caller would rather wait for a person than come again. Whoever went away must find the call held then."""
     found = _WAIT.match(head.fields.get("prefer", ""))
     return Patience(float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0, peer.here)
