@@ -1081,6 +1081,17 @@ def override_by_the_requester() -> Made:
 
 
 @case(INVALID, Finding.APPROVAL_INVALID)
+def override_by_the_requester_beside_another() -> Made:
+    """Two roots override, and the second of them, by key id, has the name of the agent that called."""
+    log, _ = team(threshold=2)
+    roots = {log.deployment.root.public.id: "OLGA", RITA.public.id: "RITA"}
+    agent = log.start(roots[max(roots)])
+    call = log.escalate(agent)
+    log.override(call, log.deployment.root, RITA)
+    return done(log, agent, log.resume(agent, call))
+
+
+@case(INVALID, Finding.APPROVAL_INVALID)
 def override_too_late() -> Made:
     """The roots override when the time of the call is over."""
     log, _, call = asked()
@@ -1090,18 +1101,18 @@ def override_too_late() -> Made:
 
 @case(INVALID, Finding.APPROVAL_INVALID)
 def override_by_a_root_that_ended() -> Made:
-    """One of two roots that signed an override was revoked between it and the dispatch."""
+    """Of two roots that signed an override the second, by key id, was replaced between it and the dispatch."""
     log, agent = team(threshold=2)
-    olga = key("olga again", Purpose.ROOT)
-    log.deployment.sign(
-        registry.addition(log.deployment.registry, olga.public, "olga", None, at=AT), log.deployment.root, RITA, olga
-    )
-    agent = restart(log)
     call = log.escalate(agent)
     log.override(call, log.deployment.root, RITA)
     held = log.held(call)
-    ends = registry.revocation(log.deployment.registry, log.deployment.root.public.id, End.CESSATION, at=AT)
-    log.deployment.sign(ends, olga, RITA)
+    first, second = sorted((log.deployment.root, RITA), key=lambda root: root.public.id)
+    third, new = key("a third root", Purpose.ROOT), key("a root again", Purpose.ROOT)
+    added = registry.addition(log.deployment.registry, third.public, "rolf", None, at=AT)
+    log.deployment.sign(added, first, second, third)
+    trust = log.deployment.registry
+    rotated = registry.rotation(trust, new.public, trust.keys[second.public.id], at=AT)
+    log.deployment.sign(rotated, first, third, new)
     agent = restart(log)
     return done(log, agent, log.resume(agent, call, held=held))
 
@@ -1448,6 +1459,16 @@ def read_after_its_dispatch() -> Made:
     log.settle(agent, log.resume(agent, call).leaf)
     log.poll(agent, call, Reason.ERR_APPROVAL_REQUIRED, held=held)
     return of(log)
+
+
+@case(INVALID, Finding.APPROVAL_INVALID, Finding.APPROVAL_REUSED)
+def lapsed_after_its_dispatch() -> Made:
+    """What was dispatched lapses, and is dispatched again: it ended when it went."""
+    log, agent, call = approved()
+    held = log.held(call)
+    log.settle(agent, log.resume(agent, call).leaf)
+    log.lapse(call, clock=after(HOUR + 1))
+    return done(log, agent, log.resume(agent, call, held=held))
 
 
 @case(INVALID, Finding.FLOW_INVALID)

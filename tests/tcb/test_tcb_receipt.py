@@ -560,7 +560,9 @@ def test_every_value_of_a_closed_list_is_read() -> None:
         assert finding(changed("gap", counts={reason.value: 1})) is None
 
 
-@pytest.mark.parametrize("scope", ["all", "server:a", "server:9_-" + "a" * 61, "agent:!", "agent:" + "~" * 128, "session:" + "5e" * 16])
+@pytest.mark.parametrize(
+    "scope", ["all", "server:a", "server:9_-" + "a" * 61, "agent:!", "agent:" + "~" * 128, "session:" + "5e" * 16]
+)
 def test_a_freeze_is_of_everything_a_server_an_agent_or_a_session(scope: str) -> None:
     assert finding(changed("freeze", scope=scope)) is None
 
