@@ -29,6 +29,17 @@ setup: .venv/ready
 	fi
 	@touch $@
 
+# What tries the control plane against its own description, in an environment of its own.
+.envs/api/ready: requirements/api-checks.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PYTHON) .envs/api && \
+	  uv pip install -q --python .envs/api/bin/python --require-hashes -r requirements/api-checks.txt; \
+	else \
+	  $(PYTHON) -m venv .envs/api && \
+	  .envs/api/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/api-checks.txt; \
+	fi
+	@touch $@
+
 demo: setup .envs/upstream/ready
 	@$(BIN)/helm-ai-kernel demo --upstream .envs/upstream/bin/mcp-server-time
 
@@ -43,7 +54,7 @@ check: setup
 	@$(BIN)/python -m pytest tests/test_layers.py tests/test_ci.py tests/docs --ignore tests/docs/test_docs_walks.py
 
 # The exhaustive forms of what `make test` samples: every bit, every storage system call.
-faults: setup .envs/upstream/ready
+faults: setup .envs/upstream/ready .envs/api/ready
 	@$(BIN)/python -m pytest -m whole
 
 bench: setup
@@ -53,6 +64,7 @@ lock:
 	uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/runtime.txt
 	uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.txt
 	uv pip compile -q requirements/demo-upstream.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/demo-upstream.txt
+	uv pip compile -q requirements/api-checks.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/api-checks.txt
 
 clean:
 	rm -rf .venv .envs build dist src/*.egg-info

@@ -3,6 +3,7 @@
 Where `CI=true` such a skip is a failure (`tests/conftest.py`): `.ci/run` installs everything that is named here.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = ROOT / ".envs/upstream/bin/mcp-server-time"
+SCHEMATHESIS = ROOT / ".envs/api/bin/schemathesis"
 
 APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
 APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
 APT |= {"chromium": "chromium"}  # the page, as a person sees it
 # Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
-MAY_SKIP = ("the public corpus", "no private mounts here")
+MAY_SKIP = ("the public corpus", "no private mounts here", "one user only here")
 
 
 def needs(tool: str, install: str = "") -> str:
@@ -31,3 +33,16 @@ def upstream() -> Path:
     if not UPSTREAM.exists():
         pytest.skip(f"`{UPSTREAM.relative_to(ROOT)}` is not there: make .envs/upstream/ready")
     return UPSTREAM
+
+
+def schemathesis() -> Path:
+    """What makes requests from a description of an API, in an environment of its own; skips where that is absent."""
+    if not SCHEMATHESIS.exists():
+        pytest.skip(f"`{SCHEMATHESIS.relative_to(ROOT)}` is not there: make .envs/api/ready")
+    return SCHEMATHESIS
+
+
+def two_users() -> None:
+    """Who is root can be somebody else, too."""
+    if os.geteuid() != 0:
+        pytest.skip("one user only here: run this test as root")

@@ -56,7 +56,11 @@ PURE_STDLIB = {
     "textwrap", "types", "typing", "unicodedata",
 }  # fmt: skip
 PURE_FROM = {"datetime": {"UTC", "date", "datetime", "timedelta", "timezone"}, "pathlib": {"PurePath", "PurePosixPath"}}
-PURE_FROM |= {"contextlib": {"contextmanager", "suppress"}, "urllib.parse": {"quote", "unquote", "urlsplit"}}
+PURE_FROM |= {  # values only
+    "contextlib": {"contextmanager", "suppress"},
+    "http": {"HTTPStatus"},
+    "urllib.parse": {"quote", "unquote", "urlsplit"},
+}
 NAMES = {"open", "print", "input", "eval", "exec", "compile", "__import__", "globals", "locals", "vars", "breakpoint"}
 NAMES |= {"__builtins__", "__loader__", "__spec__"}
 ATTRIBUTES = {"__builtins__", "__globals__", "__import__", "__subclasses__", "__loader__"}  # ways back to those names

@@ -1,6 +1,7 @@
 """A kernel with people's keys, made once and copied for each test; people who sign; and programs that call it."""
 
 import functools
+import hashlib
 import json
 import shutil
 import sys
@@ -15,9 +16,12 @@ from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.credentials.subjects import Subjects
+from helm_ai_kernel.ledger import trustlog
 from helm_ai_kernel.ledger.export import whole
+from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
+from helm_ai_kernel.tcb import registry as trust
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.receipt import Receipt
 
@@ -63,6 +67,19 @@ class Place:
     @property
     def passphrase(self) -> Path:
         return self.folder / "passphrase"
+
+    def root(self) -> SecretKey:
+        return keyfile.read_person(self.paths.people_keys / "root", Purpose.ROOT, PASSPHRASE)
+
+    def adds(self, principal: str) -> SecretKey:
+        """A further approval key of that person, in the registry from the next start on."""
+        path = self.paths.store / TRUST
+        registry = trustlog.load(path)
+        key = SecretKey.from_seed(hashlib.sha256(f"{principal} {registry.size}".encode()).digest(), Purpose.APPROVAL)
+        line = trust.add(registry, key, principal, None, at=home.now(), roots=[self.root()])
+        with path.open("ab") as file:
+            file.write(line + b"\n")
+        return key
 
     def configure(self, text: str) -> None:
         with self.paths.config.open("a", encoding="utf-8") as file:

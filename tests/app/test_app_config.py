@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helm_ai_kernel.app.config import TEMPLATE, Config, Paths, Upstream, load, paths
+from helm_ai_kernel.app.config import TEMPLATE, Config, HttpUpstream, Paths, Upstream, load, paths
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.tcb.errors import OutsideError
 
@@ -40,6 +40,27 @@ tools = ["time/*"]
     assert config.upstreams == {"time": Upstream(("mcp-server-time", "--local-timezone", "UTC"), ("TZ",))}
     assert (config.witnesses, config.heartbeat_s) == (tmp_path / "policy/../witness-policy.txt", 60)
     assert config.budgets == (Budget("daily", 10, Per.DAY, ("time/*",)),)
+
+
+def test_an_http_api_is_a_url_and_a_file_of_operations(tmp_path: Path) -> None:
+    short = read(tmp_path, '[upstream.shop]\nurl = "https://shop.example"\noperations = "shop.json"\n')
+    assert short.upstreams == {"shop": HttpUpstream("https://shop.example", tmp_path / "shop.json", ("global",), {}, None)}
+    text = """
+[upstream.shop]
+url = "https://shop.example/v1"
+operations = "/etc/shop.json"
+addresses = ["private", "loopback"]
+secrets = { authorization = "SHOP" }
+ca = "ca.pem"
+"""
+    whole = HttpUpstream(
+        "https://shop.example/v1",
+        Path("/etc/shop.json"),
+        ("private", "loopback"),
+        {"authorization": "SHOP"},
+        str(tmp_path / "ca.pem"),
+    )
+    assert read(tmp_path, text).upstreams == {"shop": whole}
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
@@ -86,6 +107,20 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, te
         ("[upstream.time]\ncommand = []\n", "upstream.time.command is empty"),
         ("[upstream.time]\ncommand = 'mcp-server-time'\n", "upstream.time.command is not a list of strings"),
         ("[upstream.'../../etc/x']\ncommand = ['a']\n", "[upstream.../../etc/x]: a name is 1 to 64 lower case letters"),
+        ("[upstream.a]\nurl = 'https://a'\ncommand = ['a']\n", "upstream.a has a `command` and a `url`"),
+        ("[upstream.a]\nurl = 'https://a'\n", "upstream.a.operations is not a string"),
+        ("[upstream.a]\nurl = 5\noperations = 'a'\n", "upstream.a.url is not a string"),
+        ("[upstream.a]\nurl = 'https://a'\noperations = ''\n", "upstream.a.operations is not a string"),
+        ("[upstream.a]\nurl = 'https://a'\noperations = 'a'\nca = 1\n", "upstream.a.ca is not a string"),
+        (
+            "[upstream.a]\nurl = 'https://a'\noperations = 'a'\naddresses = 'global'\n",
+            "upstream.a.addresses is not a list of strings",
+        ),
+        (
+            "[upstream.a]\nurl = 'https://a'\noperations = 'a'\nsecrets = { a = 1 }\n",
+            "upstream.a.secrets is not a table of strings",
+        ),
+        ("[upstream.a]\ncommand = ['a']\nsecrets = {}\n", "upstream.a.secrets is of an HTTP API, and there is no `url`"),
         ("[budget.daily]\ncalls = -1\n", "`calls` is not a whole number from 0"),
         ("[budget.daily]\ncalls = 1.5\n", "`calls` is not a whole number from 0"),
         ("[budget.daily]\ncalls = 1\nper = 'week'\n", "`per` is `week`"),

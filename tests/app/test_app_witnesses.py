@@ -18,13 +18,13 @@ from helm_ai_kernel.app.heartbeat import Heartbeat
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials import keyfile
-from helm_ai_kernel.gateway.plain_http import Request, Response
 from helm_ai_kernel.gateway.witness import Witness
 from helm_ai_kernel.gateway.witness_memory import Memory
 from helm_ai_kernel.ledger.aside import aside
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.witnessed import Witnessed, carried
 from helm_ai_kernel.net import witness as client
+from helm_ai_kernel.net.listener import Head, Peer, Reply
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.codes import Reason
@@ -33,6 +33,17 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 
 TIME = 1_800_000_000
+
+
+class Later:
+    """A witness that answers when it may."""
+
+    def __init__(self, asked: Witness, go: threading.Event) -> None:
+        self.admit, self.refused, self._asked, self._go = asked.admit, asked.refused, asked, go
+
+    async def answer(self, head: Head, body: bytes, peer: Peer) -> Reply:
+        assert await asyncio.to_thread(self._go.wait, 30)
+        return await self._asked.answer(head, body, peer)
 
 
 @dataclass
@@ -63,11 +74,7 @@ class Outside:
         go = self.answers[number] = threading.Event()
         go.set()
 
-        def handle(request: Request) -> Response:
-            assert go.wait(30)
-            return asked.handle(request)
-
-        self.ports[number] = stack.enter_context(serving(handle))
+        self.ports[number] = stack.enter_context(serving(Later(asked, go)))
         self.up[number] = stack
 
     def answers_when(self, number: int) -> threading.Event:

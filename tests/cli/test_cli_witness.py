@@ -42,7 +42,7 @@ def running(stack: ExitStack, terminal: Terminal, folder: str = "w1") -> str:
     log = VerifierKey.from_text(terminal.done("checkpoint", "--vkey").out.strip())
     memory = Memory.open(Path(folder), VerifierKey(name, key.public))
     stack.callback(memory.close)
-    return f"http://127.0.0.1:{stack.enter_context(serving(Witness(name, key, [log], memory).handle))}"
+    return f"http://127.0.0.1:{stack.enter_context(serving(Witness(name, key, [log], memory)))}"
 
 
 def test_a_witness_is_made_once_and_tells_its_key(terminal: Terminal) -> None:
@@ -72,6 +72,25 @@ def test_what_cannot_be_served_is_said_in_one_line(terminal: Terminal, argv: tup
     made(terminal)
     said = terminal("witness", *argv)
     assert said.code in (1, 2) and says in said.error
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "hints"),
+    [
+        (("--listen", "0.0.0.0:0"), "other machines can reach `0.0.0.0`, and there is no TLS", "listen at 127.0.0.1"),
+        (("--listen", "[::]:0"), "other machines can reach `::`, and there is no TLS", "configure TLS"),
+        (("--listen", "witness.example:0"), "`witness.example` is no address", "listen at 127.0.0.1"),
+        (("--tls-certificate", "w1/key"), "TLS needs a certificate and its key", "witness serve --help"),
+        (("--tls-certificate", "w1/key", "--tls-key", "w1/key"), "TLS cannot be configured with `w1/key`", "PEM"),
+    ],
+)
+def test_a_witness_is_open_to_other_machines_only_through_tls(
+    terminal: Terminal, options: tuple[str, ...], says: str, hints: str
+) -> None:
+    made(terminal)
+    log = terminal.done("checkpoint", "--vkey").out.strip()
+    said = terminal("witness", "serve", "--dir", "w1", "--log", log, *options)
+    assert said.code in (1, 2) and says in said.error and hints in said.err
 
 
 def test_the_key_of_a_witness_is_no_log_to_watch(terminal: Terminal) -> None:

@@ -7,8 +7,8 @@ from gateway.witnessing import witness
 from helm_ai_kernel.app.config import HEARTBEAT_S
 from helm_ai_kernel.app.heartbeat import KEEP_S, LAST_S
 from helm_ai_kernel.cli.witness import PORT
-from helm_ai_kernel.gateway import plain_http, witness_memory
-from helm_ai_kernel.gateway.witness import CLOCK_BACK_S
+from helm_ai_kernel.gateway import witness_memory
+from helm_ai_kernel.gateway.witness import BOUNDS, CLOCK_BACK_S
 from helm_ai_kernel.tcb import checkpoint, merkle
 from helm_ai_kernel.tcb.checkpoint import SIGS_MAX, Checkpoint
 from helm_ai_kernel.tcb.cosign import LISTED_MAX, POLICY_BYTES_MAX, TIME_MAX, WITNESSES_MAX, WitnessPolicy, cosign, cosigned_at
@@ -62,8 +62,8 @@ def test_the_numbers_of_the_page_are_the_codes() -> None:
     )
     assert f"a time from 1 to {TIME_MAX} " in PAGE and f"up to {PROOF_MAX} hashes" in PAGE
     assert f"more than {CLOCK_BACK_S} seconds behind" in PAGE and f"up to {witness_memory.KEPT_MAX} files" in PAGE
-    assert plain_http.HEAD_BYTES_MAX == 8 << 10 and plain_http.REQUEST_S == 10 and plain_http.IDLE_S == 60
-    assert f"a head of at most 8 KiB and a body of at most {BYTES_MAX} bytes in at most ten seconds" in PAGE
+    assert (BOUNDS.sizes.head, BOUNDS.head_s, BOUNDS.body_s, BOUNDS.idle_s) == (8 << 10, 10, 10, 60)
+    assert f"a head of at most 8 KiB and a body of at most {BYTES_MAX} bytes, each in at most ten seconds" in PAGE
     assert (LAST_S, KEEP_S) == (3, 1) and "waits for it, at most three seconds;" in PAGE and "has one second more" in PAGE
     assert f"127.0.0.1:{PORT}" in PAGE and f"heartbeat_s = {HEARTBEAT_S} " in PAGE
     assert cosigned_at(Checkpoint.from_bytes(NOTE), WitnessPolicy.from_bytes(POLICY).witnesses[1].vkey) is None

@@ -601,12 +601,18 @@ NUMBER: dict[str, Any] = {"type": "object", "properties": {"of": {"type": "integ
 
 @cache
 def servers() -> Boundary:
-    """A function and an MCP tool, each with an output schema and without."""
+    """A function, an MCP tool and an operation, each with an output schema and without."""
     catalog = EMPTY
-    for server, source in (("fun", {"kind": "python"}), ("mcp", {"kind": "mcp-stdio", "command": ["x"], "env": []})):
+    http = {"kind": "http", "base": "https://api.example", "addresses": ["global"], "secrets": {}, "ca": None}
+    get = {"method": "GET", "path": "/", "query": [], "headers": {}, "body": "none", "retry": False}
+    sources: dict[str, dict[str, Any]] = {
+        "fun": {"kind": "python"}, "mcp": {"kind": "mcp-stdio", "command": ["x"], "env": []}, "http": http,
+    }  # fmt: skip
+    for server, source in sources.items():
         tools = []
         for name, output in (("schema", {"outputSchema": NUMBER}), ("shape", {})):
             raw = {"name": name, "description": "", "inputSchema": {"type": "object", "properties": {}}, **output}
+            raw |= {"operation": get} if server == "http" else {}
             tools.append(entry(name, raw, effect="read", output_bytes=200))
         catalog = catalog.with_server(server_doc(server, source, tools))
     policy = Policy.from_files({"main.cedar": b'@id("all") permit (principal, action, resource);'}, catalog, PROTECTED)
@@ -633,6 +639,12 @@ REPLIES: dict[str, tuple[str, Reply, str, str | None]] = {
     "a result of the schema": ("mcp/schema", result(structuredContent={"of": 3}), "OK", "schema"),
     "any result": ("mcp/shape", result(), "OK", "shape"),
     "an error of the tool": ("mcp/shape", result(isError=True), "OK", "shape"),
+    "a body of the schema": ("http/schema", output(b'{"status":200,"body":{"of":3}}'), "OK", "schema"),
+    "any body": ("http/shape", output(b'{"status":200,"body":[1.50]}'), "OK", "shape"),
+    "an error of an api": ("http/schema", output(b'{"status":404}'), "OK", "shape"),
+    "a body that breaks the schema": ("http/schema", output(b'{"status":200,"body":{"of":"3"}}'), "DRIFT", None),
+    "a body that cannot be read": ("http/shape", output(b'{"status":200,"base64":""}', sub="charset"), "DRIFT", None),
+    "a body that is too long": ("http/shape", output(b"", truncated=True), "DRIFT", None),
     "a value that breaks the schema": ("fun/schema", output(b'{"of":"3"}'), "DRIFT", None),
     "a result that breaks the schema": ("mcp/schema", result(structuredContent={"of": "3"}), "DRIFT", None),
     "no result": ("mcp/shape", output(b"3"), "DRIFT", None),

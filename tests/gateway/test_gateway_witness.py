@@ -1,9 +1,9 @@
 """A witness vouches for one history of a log, whatever it is sent, in whatever order, by however many at once."""
 
 import shutil
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.witnessing import KEY, LOG, NAME, ORIGIN, SIGNER, TIME, VKEY, History, witness
+from gateway.witnessing import KEY, LOG, NAME, ORIGIN, SIGNER, TIME, VKEY, History, serving, witness
 from helm_ai_kernel.gateway import witness_memory
-from helm_ai_kernel.gateway.plain_http import Request, Response
 from helm_ai_kernel.gateway.witness import CLOCK_BACK_S, Witness
 from helm_ai_kernel.gateway.witness_memory import KEPT_MAX, Memory
 from helm_ai_kernel.tcb import checkpoint
@@ -21,13 +20,14 @@ from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign, cosigned_at
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.wire.submission import SIZE_TYPE, Submission
+from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.submission import BYTES_MAX, SIZE_TYPE, Submission
 
 TRUE = History()
 
 
-def status(answer: Response) -> int:
-    return answer.status.value
+def status(answer: Reply) -> int:
+    return answer.status
 
 
 def size_of(folder: Path) -> int:
@@ -70,7 +70,7 @@ def test_what_is_answered_is_what_c2sp_says(tmp_path: Path, body: bytes, expecte
         assert status(asked.add_checkpoint(TRUE.sent(0, 8))) == 200
         answer = asked.add_checkpoint(body)
         assert status(answer) == expected
-        assert (answer.type == SIZE_TYPE and answer.body == b"8\n") == (expected == 409)
+        assert (answer.fields[0][1] == SIZE_TYPE and answer.body == b"8\n") == (expected == 409)
         assert ("—".encode() in answer.body) == (expected == 200)
         assert size_of(tmp_path) == (9 if expected == 200 and body == TRUE.sent(8, 9) else 8)
 
@@ -285,20 +285,51 @@ def test_two_that_race_from_the_same_size_do_not_both_win(tmp_path: Path) -> Non
 # -- doors of it
 
 
+def sent(port: int, data: bytes) -> bytes:
+    """Everything that comes back until the witness closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def post(port: int, body: bytes, *fields: str, line: str = "POST /add-checkpoint HTTP/1.1") -> bytes:
+    lines = [line, f"Host: 127.0.0.1:{port}", f"Content-Length: {len(body)}", "Connection: close", *fields, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
 @pytest.mark.parametrize(
-    ("request_", "expected"),
+    ("line", "expected"),
     [
-        (Request("GET", "/", b""), 200),
-        (Request("GET", "/healthz", b""), 200),
-        (Request("GET", "/add-checkpoint", b""), 405),
-        (Request("POST", "/", b""), 404),
-        (Request("POST", "/add-checkpoint/", b""), 404),
-        (Request("POST", "/add-checkpoint?x", b""), 404),
-        (Request("POST", "/add-checkpoint", b""), 400),
+        ("GET / HTTP/1.1", 200),
+        ("GET /healthz HTTP/1.1", 200),
+        ("GET /?x HTTP/1.1", 404),
+        ("GET /add-checkpoint HTTP/1.1", 405),
+        ("PUT /add-checkpoint HTTP/1.1", 405),
+        ("POST / HTTP/1.1", 404),
+        ("POST /add-checkpoint/ HTTP/1.1", 404),
+        ("POST /add-checkpoint?x HTTP/1.1", 404),
+        ("POST /add-checkpoint HTTP/1.1", 400),
+        ("POST /add-checkpoint HTTP/1.0", 400),
     ],
 )
-def test_there_is_one_door(tmp_path: Path, request_: Request, expected: int) -> None:
-    with witness(tmp_path) as asked:
-        answer = asked.handle(request_)
-        assert answer.status is HTTPStatus(expected)
-        assert (str(VerifierKey(NAME, SIGNER.public)).encode() in answer.body) == (expected == 200)
+def test_there_is_one_door(tmp_path: Path, line: str, expected: int) -> None:
+    with witness(tmp_path) as asked, serving(asked) as port:
+        answer = sent(port, post(port, b"", line=line))
+        assert answer.startswith(b"HTTP/1.1 %d " % expected) and b"Content-Type: text/plain; charset=utf-8\r\n" in answer
+        assert (str(VerifierKey(NAME, SIGNER.public)).encode() in answer) == (expected == 200)
+
+
+def test_a_checkpoint_of_whatever_type_comes_through_the_front(tmp_path: Path) -> None:
+    with witness(tmp_path) as asked, serving(asked) as port:
+        for old, kind in (
+            (0, ()),
+            (3, ("Content-Type: text/plain; charset=utf-8",)),
+            (3, ("Content-Type: application/octet-stream",)),
+        ):
+            assert sent(port, post(port, TRUE.sent(old, 3), *kind)).startswith(b"HTTP/1.1 200 ")
+        evil = post(port, TRUE.sent(3, 4)).replace(b"127.0.0.1", b"evil.example", 1)
+        assert sent(port, evil).startswith(b"HTTP/1.1 421 ") and size_of(tmp_path) == 3
+        assert sent(port, post(port, TRUE.sent(3, 4), "Origin: http://evil.example")).startswith(b"HTTP/1.1 403 ")
+        assert sent(port, post(port, b"x" * (BYTES_MAX + 1))[:500]).startswith(b"HTTP/1.1 413 ")
+        assert sent(port, b"GET / HTTP/1.1\r\nX: " + b"x" * (8 << 10)).startswith(b"HTTP/1.1 431 ")
+    assert size_of(tmp_path) == 3

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import trees
-from helm_ai_kernel.gateway.plain_http import Handler, PlainServer
-from helm_ai_kernel.gateway.witness import Witness
+from helm_ai_kernel.gateway.witness import BOUNDS, Witness, plainly
 from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.net.listener import Door, Listener
 from helm_ai_kernel.tcb import checkpoint, merkle
 from helm_ai_kernel.tcb.checkpoint import Checkpoint
 from helm_ai_kernel.tcb.cosign import VerifierKey
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
-from helm_ai_kernel.wire.submission import BYTES_MAX, Submission
+from helm_ai_kernel.wire.submission import Submission
 
 KEY = SecretKey.from_seed(b"\x01" * 32, Purpose.LOG)
 ORIGIN = "helm.local/0123456789abcdef/fedcba9876543210"
@@ -56,16 +56,16 @@ def witness(
 
 
 @contextmanager
-def serving(handler: Handler, body_bytes_max: int = BYTES_MAX) -> Iterator[int]:
+def serving(door: Door) -> Iterator[int]:
     """The port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = PlainServer(handler, body_bytes_max=body_bytes_max)
+    listener = Listener(door, BOUNDS, types=frozenset(), error=plainly)
     try:
-        yield asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(10)[1]
+        yield asyncio.run_coroutine_threadsafe(listener.start_tcp("127.0.0.1", 0), loop).result(10)[1]
     finally:
-        asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(listener.close(within_s=10), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

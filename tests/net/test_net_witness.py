@@ -79,7 +79,7 @@ def fails(url: str) -> OutsideError:
 
 
 def test_a_real_witness_is_understood(tmp_path: Path) -> None:
-    with witness(tmp_path) as asked, serving(asked.handle) as port:
+    with witness(tmp_path) as asked, serving(asked) as port:
         url = f"http://127.0.0.1:{port}/"
         said = submit(url, SENT)
         assert isinstance(said, Cosigned)

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpora import corpus
-from helm_ai_kernel.pep.admit import admit
+from helm_ai_kernel.pep.admit import admit, with_key
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb.call import Call, Effect, Refusal
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 
@@ -285,3 +286,22 @@ def test_arguments_that_take_too_long_to_check_are_refused() -> None:
 @settings(deadline=None)
 def test_any_bytes_are_a_call_or_a_refusal(raw: bytes) -> None:
     assert isinstance(admit(raw, SHOP), Call | Refusal)
+
+
+@given(ARGUMENTS, st.text(st.characters(codec="latin-1"), min_size=1, max_size=40))
+def test_a_key_beside_a_request_is_the_key_in_it_and_changes_nothing_else(arguments: dict[str, Any], key: str) -> None:
+    raw = request(arguments)
+    plain, keyed = call(raw), call(with_key(raw, key))
+    assert keyed.key == key
+    assert (keyed.tool, keyed.args, keyed.subject) == (plain.tool, plain.args, plain.subject)
+    assert with_key(with_key(raw, key), key) == with_key(raw, key)
+    with pytest.raises(Refused, match="ERR_UPSTREAM_SHAPE"):
+        with_key(with_key(raw, key), key + "x")
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b"[]", b"1", b'"a"', b"{", b'{"a":1,"a":2}', b"null"]))
+def test_what_is_no_request_stays_so_with_a_key_beside_it(raw: bytes) -> None:
+    alone, keyed = admit(raw, SHOP), admit(with_key(raw, "k"), SHOP)
+    assert isinstance(alone, Refusal)
+    assert isinstance(keyed, Refusal)
+    assert keyed.reason == alone.reason

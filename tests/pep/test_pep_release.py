@@ -265,3 +265,49 @@ def test_any_bytes_are_released_or_drift(output: bytes) -> None:
 
 
 RELEASERS = [tool(), tool(WEATHER), function(), function(WEATHER)]
+
+
+HTTP = {"kind": "http", "base": "https://api.example", "addresses": ["global"], "secrets": {}, "ca": None}
+
+
+def operation(output: Any = None, **settings: Any) -> Tool:
+    raw = {"name": "t", "description": "", "inputSchema": {"type": "object"}}
+    raw["operation"] = {"method": "GET", "path": "/", "query": [], "headers": {}, "body": "none", "retry": False}
+    if output is not None:
+        raw["outputSchema"] = output
+    return EMPTY.with_server(server_doc("s", HTTP, [entry("t", raw, **settings)])).tools["s/t"]
+
+
+@pytest.mark.parametrize(
+    ("output", "tool_error"),
+    [
+        (b'{"status":200,"body":[1,1.50,9007199254740993]}', False), (b'{"status":204}', False),
+        (b'{"status":200,"body":null}', False), (b'{"status":302}', True), (b'{"status":404,"body":"not here"}', True),
+        (b'{"status":599}', True),
+    ],
+)  # fmt: skip
+def test_an_answer_of_an_api_is_its_status_and_its_body(output: bytes, tool_error: bool) -> None:
+    assert release(operation(), output) == (Contract.SHAPE, tool_error)
+
+
+@pytest.mark.parametrize(
+    ("output", "sub"),
+    [
+        (b'"text"', "answer"), (b"{}", "answer"), (b'{"body":1}', "answer"), (b'{"status":200,"base64":"aGk="}', "answer"),
+        (b'{"status":"200"}', "status"), (b'{"status":true}', "status"), (b'{"status":100}', "status"),
+        (b'{"status":600}', "status"), (b'{"status":200.5}', "status"), (b'{"status":200,"status":200}', "json dup_key"),
+        (b'{"status":200,"body":1', "json syntax"),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_of_an_api_is_withheld(output: bytes, sub: str) -> None:
+    assert drift(operation(), output) == sub
+
+
+def test_an_output_schema_is_that_of_the_body_and_no_status_is_a_way_around_it() -> None:
+    pinned = operation(WEATHER)
+    assert release(pinned, json.dumps({"status": 200, "body": GOOD}).encode()) == (Contract.SCHEMA, False)
+    assert release(pinned, b'{"status":404}') == (Contract.SHAPE, True)
+    assert drift(pinned, json.dumps({"status": 200, "body": {"sky": "clear"}}).encode()) == "required at /required"
+    assert drift(pinned, b'{"status":204}') == "body"
+    for status in (300, 404, 500):
+        assert drift(pinned, json.dumps({"status": status, "body": GOOD}).encode()) == "body"

@@ -1,5 +1,6 @@
 """A kernel of the library's own making, with keys, pins and a policy that people signed: what the threat tests attack."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,11 +9,23 @@ from typing import Any
 
 from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import load, paths
+from helm_ai_kernel.app.doors import RuntimeGaps, RuntimeGate
 from helm_ai_kernel.app.kernel import Kernel
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.gateway.data import EXECUTE, DataDoor
+from helm_ai_kernel.gateway.gaps import Gaps
+from helm_ai_kernel.gateway.identity import Agent, Agents, DataIdentity
+from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.net.door import Peer
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
+from helm_ai_kernel.wire.head import Head
+from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.status import STATUS
 
+TOKEN = "T" * 43
+PEER = Peer("127.0.0.1:50000")
 APPROVER = SecretKey.from_seed(b"\x05" * 32, Purpose.APPROVAL)
 
 POLICY = b"""\
@@ -32,6 +45,31 @@ class Governed:
     def send(self, raw: bytes) -> Answer:
         """The bytes of a request, as any door hands them over."""
         return self.kernel.run(lambda runtime: runtime.call(raw, principal="local", door="library"))
+
+    def send_over_http(self, raw: bytes) -> Answer:
+        """The same bytes as the body of `POST /mcp/v1/execute`, by an agent who may call; what it was answered says the same."""
+        caught: list[Answer] = []
+
+        class Gate(RuntimeGate):
+            async def execute(self, *args: Any, **kwargs: Any) -> Answer:
+                caught.append(await super().execute(*args, **kwargs))
+                return caught[-1]
+
+        async def work(runtime: Runtime) -> Reply:
+            agents = Agents([Agent("local", token=digest(TOKEN.encode()))])
+            door = DataDoor(
+                Gate(runtime), DataIdentity(lambda: agents), Limiter(lambda: 0), Gaps("data", RuntimeGaps(), runtime.keep)
+            )
+            head = Head("POST", EXECUTE, "", "localhost", {"authorization": f"Bearer {TOKEN}"})
+            return door.admit(head, PEER) or await door.answer(head, raw, PEER)
+
+        reply = self.kernel.run(work)
+        (answer,) = caught
+        assert reply.status == STATUS[answer.reason]
+        assert isinstance(reply.body, bytes)
+        said = json.loads(reply.body)
+        assert (said["helm"]["reason"], "result" in said) == (answer.reason, answer.output is not None)
+        return answer
 
     def receipts(self) -> int:
         async def size(runtime: Runtime) -> int:

@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from helm_ai_kernel.app.kernel import DOOR, Kernel
 from helm_ai_kernel.app.results import Denied
 from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.gateway import data
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.ijson import BYTES_MAX
 from threats.governed import Governed, in_force, made, running
 
 # The doors of this version: the matrix below is over all of them, and a new one is added here.
-DOORS: dict[str, Callable[[Governed, bytes], Answer]] = {DOOR: Governed.send}
+DOORS: dict[str, Callable[[Governed, bytes], Answer]] = {DOOR: Governed.send, "execute": Governed.send_over_http}
+
+
+def test_every_door_that_is_served_is_in_the_matrix() -> None:
+    assert DOORS.keys() == {DOOR, *data.DOORS.values()}
 
 
 def request(tool: str, arguments: object) -> bytes:

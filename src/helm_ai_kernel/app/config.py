@@ -15,22 +15,38 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.process import KERNEL
 
+from .planes import CONTROL, CONTROL_PORT, DATA, DATA_PORT, KEYS, Plane, plane, wrong
+
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
 agent = "local"        # the principal of calls through the Python library
 
 [approval]
 key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent holds
+# four_eyes = true     # the owner of an agent may not approve its calls
+# unattended = true    # nobody is there: what would wait for a person is denied
 
 # An MCP server over stdio, proposed by `tools inspect NAME` and pinned by `tools pin NAME`:
 # [upstream.time]
 # command = ["mcp-server-time", "--local-timezone", "UTC"]
 # env = []             # names of environment variables that it may see
 
+# An HTTP API; `operations` is a JSON list of definitions (docs/spec/connector-http.md), beside this file:
+# [upstream.shop]
+# url = "https://api.shop.example/v1"
+# operations = "shop.json"
+# secrets = { authorization = "SHOP_AUTHORIZATION" }   # a header, and the variable of the kernel that holds its whole value
+
 # Witnesses, in a C2SP tlog-policy beside this file; the newest checkpoint is shown to them every so many seconds (0: never):
 # [log]
 # witnesses = "witness-policy.txt"
 # heartbeat_s = 3600
+
+# Where `up` listens; both planes also at unix sockets in run/. `listen = ""`: nowhere else. Anything but loopback needs TLS:
+# [data]
+# listen = "127.0.0.1:8790"
+# [control]
+# listen = "127.0.0.1:8791"
 
 # A budget in calls, reserved before dispatch:
 # [budget.daily]
@@ -39,6 +55,7 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # tools = ["time/*"]
 """
 
+OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
 HEARTBEAT_S = 3600  # how old the newest cosignature of a log gets, where nobody says otherwise
 HEARTBEAT_S_MAX = 30 * 86_400  # longer than a month is never: 0 says it
 
@@ -46,14 +63,18 @@ SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # as in the catalogue; also 
 _PRINCIPAL = re.compile(r"[!-~]{1,64}\Z")
 
 _KNOWN: Mapping[str, frozenset[str]] = {
-    "kernel": frozenset({"agent"}),
-    "approval": frozenset({"key"}),
+    "kernel": frozenset({"agent", "owner"}),
+    "approval": frozenset({"key", "four_eyes", "unattended"}),
     "log": frozenset({"witnesses", "heartbeat_s"}),
+    "data": KEYS,
+    "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
-    "upstream": frozenset({"command", "env"}),
+    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca"}),
     "budget": frozenset({"calls", "per", "tools", "principals"}),
 }
+
+_COMMAND = frozenset({"command", "env"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +83,17 @@ class Upstream:
 
     command: tuple[str, ...]
     env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUpstream:
+    """Where an HTTP API is that is not pinned yet, and what it can do; once pinned, the catalogue's word counts."""
+
+    url: str
+    operations: Path
+    addresses: tuple[str, ...] = ("global",)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +134,28 @@ class Paths:
         return self.home / "packs"
 
     @property
+    def agents(self) -> Path:
+        """Who may call over the network (`app/agents.py`)."""
+        return self.home / "agents.json"
+
+    @property
+    def operator_token(self) -> Path:
+        return self.keys / "operator.token"
+
+    @property
+    def run(self) -> Path:
+        """Sockets of the resident kernel."""
+        return self.home / "run"
+
+    @property
+    def data_socket(self) -> Path:
+        return self.run / "data.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
     def people_keys(self) -> Path:
         return self.people / "keys"
 
@@ -127,14 +181,27 @@ class Paths:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Who may not approve the calls of an agent, besides itself, and whether anybody is there to be asked."""
+
+    not_by: tuple[str, ...] = ()
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     paths: Paths
     agent: str = "local"
     approval_key: str = "file"
-    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    upstreams: Mapping[str, Upstream | HttpUpstream] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
+    asked: Asked = Asked()  # of the agent that is named above
+    four_eyes: bool = False
+    data: Plane = DATA
+    control: Plane = CONTROL
+    insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
 
 def paths(home: str | None = None, people: str | None = None, environ: Mapping[str, str] = os.environ) -> Paths:
@@ -169,11 +236,11 @@ def load(where: Paths, environ: Mapping[str, str] = os.environ) -> Config:
             Reason.ERR_EVIDENCE_UNAVAILABLE, f"there is no kernel at `{where.home}`", hint=where.typed("init")
         ) from None
     except UnicodeDecodeError:
-        raise _wrong(f"`{where.config}` is not UTF-8") from None
+        raise wrong(f"`{where.config}` is not UTF-8") from None
     try:
         return _parsed(where, tomllib.loads(text), environ)
     except tomllib.TOMLDecodeError as e:
-        raise _wrong(f"`{where.config}`: {e}") from None
+        raise wrong(f"`{where.config}`: {e}") from None
     except Refused as e:  # of a budget
         raise OutsideError(e.reason, e.detail, hint=e.hint) from None
 
@@ -184,26 +251,40 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
     agent = _string(environ.get("HELM_KERNEL_AGENT", kernel.get("agent", "local")), "kernel.agent")
     key = _string(environ.get("HELM_APPROVAL_KEY", approval.get("key", "file")), "approval.key")
     if not _PRINCIPAL.match(agent):
-        raise _wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
+        raise wrong("kernel.agent is not made of visible ASCII characters: no two principals may look alike", 'agent = "local"')
     if agent == KERNEL:
-        raise _wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
+        raise wrong("kernel.agent is `kernel`, the name of the kernel's own session", 'agent = "local"')
     if key not in ("file", "ssh-agent"):
-        raise _wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
-    upstreams = {name: _upstream(name, value) for name, value in table.get("upstream", {}).items()}
+        raise wrong(f"approval.key is `{key}`, neither `file` nor `ssh-agent`", 'key = "file"')
+    upstreams = {name: _upstream(where, name, value) for name, value in table.get("upstream", {}).items()}
     budgets = tuple(Budget.from_config(name, value) for name, value in sorted(table.get("budget", {}).items()))
     witnesses, heartbeat_s = _witnesses(where, table.get("log", {}))
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s)
+    four_eyes, alone = (_flag(approval, name) for name in ("four_eyes", "unattended"))
+    owner = _string(kernel.get("owner", OWNER), "kernel.owner")
+    asked = Asked((owner,) if four_eyes else (), alone)
+    data, control = (
+        plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
+        for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
+    )
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes, data, control)
+
+
+def _flag(section: Mapping[str, Any], name: str) -> bool:
+    value = section.get(name, False)
+    if type(value) is not bool:
+        raise wrong(f"approval.{name} is neither true nor false", f"{name} = true")
+    return value
 
 
 def _witnesses(where: Paths, log: Mapping[str, Any]) -> tuple[Path | None, int]:
     every = log.get("heartbeat_s", HEARTBEAT_S)
     if type(every) is not int or not 0 <= every <= HEARTBEAT_S_MAX:
-        raise _wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
+        raise wrong(f"log.heartbeat_s is no number of seconds up to {HEARTBEAT_S_MAX}", f"heartbeat_s = {HEARTBEAT_S}")
     named = log.get("witnesses")
     if named is None:
         return None, every
     if not isinstance(named, str) or not named or "\0" in named:
-        raise _wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
+        raise wrong("log.witnesses is not the name of a file", 'witnesses = "witness-policy.txt"')
     return where.home / named, every  # an absolute path stays what it is
 
 
@@ -216,34 +297,51 @@ def _check(table: Mapping[str, Any]) -> None:
         known = _KNOWN.get(section) or _KNOWN_NAMED[section]
         for name, keys in named:
             if not isinstance(keys, dict):
-                raise _wrong(f"[{section}{'.' + name if name else ''}] is not a table")
+                raise wrong(f"[{section}{'.' + name if name else ''}] is not a table")
             for key in keys:
                 if key not in known:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
 
 
-def _upstream(name: str, value: Mapping[str, Any]) -> Upstream:
+def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> Upstream | HttpUpstream:
     if not SERVER.match(name):
-        raise _wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
+        raise wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
+    if "url" in value:
+        return _http(where, name, value)
+    for key in value:
+        if key not in _COMMAND:
+            raise wrong(f"upstream.{name}.{key} is of an HTTP API, and there is no `url`", "a server has a `command` or a `url`")
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise _wrong(f"upstream.{name}.{label} is not a list of strings")
+            raise wrong(f"upstream.{name}.{label} is not a list of strings")
     if not command:
-        raise _wrong(f"upstream.{name}.command is empty")
+        raise wrong(f"upstream.{name}.command is empty")
     return Upstream(tuple(command), tuple(env))
+
+
+def _http(where: Paths, name: str, value: Mapping[str, Any]) -> HttpUpstream:
+    """Types only: what may be pinned is for the catalogue to say."""
+    if _COMMAND & value.keys():
+        raise wrong(f"upstream.{name} has a `command` and a `url`", "a server has one of the two")
+    for key in ("url", "operations", *(["ca"] if "ca" in value else [])):
+        if not isinstance(value.get(key), str) or not value[key] or "\0" in value[key]:
+            raise wrong(f"upstream.{name}.{key} is not a string", 'operations = "shop.json"')
+    addresses, secrets = value.get("addresses", ["global"]), value.get("secrets", {})
+    if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
+        raise wrong(f"upstream.{name}.addresses is not a list of strings", 'addresses = ["global"]')
+    if not isinstance(secrets, dict) or not all(isinstance(item, str) for item in secrets.values()):
+        raise wrong(f"upstream.{name}.secrets is not a table of strings", 'secrets = { authorization = "NAME_OF_A_VARIABLE" }')
+    operations, ca = where.home / value["operations"], value.get("ca")  # an absolute path stays what it is
+    return HttpUpstream(value["url"], operations, tuple(addresses), dict(secrets), ca and str(where.home / ca))
 
 
 def _string(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 64:
-        raise _wrong(f"{name} is not a short string")
+        raise wrong(f"{name} is not a short string")
     return value
 
 
 def _unknown(key: str, known: frozenset[str] | set[str]) -> OutsideError:
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(known), 1, 0.0)
-    return _wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")
-
-
-def _wrong(detail: str, hint: str = "correct the file, then try again") -> OutsideError:
-    return OutsideError(Reason.ERR_POLICY_NOT_READY, f"helm.toml: {detail}", hint=hint)
+    return wrong(f"`{key}` is not known", f"did you mean `{near[0]}`?")

@@ -25,9 +25,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, Signer
 from helm_ai_kernel.tcb.registry import Registry
 
-from .config import TEMPLATE, Paths
-
-OWNER = "owner"  # the person who holds the root and approval keys of a single-owner kernel
+from .config import OWNER, TEMPLATE, Paths
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from helm_ai_kernel.connectors.output import encode
 from helm_ai_kernel.connectors.python import CALLER, NotApplied, PythonConnector
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
@@ -47,12 +47,18 @@ class Kernel:
     Safe to call from any thread and any event loop. After a fork it stays the parent's: the child's copy refuses.
     """
 
-    def __init__(self, home: str | None = None, *, server: str = "python", config: Config | None = None) -> None:
-        """`home` as for the command line; `server` is the name under which this program's functions are pinned."""
+    def __init__(
+        self, home: str | None = None, *, server: str = "python", config: Config | None = None, wait_s: float = 0.0
+    ) -> None:  # fmt: skip
+        """`home` as for the command line; `server` is the name under which this program's functions are pinned.
+
+        `wait_s`: how long a call that a person must approve waits for that; a call may say otherwise.
+        """
         if not SERVER.match(server):
             raise ValueError(f"`{server}` is no name of a server: 1 to 64 lower case letters, digits, `_` and `-`")
         self.config = config or _explained(lambda: load(paths(home)))
         self.server = server
+        self._wait_s = wait_s
         self._hands = PythonConnector((), on_late=record_late)
         self._effects: dict[str, Effect] = {}
         self._lock = threading.Lock()
@@ -77,25 +83,39 @@ class Kernel:
         return self._govern(function, Effect(effect))
 
     def call(
-        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None
-    ) -> Answer:  # fmt: skip
+        self,
+        tool: str,
+        arguments: dict[str, Json],
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        wait_s: float | None = None,
+    ) -> Answer:
         """Execute one call and wait for its answer. `tool` is `server/tool`; `key` makes retries safe.
+
+        Where a person must approve it, it waits `wait_s` for that; afterwards the same call, made again, goes on with it.
 
         `subject` names whom it is about: what is kept about them can be erased by itself (`docs/spec/erasure.md`).
         """
         self._refuse_own_loop()
-        return self._answered(tool, self._wait(self._send(_request(tool, arguments, key, subject), None)))
+        return self._answered(tool, self._wait(self._send(_request(tool, arguments, key, subject), None, wait_s)))
 
     async def acall(
-        self, tool: str, arguments: dict[str, Json], *, key: str | None = None, subject: str | None = None
-    ) -> Answer:  # fmt: skip
+        self,
+        tool: str,
+        arguments: dict[str, Json],
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        wait_s: float | None = None,
+    ) -> Answer:
         """`call` for asynchronous programs. An async function of this program runs on the loop that awaits this.
 
         Cancelling it undoes nothing: the outcome is recorded all the same.
         """
         if self._running is None:
             await asyncio.to_thread(self._submit, _nothing)  # opening reads the disk, and this loop has others to serve
-        sent = self._send(_request(tool, arguments, key, subject), asyncio.get_running_loop())
+        sent = self._send(_request(tool, arguments, key, subject), asyncio.get_running_loop(), wait_s)
         return self._answered(tool, await asyncio.wrap_future(sent))
 
     def run(self, work: Work[T]) -> T:
@@ -151,10 +171,11 @@ class Kernel:
         del made.__wrapped__  # the way around the kernel that `inspect.unwrap` takes
         return made  # type: ignore[no-any-return]
 
-    def _send(self, raw: bytes, caller: asyncio.AbstractEventLoop | None) -> "Future[Answer]":
+    def _send(self, raw: bytes, caller: asyncio.AbstractEventLoop | None, wait_s: float | None) -> "Future[Answer]":
         token = CALLER.set(caller)  # the call's task copies this context
+        patience = Patience(self._wait_s if wait_s is None else wait_s)
         try:
-            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR))
+            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR, patience=patience))
         finally:
             CALLER.reset(token)
 

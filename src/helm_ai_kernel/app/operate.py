@@ -7,7 +7,7 @@ signed only if it is still the same.
 import json
 import os
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,6 @@ from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger.ledger import LOCK
-from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog, entry, server_doc
@@ -27,10 +26,12 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
-from helm_ai_kernel.tcb.statement import Change, StatementKind, sign
+from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, sign
 
-from .bundles import documents, read_files, stored_policy
-from .config import SERVER, Config, Paths, Upstream
+from . import operations
+from .beside import Beside, is_resident
+from .bundles import documents, read_files
+from .config import SERVER, Config, HttpUpstream, Paths, Upstream
 from .home import now
 from .runtime import Runtime, open_ledger
 
@@ -54,24 +55,35 @@ class InForce(Protocol):
     def boundary(self) -> Boundary: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is in force, read beside a running kernel or without one."""
+class Desk(InForce, Protocol):
+    """What a statement is signed against, and where it takes effect: a kernel in this process, or a resident one."""
 
-    config: Config
-    boundary: Boundary
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def in_force(self) -> tuple[Digest | None, Digest | None]: ...
+
+    async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt: ...
+
+    async def challenge(self, call: Digest, key: str) -> str: ...
+
+    async def freeze(self, scope: str, by: str) -> Receipt: ...
 
 
-def standing(config: Config) -> Standing:
-    with Reader(config.paths.store) as reader:
-        catalog = EMPTY if reader.catalog is None else Catalog.from_bytes(reader.document(reader.catalog))
-        policy = None if reader.policy is None else stored_policy(reader.document, reader.policy, catalog)
-    return Standing(config, Boundary(catalog, policy))
+def standing(config: Config) -> Beside:
+    return Beside.open(config)
 
 
 def check_unlocked(paths: Paths) -> None:
     """Raises `OutsideError(ERR_STORE_LOCKED)` before a person is asked for anything that could not be done then."""
     Lock(paths.store / LOCK).release()
+
+
+def check_reachable(paths: Paths) -> None:
+    """`check_unlocked`, for what a resident kernel does as well."""
+    if not is_resident(paths):
+        check_unlocked(paths)
 
 
 def protected(paths: Paths) -> list[str]:
@@ -96,26 +108,29 @@ def propose_policy(now: InForce) -> Proposal:
 async def enact(config: Config, agreed: Proposal, propose: Callable[[InForce], Proposal], signers: Sequence[Signer]) -> Receipt:
     """Sign what a person agreed to, unless something else came into force meanwhile."""
 
-    async def work(runtime: Runtime) -> Receipt:
-        proposal = propose(runtime)
+    async def work(desk: Desk) -> Receipt:
+        proposal = propose(desk)
         if (proposal.catalog.digest, proposal.policy.digest) != (agreed.catalog.digest, agreed.policy.digest):
             detail = "what is in force, or the files, changed meanwhile"
             raise Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, detail, hint="look again, then agree")
-        return await activate(runtime, proposal, signers)
+        return await activate(desk, proposal, signers)
 
-    return await _with_runtime(config, work)
+    return await at_desk(config, work)
 
 
 async def enact_release(config: Config, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
-    return await _with_runtime(config, lambda runtime: release(runtime, tool, hold, signers))
+    return await at_desk(config, lambda desk: release(desk, tool, hold, signers))
 
 
 async def enact_erasure(config: Config, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
     """Destroy what is kept about a subject: so many attachments, as the person was shown."""
-    return await _with_runtime(config, lambda runtime: erase(runtime, subject, count, signers))
+    return await at_desk(config, lambda desk: erase(desk, subject, count, signers))
 
 
-async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[Receipt]]) -> Receipt:
+async def at_desk(config: Config, work: Callable[[Desk], Awaitable[Receipt]]) -> Receipt:
+    """The one place that says who makes a change: the kernel that is resident, or, where none is, this process under the lock."""
+    if is_resident(config.paths):
+        return await work(Beside.open(config))
     runtime = await Runtime.open(config)
     try:
         return await work(runtime)
@@ -123,25 +138,25 @@ async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[Rece
         await runtime.close()
 
 
-async def activate(runtime: Runtime, proposal: Proposal, signers: Sequence[Signer]) -> Receipt:
+async def activate(desk: Desk, proposal: Proposal, signers: Sequence[Signer]) -> Receipt:
     """Sign the change from what is in force to the proposal, and let it take effect."""
-    state = runtime.ledger.writer.state
+    policy, catalog = desk.in_force
     content: dict[str, Any] = {
-        "policy": Change(state.policy, proposal.policy.digest).to_json(),
-        "catalog": Change(state.catalog, proposal.catalog.digest).to_json(),
+        "policy": Change(policy, proposal.policy.digest).to_json(),
+        "catalog": Change(catalog, proposal.catalog.digest).to_json(),
     }
     docs: dict[Digest, Document] = documents(proposal.policy, proposal.catalog)
-    return await _enact(runtime, proposal.kind, content, signers, docs)
+    return await _enact(desk, proposal.kind, content, signers, docs)
 
 
-async def release(runtime: Runtime, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
+async def release(desk: Desk, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
     """Let a held tool be called again."""
-    return await _enact(runtime, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers, {})
+    return await _enact(desk, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers, {})
 
 
-async def erase(runtime: Runtime, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
+async def erase(desk: Desk, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
     """Sign that what is kept about a subject is destroyed, and destroy its key."""
-    return await _enact(runtime, StatementKind.ERASURE, {"subject": subject.hex(), "count": count}, signers, {})
+    return await _enact(desk, StatementKind.ERASURE, {"subject": subject.hex(), "count": count}, signers, {})
 
 
 def cover_tail(config: Config) -> None:
@@ -203,18 +218,19 @@ def entries(catalog: Catalog) -> dict[str, dict[str, Any]]:
 
 
 async def _enact(
-    runtime: Runtime, kind: StatementKind, content: dict[str, Any], signers: Sequence[Signer], docs: dict[Digest, Document]
+    desk: Desk, kind: StatementKind, content: dict[str, Any], signers: Sequence[Signer], docs: dict[Digest, Document]
 ) -> Receipt:
-    origin = runtime.ledger.origin
-    statement = sign(kind, content, log=origin, at=now(), nonce=os.urandom(16).hex(), signers=signers)
-    return await runtime.enact(statement, docs)
+    statement = sign(kind, content, log=desk.origin, at=now(), nonce=os.urandom(16).hex(), signers=signers)
+    return await desk.enact(statement, docs)
 
 
-async def ask(server: str, upstream: Upstream) -> tuple[dict[str, Any], dict[str, Refused]]:
+async def ask(server: str, upstream: Upstream | HttpUpstream) -> tuple[dict[str, Any], dict[str, Refused]]:
     """Start the server, take its tools as they stand, end it: what may be pinned, and what has no one meaning, by name.
 
-    Every tool is `destructive` until a person says otherwise.
+    An HTTP API is asked nothing: its operations are in a file. Every tool is `destructive` until a person says otherwise.
     """
+    if isinstance(upstream, HttpUpstream):
+        return operations.read(server, upstream)
     connector = McpStdioConnector(upstream.command, named=upstream.env)
     try:
         await connector.start()

@@ -5,17 +5,18 @@ A call runs in a task of its own: a caller that hangs up erases neither the inte
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from helm_ai_kernel import __version__
+from helm_ai_kernel.connectors.http import HttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
-from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
+from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger import store, succession, trustlog
@@ -24,22 +25,28 @@ from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
-from helm_ai_kernel.pep.catalog import EMPTY, Catalog
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog, Tool
+from helm_ai_kernel.tcb.approvals import held_call
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.keys import Purpose
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import trust, witnesses
 from .bundles import stored_policy
-from .config import Config
+from .config import Asked, Config
 from .heartbeat import Heartbeat
+from .sessions import Sessions
+from .waiting import Waiting
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
+
+
+NONE = Patience()
 
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
@@ -62,7 +69,7 @@ def open_locked(config: Config, lock: store.Lock, end: Callable[[str], None] = e
     vault = Subjects(config.paths.subjects)
     vault.sweep()
     vault.destroy(*succession.erased(folder, registry))
-    ink = Ink(execution, registry, __version__, vault)
+    ink = Ink(execution, registry, __version__, vault, config.insecure)
     return Ledger.open(folder, ink=ink, log_key=log, lock=lock, heads=config.paths.heads, budgets=config.budgets, end=end)
 
 
@@ -75,13 +82,15 @@ class Runtime:
         self.recovered = 0
         self._witnessed = Witnessed(config.paths.store)
         self._given = dict(connectors)  # servers whose hands the embedding program brings: its functions
-        self._spawned: dict[str, McpStdioConnector] = {}
-        self._retiring: set[McpStdioConnector] = set()
+        self._spawned: dict[str, McpStdioConnector | HttpConnector] = {}
+        self._retiring: set[McpStdioConnector | HttpConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = self._closed = False  # no new calls; no new processes
-        self._sessions: dict[tuple[str, str], asyncio.Future[Session]] = {}
+        self.sessions = Sessions(ledger.session, ledger.end_session, self.keep)
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
+        self.waiting = Waiting(ledger)
+        self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None
 
     @classmethod
@@ -101,6 +110,7 @@ class Runtime:
             clean = await ledger.begin(client or "helm-ai-kernel " + __version__)
             runtime.recovered = await recover(ledger, clean=clean)
             runtime.reload()
+            runtime.waiting.start()
         except BaseException:
             ledger.abandon()
             raise
@@ -118,10 +128,13 @@ class Runtime:
         for server, functions in self._given.items():
             functions.pins = self._pins(server)
         for server, running in tuple(self._spawned.items()):
-            if catalog.sources.get(server) != before.sources.get(server) or running.pins != self._pins(server):
+            moved = catalog.sources.get(server) != before.sources.get(server)
+            if isinstance(running, HttpConnector) and not moved:
+                running.tools = self._tools(server)
+            elif moved or (isinstance(running, McpStdioConnector) and running.pins != self._pins(server)):
                 self.keep(asyncio.create_task(self._retire(self._spawned.pop(server), set(self._tasks))))
 
-    async def _retire(self, connector: McpStdioConnector, under_way: "set[asyncio.Task[Any]]") -> None:
+    async def _retire(self, connector: McpStdioConnector | HttpConnector, under_way: "set[asyncio.Task[Any]]") -> None:
         """The end of a server that is not in force any more, after the calls that may still be with it under its old pins."""
         self._retiring.add(connector)
         if under_way:
@@ -129,14 +142,51 @@ class Runtime:
         await connector.close()
         self._retiring.discard(connector)
 
-    async def call(self, raw: bytes, *, principal: str, door: str) -> Answer:
-        """Execute one request to its end, even when the caller is cancelled meanwhile."""
+    async def call(
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE
+    ) -> Answer:  # fmt: skip
+        """Execute one request to its end, even when the caller is cancelled meanwhile.
+
+        `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
+        A call that is held for a person is decided again, whenever something was said of it, while its caller waits.
+        """
+        until = time.monotonic() + patience.seconds
+        while True:
+            answer = await self._once(self._execute(raw, principal, door, session))
+            held, left_s = held_call(answer.decision), until - time.monotonic()
+            if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s) or not patience.here():
+                return answer
+
+    async def evaluate(self, raw: bytes, *, principal: str, door: str, session: str | None = None) -> Answer:
+        """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
+        return await self._once(self._evaluate(raw, principal, door, session))
+
+    async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._closing:
+            work.close()
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
-        self._look()
-        task = asyncio.create_task(self._execute(raw, principal, door))
+        try:
+            self._look()
+        except BaseException:
+            work.close()
+            raise
+        task = asyncio.create_task(work)
         self.keep(task)
         return await asyncio.shield(task)
+
+    @property
+    def origin(self) -> str:
+        return self.ledger.origin
+
+    @property
+    def in_force(self) -> tuple[Digest | None, Digest | None]:
+        """The digests of policy and catalogue."""
+        return self.ledger.writer.state.policy, self.ledger.writer.state.catalog
+
+    async def probe(self) -> None:
+        """Raises `OutsideError` where a call would not be executed now, because of what keeps its evidence."""
+        self._look()
+        await self.ledger.probe()
 
     def _look(self) -> None:
         """What somebody beside us found (`checkpoint --witness`) stops this kernel, too. Before each call: a `stat`."""
@@ -147,22 +197,31 @@ class Runtime:
                 raise
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
-    async def _execute(self, raw: bytes, principal: str, door: str) -> Answer:
-        session = await self.session(principal, door)
-        boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-        return await execute(raw, boundary, SessionHost(self, session, boundary))
+    async def _execute(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+        async with self.sessions.of(principal, door, named) as session:
+            boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
+            return await execute(raw, boundary, SessionHost(self, session, boundary))
+
+    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+        async with self.sessions.of(principal, door, named) as session:
+            host = SessionHost(self, session, self.boundary, EffectBy.NONE)
+            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def session(self, principal: str, door: str) -> Session:
-        """The open session of that principal at that door; the first caller opens it, the others wait for the same one."""
-        pending = self._sessions.get((principal, door))
-        if pending is None or (pending.done() and (pending.cancelled() or pending.exception())):  # a full disk passes
-            pending = self._sessions[principal, door] = asyncio.ensure_future(self.ledger.session(principal, door, None))
-        return pending.result() if pending.done() else await asyncio.shield(pending)
+    async def challenge(self, call: Digest, key: str) -> str:
+        """A nonce with which that key may say one thing of that held call, soon; raises `Refused`."""
+        return self.ledger.challenge(call, key)
+
+    async def freeze(self, scope: str, by: str) -> Receipt:
+        """Stop everything, a server, an agent or a session, from the next decision on; raises `Refused`."""
+        self._look()
+        receipt = await self.ledger.freeze(scope, by)
+        self.waiting.wake()
+        return receipt
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
@@ -175,6 +234,7 @@ class Runtime:
         async with self._changing:  # one after the other: a call on its way sees at most one boundary come (`executor/replay.py`)
             receipt = await self.ledger.enact(statement, documents)
             self.reload()
+            self.waiting.wake()
             return receipt
 
     def connector(self, server: str) -> Connector | None:
@@ -183,20 +243,29 @@ class Runtime:
             return self._given[server]
         if server not in self._spawned:
             source = self.boundary.catalog.sources.get(server, {})
-            if source.get("kind") != "mcp-stdio" or self._closed:
+            if self._closed:
                 return None
-            self._spawned[server] = McpStdioConnector(
-                _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
-            )
+            if source.get("kind") == "http":
+                self._spawned[server] = HttpConnector(source, self._tools(server))
+            elif source.get("kind") == "mcp-stdio":
+                self._spawned[server] = McpStdioConnector(
+                    _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
+                )
+            else:
+                return None
         return self._spawned[server]
 
-    def _pins(self, server: str) -> dict[str, Digest]:
+    def _tools(self, server: str) -> dict[str, Tool]:
         mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
-        return {tool.name.split("/", 1)[1]: tool.pin for tool in mine}
+        return {tool.name.split("/", 1)[1]: tool for tool in mine}
+
+    def _pins(self, server: str) -> dict[str, Digest]:
+        return {name: tool.pin for name, tool in self._tools(server).items()}
 
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
+        await self.waiting.close()
         await self._ended(within_s)
         self._closed = True
         hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
@@ -226,17 +295,25 @@ class Runtime:
 class SessionHost:
     """The executor's `Host`, bound to one session."""
 
-    def __init__(self, runtime: Runtime, session: Session, boundary: Boundary) -> None:
+    def __init__(
+        self, runtime: Runtime, session: Session, boundary: Boundary, effect_by: EffectBy = EffectBy.KERNEL
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
+        self._effect_by = effect_by
         self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
     async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
-        return await self._ledger.commit(self._session, admitted, decide)
+        terms = self._runtime.terms(self._session.principal)
+        return await self._ledger.commit(
+            self._session, admitted, decide, effect_by=self._effect_by, not_by=terms.not_by, alone=terms.alone
+        )
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
+        if self._repinned(call.tool):
+            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="repinned")
         connector = self._runtime.connector(server)
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
@@ -248,6 +325,14 @@ class SessionHost:
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub="closed")
         except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=type(e).__name__[:64])
+
+    def _repinned(self, name: str) -> bool:
+        """Whether another operation came into force while the call was on its way: it was admitted for this one."""
+        then, now, server = self._boundary.catalog, self._runtime.boundary.catalog, name.split("/", 1)[0]
+        mine, other = then.tools[name], now.tools.get(name)
+        if then is now or mine.kind != "http":  # the others compare their pins with what they would call
+            return False
+        return other is None or (mine.pin, mine.effect, then.sources[server]) != (other.pin, other.effect, now.sources[server])
 
     def keep(self, task: "asyncio.Task[None]") -> None:
         self._runtime.keep(task)
@@ -261,6 +346,20 @@ class SessionHost:
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)
+
+    def verdict(self, decision: Receipt) -> Answer:
+        """Of a question: nothing was dispatched, and of a repeated call nothing is released."""
+        return Answer(
+            verdict=decision.verdict or Verdict.DENY,
+            reason=decision.reason,
+            decision=decision,
+            outcome=None,
+            output=None,
+            output_salt=None,
+            args_salt=decision.salt or None,
+            checkpoint=self._ledger.checkpoint,
+            hint=decision.hint,
+        )
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         output_salt = None if outcome is None or output is None else outcome.salt

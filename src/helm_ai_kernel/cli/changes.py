@@ -45,7 +45,7 @@ def of_tools(before: Catalog, after: Catalog) -> list[ToolChange]:
 
 
 def of_source(server: str, before: Catalog, after: Catalog) -> Iterator[str]:
-    """Where the hands of a server are: the command that will be run."""
+    """Where the hands of a server are: the command that will be run, or the place that will be called."""
     old, new = before.sources.get(server), after.sources.get(server)
     if old != new:
         yield f"server {server}: {source(new)}" if old is None else f"server {server}: {source(old)} -> {source(new)}"
@@ -56,8 +56,19 @@ def source(value: Mapping[str, Any] | None) -> str:
         return "gone"
     if value["kind"] == "python":
         return "functions of a Python program"
+    if value["kind"] == "http":
+        return visible(_service(value), TEXT_CHARS_MAX)
     env = f", which sees {', '.join(value['env'])}" if value["env"] else ""
     return visible(f"runs `{shlex.join(value['command'])}`{env}", TEXT_CHARS_MAX)
+
+
+def _service(value: Mapping[str, Any]) -> str:
+    """Where an HTTP API is, and all that decides who answers for it and what it is told."""
+    secrets = [f"`{header}` from ${variable}" for header, variable in sorted(value["secrets"].items())]
+    trusts = f", trusting the certificates in {value['ca']}" if value["ca"] else ""
+    return f"calls {value['base']} at {', '.join(value['addresses'])} addresses{trusts}" + (
+        f", with {', '.join(secrets)}" if secrets else ""
+    )
 
 
 def definition(tool: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,10 @@ def add(commands: Commands) -> None:
     listed = command(tools, "list", "the pinned tools and which of them are held", "helm-ai-kernel tools list")
     listed.set_defaults(run=run_list)
     inspect = command(
-        tools, "inspect", "ask a server for its tools and propose them for pinning", "helm-ai-kernel tools inspect time"
+        tools,
+        "inspect",
+        "ask a server for its tools, or read its operations, and propose them for pinning",
+        "helm-ai-kernel tools inspect time",
     )
     inspect.add_argument("server", help="a name under [upstream.NAME] in helm.toml, or of a Python program's proposal")
     inspect.set_defaults(run=run_inspect)

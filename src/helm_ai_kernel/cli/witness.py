@@ -10,20 +10,21 @@ from pathlib import Path
 
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.gateway import witness_memory
-from helm_ai_kernel.gateway.plain_http import PlainServer
-from helm_ai_kernel.gateway.witness import Witness
+from helm_ai_kernel.gateway.witness import BOUNDS, Witness, plainly
 from helm_ai_kernel.gateway.witness_memory import Memory
+from helm_ai_kernel.net.listener import Listener
+from helm_ai_kernel.net.tls import server_context
 from helm_ai_kernel.tcb.checkpoint import NAME
 from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, VerifierKey, cosigned_at, log_keys, rfc3339
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.tcb.keys import PublicKey, Purpose, SecretKey
-from helm_ai_kernel.wire.submission import BYTES_MAX
 
 from .output import PROGRAM, Commands, Declined, command, emit, group
 
 KEY, LOGS = "key", "logs.txt"
 PORT = 8795
+END_S = 5.0  # for answers that are being made: one takes a write to the disk
 
 
 def add(commands: Commands) -> None:
@@ -40,6 +41,8 @@ def add(commands: Commands) -> None:
     serve.add_argument(
         "--host", action="append", default=[], metavar="NAME", help="also answer to this `Host`, of a proxy with TLS"
     )
+    serve.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM; other machines are answered only through TLS")
+    serve.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM, of that certificate")
     serve.set_defaults(run=run_serve)
     vkey = command(witness, "vkey", "the line that others put in their policies", f"{PROGRAM} witness vkey --dir w1", home=False)
     vkey.set_defaults(run=run_vkey)
@@ -62,6 +65,8 @@ def run_init(args: argparse.Namespace) -> int:
 
 
 def run_serve(args: argparse.Namespace) -> int:
+    if (args.tls_certificate is None) is not (args.tls_key is None):
+        raise Declined("TLS needs a certificate and its key", f"{PROGRAM} witness serve --help")
     name, key = _key(args)
     logs = [*args.log, *_logs(args)]
     if not logs:
@@ -75,17 +80,19 @@ def run_serve(args: argparse.Namespace) -> int:
 
 
 async def _serve(args: argparse.Namespace, witness: Witness) -> None:
-    server = PlainServer(witness.handle, body_bytes_max=BYTES_MAX, hosts=args.host)
+    tls = None if args.tls_certificate is None else server_context(args.tls_certificate, args.tls_key)
+    # It asks nobody for a credential, and needs none: what it cosigns is signed by a log that it was given.
+    listener = Listener(witness, BOUNDS, hosts=args.host, tls=tls, authenticates=True, types=frozenset(), error=plainly)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    host, port = await server.start(*args.listen)
-    url = f"http://{host}:{port}"
+    host, port = await listener.start_tcp(*args.listen)
+    url = f"{'http' if tls is None else 'https'}://{host}:{port}"
     emit(args, {"url": url, "vkey": str(witness.vkey)}, [f"listening at {url}", f"vkey {witness.vkey}"])
     sys.stdout.flush()
     await ended.wait()
-    await server.close()
+    await listener.close(within_s=END_S)
 
 
 def run_vkey(args: argparse.Namespace) -> int:

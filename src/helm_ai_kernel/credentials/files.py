@@ -38,7 +38,7 @@ def put(path: Path, data: bytes, mode: int = 0o600) -> None:
     durable.sync_directory(path.parent)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, *, bytes_max: int = BYTES_MAX) -> bytes:
     """A regular file of ours that nobody else can read or change."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # not to hang at a pipe
@@ -47,10 +47,10 @@ def read(path: Path) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise unavailable(f"`{path}` is not a file", "give the file that holds the key")
             _check_private(path, status)
-            data = file.read(BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except OSError as error:
         raise unavailable(f"`{path}` could not be read: {_cause(error)}", "check the path and its permissions") from None
-    if len(data) > BYTES_MAX:
+    if len(data) > bytes_max:
         raise unavailable(f"`{path}` is too large for a key", "give the file that holds the key")
     return data
 

@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from helm_ai_kernel.guardian.budget import DAY_MS
+from helm_ai_kernel.guardian.fit import fits
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.contents import ARGS_BYTES_MAX
 from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
@@ -23,8 +25,8 @@ from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.pack import INCLUSION, RECEIPTS, lines
 from helm_ai_kernel.tcb.process import KERNEL
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from helm_ai_kernel.tcb.statement import Statement
+from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.statement import Allows, Statement
 
 from .evidence import Evidence, InForce
 from .said import KEPT, SAID, claims_contract, kept, said
@@ -130,6 +132,7 @@ class _Log:
         default_factory=dict, repr=False
     )  # principal, tool, key -> the intent that has it
     intents: dict[Digest, _Intent] = field(default_factory=dict)
+    grants: dict[Digest, Allows] = field(default_factory=dict)
 
     def take(self, receipt: Receipt) -> None:
         body = receipt.body
@@ -139,6 +142,8 @@ class _Log:
                 self.before = None  # a process begins with what is in force
         elif receipt.kind is Kind.STATEMENT:
             statement = Statement.from_record(Record.from_json(body["statement"]))
+            if statement.allows is not None:
+                self.grants[receipt.leaf] = statement.allows
             if statement.policy is not None and statement.catalog is not None:
                 after = (statement.policy.after, statement.catalog.after)
                 if after != self.in_force:
@@ -228,11 +233,19 @@ class _Log:
         principal, door = self.sessions[receipt.session]
         facts = Facts.from_json(receipt.body["facts"], principal=principal, door=door, policy=self.in_force[0])
         admitted = boundary.admit(self._request(receipt.body))
-        derived = said(admitted, boundary.decide(admitted, facts), facts)
+        derived = said(admitted, boundary.decide(admitted, facts), facts, EffectBy(str(receipt.body["effect_by"])))
         recorded = {name: value for name, value in receipt.body.items() if name in SAID}
         if "args_hash" in receipt.body:
             recorded["args"] = hashes.digest(self._attachment(receipt.body, "args_hash"))
-        return _differences(receipt.index, recorded, derived)
+        return [*_differences(receipt.index, recorded, derived), *self._granted(receipt, admitted, facts)]
+
+    def _granted(self, receipt: Receipt, admitted: Admitted, facts: Facts) -> Iterator[Difference]:
+        """A grant that was read fits the arguments: who verifies the log alone cannot see them."""
+        if facts.grant is None:
+            return
+        allows = self.grants.get(facts.grant.statement)
+        if allows is None or not isinstance(admitted, Call) or not fits(allows, admitted.view):
+            yield Difference(receipt.index, "grant", facts.grant.statement, None)
 
     def _request(self, body: Mapping[str, Json]) -> bytes:
         """The request as it came in; or, of an admitted one, a request that says the same."""

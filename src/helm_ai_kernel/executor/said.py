@@ -8,9 +8,11 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Decision, Facts, Status, Verdict
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 
-SAID = frozenset({"verdict", "reason", "sub", "rules", "reserved", "repeats", "tool", "pin", "effect", "deadline_ms"})
+SAID = frozenset(
+    {"verdict", "reason", "sub", "rules", "reserved", "repeats", "tool", "pin", "effect", "deadline_ms", "requires", "relies"}
+)
 KEPT = frozenset({"status", "reason", "contract", "tool_error"})
 _DRIFT = Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value
 
@@ -32,14 +34,17 @@ def kept(tool: Tool | None, output: bytes) -> dict[str, Json]:
     return {"status": Status.DRIFT.value, "reason": _DRIFT}
 
 
-def said(admitted: Admitted, decision: Decision, facts: Facts) -> dict[str, Json]:
+def said(admitted: Admitted, decision: Decision, facts: Facts, effect_by: EffectBy) -> dict[str, Json]:
     """What a receipt says of this decision, as far as it follows from it; what is not said is not in it."""
     reserved: dict[str, Json] = dict(decision.reserve)
     told: dict[str, Json] = {"verdict": decision.verdict.value, "reason": decision.reason.value}
-    told |= {"sub": decision.sub, "rules": list(decision.rules), "reserved": reserved, "repeats": decision.repeats}
+    told |= {"sub": decision.sub, "rules": list(decision.rules), "repeats": decision.repeats}
     if admitted.tool is not None and admitted.args is not None:
         told |= {"tool": admitted.tool, "args": hashes.digest(admitted.args), "pin": admitted.pin}
         told["effect"] = None if admitted.effect is None else admitted.effect.value
-    if isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and decision.repeats is None:
-        told["deadline_ms"] = facts.clock.wall_ms + admitted.wall_ms
+    if effect_by is EffectBy.KERNEL and decision.requires is not None:
+        told["requires"] = decision.requires.to_json()
+    intent = decision.verdict is Verdict.ALLOW and decision.repeats is None and effect_by is EffectBy.KERNEL
+    if isinstance(admitted, Call) and intent:
+        told |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": reserved, "relies": list(decision.relies)}
     return {name: value for name, value in told.items() if value not in (None, "", [], {})}

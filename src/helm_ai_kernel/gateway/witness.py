@@ -12,16 +12,22 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 
+from helm_ai_kernel.net.door import Bounds, Peer
 from helm_ai_kernel.tcb.checkpoint import Checkpoint, key_hash
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.cosign import VerifierKey, cosign, cosigned_at
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.keys import PublicKey, Signer
 from helm_ai_kernel.tcb.merkle import EMPTY_ROOT, verify_consistency
-from helm_ai_kernel.wire.submission import PATH, SIZE_TYPE, Submission
+from helm_ai_kernel.wire.head import Head, Sizes, Wrong
+from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.submission import BYTES_MAX, PATH, SIZE_TYPE, Submission
 
-from .plain_http import Request, Response
 from .witness_memory import Kind, Memory
 
+# A client of ours sends a header of 200 bytes and one body in one piece; a round takes one connection of each log.
+SIZES = Sizes(line=1 << 10, head=8 << 10, fields=50, body=BYTES_MAX)
+BOUNDS = Bounds(sizes=SIZES, head_s=10.0, body_s=10.0, idle_s=60.0, connections=128, peer_connections=128)
 CLOCK_BACK_S = 60  # what a clock may be set back between two cosignatures; further, its times are nobody's evidence
 
 
@@ -49,17 +55,23 @@ class Witness:
         for log in logs:
             self._logs.setdefault(log.name, []).append(log.key)
 
-    def handle(self, request: Request) -> Response:
-        """One HTTP request."""
-        if request.path == PATH:
-            if request.method != "POST":
-                return _no(HTTPStatus.METHOD_NOT_ALLOWED, f"POST {PATH}")
-            return self.add_checkpoint(request.body)
-        if request.method == "GET" and request.path in ("/", "/healthz"):
-            return Response(HTTPStatus.OK, f"witness {self.vkey}\n".encode())
+    def admit(self, head: Head, peer: Peer) -> Reply | None:
+        """Whoever asks: what is answered is public, and what is cosigned is signed by its log."""
+        if (head.method, head.path, head.query) == ("POST", PATH, ""):
+            return None
+        if head.path == PATH and not head.query:
+            return _no(HTTPStatus.METHOD_NOT_ALLOWED, f"POST {PATH}")
+        if (head.method, head.query) == ("GET", "") and head.path in ("/", "/healthz"):
+            return _said(HTTPStatus.OK, f"witness {self.vkey}\n".encode())
         return _no(HTTPStatus.NOT_FOUND, f"there is only {PATH} here")
 
-    def add_checkpoint(self, body: bytes) -> Response:
+    async def answer(self, head: Head, body: bytes, peer: Peer) -> Reply:
+        return self.add_checkpoint(body)
+
+    def refused(self, reason: Reason, peer: Peer) -> None:
+        """No log is kept of who asked."""
+
+    def add_checkpoint(self, body: bytes) -> Reply:
         """The answer to `POST /add-checkpoint`; which check comes first is `docs/spec/witness.md`."""
         try:
             sent = Submission.from_bytes(body)
@@ -77,7 +89,7 @@ class Witness:
         with self._lock:
             return self._judge(sent, note.only(note.origin, key_hash(note.origin, key)))
 
-    def _judge(self, sent: Submission, note: Checkpoint) -> Response:
+    def _judge(self, sent: Submission, note: Checkpoint) -> Reply:
         """`note` has the log's own signature, which was verified, and no other."""
         last = self._memory.last(note.origin)
         size = 0 if last is None else last.size
@@ -102,7 +114,7 @@ class Witness:
         except OSError as error:
             self._tell(f"error: `{note.origin}` size {note.size} is not cosigned: {(error.strerror or str(error)).lower()}")
             return _no(HTTPStatus.SERVICE_UNAVAILABLE, "this witness cannot write down what it would sign")
-        return Response(HTTPStatus.OK, line)
+        return _said(HTTPStatus.OK, line)
 
     def _equivocated(self, last: Checkpoint, note: Checkpoint) -> None:
         """Only the log's key makes two roots for one size: the notes prove it to anybody. The first of a log is always told."""
@@ -136,9 +148,18 @@ def _extends(last: Checkpoint | None, sent: Submission, note: Checkpoint) -> Non
         verify_consistency(0, EMPTY_ROOT, note.size, note.root, sent.proof)  # refuses it, in its words
 
 
-def _conflict(size: int) -> Response:
-    return Response(HTTPStatus.CONFLICT, b"%d\n" % size, SIZE_TYPE)
+def _conflict(size: int) -> Reply:
+    return _said(HTTPStatus.CONFLICT, b"%d\n" % size, SIZE_TYPE)
 
 
-def _no(status: HTTPStatus, detail: str) -> Response:
-    return Response(status, detail.encode() + b"\n")
+def _no(status: HTTPStatus, detail: str) -> Reply:
+    return _said(status, detail.encode() + b"\n")
+
+
+def _said(status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> Reply:
+    return Reply(status.value, (("Content-Type", kind),), body)
+
+
+def plainly(wrong: Wrong) -> Reply:
+    """What the listener refuses, in the form of everything else that a witness says (C2SP says none)."""
+    return _no(HTTPStatus(wrong.status), wrong.detail)

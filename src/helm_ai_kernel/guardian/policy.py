@@ -6,7 +6,7 @@ questions is part of the interface (`docs/spec/policy.md`): it decides which rea
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from cedarpy import _internal
@@ -20,6 +20,7 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 
 from . import reasons
+from .asking import asking
 from .bundle import Bundle, refused
 from .check import RULES_PER_TOOL_MAX, checked
 from .protect import Protected
@@ -129,6 +130,8 @@ def decide(policy: Policy | None, admitted: Admitted, facts: Facts) -> Decision:
         return _deny(admitted.reason, admitted.sub, hint=admitted.hint)
     if policy is None or facts.policy != policy.digest:
         return _deny(Reason.ERR_POLICY_NOT_READY)
+    if facts.frozen is not None:
+        return _deny(Reason.ERR_FROZEN)
     if facts.hold is not None:
         return _deny(Reason.ERR_TOOL_HALTED)
     try:
@@ -152,15 +155,19 @@ def _decided(policy: Policy, call: Call, facts: Facts) -> Decision:
     earlier = _idempotency(call, facts.claim)
     if earlier is not None:
         return earlier
-    if mine.approval is not None:
-        _, waits = asked.of(mine.approval)
-        if waits:
-            hint = f"{_why(policy, waits)}; {reasons.hint(Reason.ERR_APPROVAL_REQUIRED)}"
-            return Decision(Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, waits, hint=hint)
+    waits = asked.of(mine.approval)[1] if mine.approval is not None else ()
+    relies: tuple[Digest, ...] = ()
+    if waits or facts.approval is not None:
+        asks = asking(tuple(policy.rules[rule].requires for rule in waits), facts)
+        if asks.verdict is not Verdict.ALLOW:
+            why = f"{_why(policy, waits)}; " if waits else ""
+            return replace(asks, rules=waits, hint=why + reasons.hint(asks.reason))
+        relies = asks.relies
     for name in sorted(facts.budget):
         if facts.budget[name] < 1:
             return _deny(Reason.ERR_BUDGET_EXHAUSTED, name, hint=f"the budget `{name}` has no call left")
-    return Decision(Verdict.ALLOW, Reason.OK, rules, reserve=dict.fromkeys(facts.budget, 1), hint=reasons.hint(Reason.OK))
+    reserve = dict.fromkeys(facts.budget, 1)
+    return Decision(Verdict.ALLOW, Reason.OK, rules, reserve=reserve, relies=relies, hint=reasons.hint(Reason.OK))
 
 
 def _idempotency(call: Call, claim: Claim | None) -> Decision | None:

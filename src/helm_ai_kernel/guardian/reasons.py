@@ -113,6 +113,59 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "wait and try again; then tell its user",
         "sign a policy into force: `helm-ai-kernel policy apply`",
     ),
+    Reason.ERR_UNAUTHENTICATED: Page(
+        "The door does not know who is asking: no credential came with the request, or one that nobody has, or two that"
+        " do not agree. Also what a start says that would open a door to other machines without TLS or without credentials.",
+        Retry.CHANGED,
+        "send the credential that the owner gave to this agent, and only that one",
+        "look whether the agent is still listed and its credential is the newest one",
+    ),
+    Reason.ERR_RATE_LIMITED: Page(
+        "This principal asked more often, or for more at once, than its limits allow. Nothing was decided or executed.",
+        Retry.LATER,
+        "wait as long as `Retry-After` says",
+        "raise the limits of that agent, or find out why it asks so often",
+    ),
+    Reason.ERR_HTTP_AMBIGUOUS: Page(
+        "Two readers of HTTP could understand the request differently, or it is not HTTP/1.1 as it is read here. The message"
+        " says which part; the connection is closed. `docs/spec/http.md` says what a request looks like.",
+        Retry.CHANGED,
+        "send the request through a usual HTTP/1.1 client, without rewriting its framing",
+        "look at the proxy in front of the door, if there is one: it must speak HTTP/1.1 and rewrite nothing",
+    ),
+    Reason.ERR_REQUEST_BOUNDS: Page(
+        "The request is larger or slower than its bounds: its first line, its header, its body, the number of its chunks,"
+        " or the time that it takes. The message names the bound; the connection is closed.",
+        Retry.CHANGED,
+        "send less in one request, and send it without pauses",
+        "nothing, as a rule: the bounds are far above what calls need",
+    ),
+    Reason.ERR_BODY_ENCODING: Page(
+        "A body is compressed, or is not of the type and character set that is read there. What is not read as it stands is"
+        " not judged, and what is not judged is not let through.",
+        Retry.CHANGED,
+        "send `Content-Type: application/json` and no `Content-Encoding`",
+        "where an upstream compresses its answers although it is asked not to, have that switched off",
+    ),
+    Reason.ERR_HOST_FORBIDDEN: Page(
+        "The `Host` of the request is no name of this door. A page in a browser that reaches the door by a name of its own"
+        " is recognised by this.",
+        Retry.CHANGED,
+        "use the address that the door printed when it started",
+        "name the host in the door's configuration, if a proxy in front of it uses another name",
+    ),
+    Reason.ERR_ORIGIN_FORBIDDEN: Page(
+        "A browser sent the request for a page of another site: its `Origin` is none of this door's own.",
+        Retry.SAME_ANSWER,
+        "nothing: doors are not for pages of other sites",
+        "find out which page that is",
+    ),
+    Reason.ERR_UNMEDIATED_TRANSPORT: Page(
+        "The request asks for a way to speak that is not governed here: a WebSocket, HTTP/2, a tunnel, an unknown method.",
+        Retry.CHANGED,
+        "use plain HTTP/1.1 requests",
+        "nothing: what is not governed is not let through",
+    ),
     Reason.ERR_JSON_NOT_IJSON: Page(
         "The bytes are not strict JSON of our profile, so two readers could see two different calls. `sub` says why:"
         " `dup_key`, `encoding`, `surrogate`, `number_range`, `number_precision`, `depth`, `size`, `bom` or `syntax`.",
@@ -162,19 +215,60 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_CONNECTOR_FAILED: Page(
         "Nothing was applied, and the connector proves it: the upstream could not be started, the call could not be handed to it"
-        " or was refused before it acted, or the function itself says so. The same idempotency key is answered with"
-        " this outcome again.",
+        " or was refused before it acted, or the function itself says so; or the tool is an operation of an HTTP API that is"
+        " pinned as `read`, and there was no answer in time. The same idempotency key is answered with this outcome again.",
         Retry.LATER_NEW_KEY,
         "try again later; where the call had an idempotency key, with another one",
         "look whether the upstream is installed and starts",
     ),
+    Reason.ERR_EGRESS_DENIED: Page(
+        "The upstream's host is, or its name resolves to, an address of a class that the pinned server may not be dialled at, or"
+        " one that has no one meaning. `sub` names the class (`loopback`, `private`, `link-local`, `metadata` and others) or what"
+        " is wrong (`address`, `host`, `peer`). No connection was used.",
+        Retry.LATER_NEW_KEY,
+        _TELL,
+        "look what the name resolves to; if that is right, add the class to `addresses` and pin the server again"
+        " (`docs/spec/connector-http.md`)",
+    ),
     Reason.ERR_APPROVAL_REQUIRED: Page(
-        "A person must approve this call; `rules` names the rules that ask for it. Nothing was dispatched. This version"
-        " has no way to approve a call, so it stays refused until the rules are changed.",
+        "A person must approve this call; `rules` names the rules that ask for it. It is held, and nothing was dispatched."
+        " With a `sub` it is refused instead: `alone` where nobody is there to be asked, `crowded` where too many calls of"
+        " this principal wait already.",
+        Retry.LATER,
+        "send the same call again later, with the same arguments: once it is approved, that one is dispatched, once",
+        "look and decide: `helm-ai-kernel approvals list`; or change the rule that asks, or the tool's effect class"
+        " (`destructive` always asks)",
+    ),
+    Reason.ERR_APPROVAL_PENDING_TIMELOCK: Page(
+        "The call is approved, and the time that its rule lets pass before anything happens is not over on both clocks.",
+        Retry.LATER,
+        "send the same call again when the time is over",
+        "wait; until then `helm-ai-kernel approvals deny` still stops it",
+    ),
+    Reason.ERR_APPROVAL_DENIED: Page(
+        "A person denied this call. Nothing that is said later changes that.",
         Retry.SAME_ANSWER,
-        "tell its user that a person must approve; go on with what needs no approval",
-        'decide whether the rule should ask: `@require("approval")` in the policy, or the effect class `destructive` of'
-        " the pin",
+        "tell its user; do something else",
+        "nothing: it was denied; the same call can be asked for again when its time is over",
+    ),
+    Reason.ERR_APPROVAL_EXPIRED: Page(
+        "Nobody approved the call in time, or nobody sent it again in time after it was approved. Silence is a deny.",
+        Retry.LATER,
+        "ask again, if it is still wanted: the next call like it is held anew",
+        "answer sooner, or let the rule wait longer: `@expires`",
+    ),
+    Reason.ERR_APPROVAL_CHALLENGE: Page(
+        "The answer is not one to a challenge that the kernel gave to this key for this call: used before, too old, or worked"
+        " out for something else.",
+        Retry.CHANGED,
+        "nothing: approvals are signed by people",
+        "look at the call again and answer its new challenge: `helm-ai-kernel approvals approve`",
+    ),
+    Reason.ERR_APPROVAL_SELF: Page(
+        "Who asks does not approve: the key belongs to the principal of the call, or to its owner where four eyes are asked for.",
+        Retry.CHANGED,
+        "nothing: approvals are signed by people",
+        "let somebody else look at it",
     ),
     Reason.ERR_APPROVAL_KEY_ROLE: Page(
         "The statement is signed by a key that may not sign this: only `approval` and `root` keys change what is in"
@@ -190,7 +284,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "sign again, with a key that the registry lists",
     ),
     Reason.ERR_APPROVAL_CONSUMED: Page(
-        "The statement was used before; each one works once.",
+        "The statement was used before, or the call that it is about has gone on already; each works once.",
         Retry.CHANGED,
         "nothing: statements are signed by people",
         "sign a new statement",
@@ -201,6 +295,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.CHANGED,
         "nothing: statements are signed by people",
         "look at what is in force now, and sign again",
+    ),
+    Reason.ERR_CLOCK_UNTRUSTED: Page(
+        "A clock of this machine went back since the call was approved: how much time passed is not known.",
+        Retry.LATER,
+        "send the same call again later",
+        "mend the clock; or deny the call and let it be asked for anew",
     ),
     Reason.ERR_IDEMPOTENCY_MISMATCH: Page(
         "The idempotency key was used before, for other arguments or about another subject, or what was sent then is erased."
@@ -240,6 +340,12 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         _TELL,
         "look at the receipt that the hold names, and compare (`helm-ai-kernel tools inspect`); if the definition changed and"
         " the change is right, `helm-ai-kernel tools pin`; then `helm-ai-kernel tools release`: a pin releases no hold",
+    ),
+    Reason.ERR_FROZEN: Page(
+        "An operator froze everything, this server, this agent or this session.",
+        Retry.SAME_ANSWER,
+        "stop, and tell its user",
+        "look into it; then sign the release: `helm-ai-kernel release`",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",
@@ -287,6 +393,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.SAME_ANSWER,
         "tell its user",
         "run `helm-ai-kernel fsck`, repair what it names (an older copy forgets calls that were made), and start again",
+    ),
+    Reason.ERR_SESSION_ENDED: Page(
+        "The request names a session that is not the caller's open one: it ended (after 30 minutes without a call, after 24"
+        " hours, or with the kernel's process), it is somebody else's, or there never was one. Sessions are issued by the kernel"
+        " and bound to a principal at a door.",
+        Retry.CHANGED,
+        "leave `Helm-Session` out: the call opens a session, and its answer names it",
+        "nothing: the client is at fault",
     ),
 })  # fmt: skip
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 
 from cedarpy import _internal, pst
 
+from helm_ai_kernel.tcb.ceremony import APPROVERS_MAX, WAIT_MS_MAX, Requirement
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
@@ -24,7 +25,10 @@ NOWHERE = "(nothing)"  # where a rule looks for what cannot be there
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|//[^\n]*+|\s++|\w++|.', re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")
 _CONDITION = re.compile(r"\)\s*((?:when|unless)\b.*)", re.DOTALL)
-_ANNOTATIONS = frozenset({"id", "require", "description"})
+_ASKS = ("approvers", "timelock", "expires")  # what a rule may say of the approval that it requires
+_ANNOTATIONS = frozenset({"id", "require", "description", *_ASKS})
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
+_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,15 @@ class Rule:
     file: str
     layer: Layer
     permits: bool
-    needs_approval: bool
+    requires: Requirement | None  # the approval without which it forbids; `not_by` is the kernel's to say
     description: str
     condition: str  # its `when` and `unless`, on one line; "" where it has none
     reads: frozenset[Read]
     node: pst.Template  # named by the rule's own id
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.requires is not None
 
     def applies(self, tool: str, effect: str) -> bool:
         """May its scope match a call of that tool? False only where it cannot; Cedar decides the rest."""
@@ -117,7 +125,8 @@ def _rule(name: str, node: pst.Template, source: str) -> Rule:
     label = f"`{name}`: rule `{identity}`"
     if not notes.keys() <= _ANNOTATIONS:
         unknown = min(notes.keys() - _ANNOTATIONS)
-        raise refused(f"{label} has the annotation `@{unknown[:60]}`", "annotation", "known are @id, @require and @description")
+        known = "known are @id, @description, @require, @approvers, @timelock and @expires"
+        raise refused(f"{label} has the annotation `@{unknown[:60]}`", "annotation", known)
     description = notes.get("description", "")
     if len(description) > DESCRIPTION_MAX or not description.isprintable():
         raise refused(f"{label}: @description is one printable line of at most {DESCRIPTION_MAX} characters", "annotation")
@@ -126,7 +135,7 @@ def _rule(name: str, node: pst.Template, source: str) -> Rule:
         file=name,
         layer=layer_of(name),
         permits=node.effect != "forbid",
-        needs_approval="require" in notes,
+        requires=_requires(notes, label),
         description=description,
         condition=_condition(source),
         reads=frozenset(_reads(node.clauses)),
@@ -136,6 +145,31 @@ def _rule(name: str, node: pst.Template, source: str) -> Rule:
         raise refused(f"{label} uses `context` as a whole", "types", "name what it looks at, for example `context.args.path`")
     _check_layer(rule, label, notes.get("require", "approval"))
     return rule
+
+
+def _requires(notes: Mapping[str, str], label: str) -> Requirement | None:
+    """What `@require`, `@approvers`, `@timelock` and `@expires` ask for together."""
+    if "require" not in notes:
+        for name in _ASKS:
+            if name in notes:
+                raise refused(f"{label}: @{name} without @require", "annotation", 'add @require("approval")')
+        return None
+    approvers = notes.get("approvers", "1")
+    if not approvers.isascii() or not approvers.isdigit() or not 0 < int(approvers[:4]) <= APPROVERS_MAX:
+        raise refused(f"{label}: @approvers is a number from 1 to {APPROVERS_MAX}", "annotation")
+    expires_ms = _duration(notes.get("expires", "1h"), f"{label}: @expires")
+    return Requirement(
+        int(approvers), _duration(notes["timelock"], f"{label}: @timelock") if "timelock" in notes else 0, expires_ms
+    )
+
+
+def _duration(text: str, label: str) -> int:
+    """In ms."""
+    found = _DURATION.match(text)
+    wait = int(found[1]) * _UNIT_MS[found[2]] if found else 0
+    if not 0 < wait <= WAIT_MS_MAX:
+        raise refused(f"{label} is not a time", "annotation", "write for example 90s, 10m, 2h or 7d, at most 366d")
+    return wait
 
 
 def _check_layer(rule: Rule, label: str, require: str) -> None:

@@ -24,7 +24,7 @@ from helm_ai_kernel.tcb.receipt import Kind
 from helm_ai_kernel.tcb.statement import Statement
 
 from .standing import MALFORMED, Body, Difference, Standing, erasures, said
-from .transaction import ARGS, KEY, OUTPUT, Kept
+from .transaction import ARGS, KEY, OUTPUT, Kept, column
 from .vault import NoKeys, Vault, place
 
 RECEIPTS = "SELECT idx, session, seq, kind, leaf, line FROM receipts WHERE idx >= ? ORDER BY idx"
@@ -70,7 +70,7 @@ class Comparison:
                 yield where, f"stands where {self._size} is expected, or has another form than it was written in"
             self._size = index + 1
             body = said(line)
-            expected = (bytes.fromhex(body["session"]), body["seq"], body["kind"], leaf_hash(line))
+            expected = (bytes.fromhex(body["session"]), body["seq"], column(body), leaf_hash(line))
             if (session, seq, kind, leaf) != expected:
                 yield where, "its session, number, kind or leaf hash is not that of the line"
             rows = self._conn.execute("SELECT slot, subject, content FROM attachments WHERE idx=?", (index,)).fetchall()
@@ -148,7 +148,9 @@ class Comparison:
         """
         named: dict[int, str] = {}
         arguments = body.get("args_hash", body.get("raw_hash"))
-        if arguments is not None and "repeats" not in body and (ARGS in kept or body["verdict"] != Verdict.DENY):
+        read = "approval" in body.get("facts", ()) and "requires" not in body and "deadline_ms" not in body
+        taken_over = "repeats" in body or read  # an intent has its own copy of what was held
+        if arguments is not None and not taken_over and (ARGS in kept or body["verdict"] != Verdict.DENY):
             named[ARGS] = arguments
         if "key" in body and "claim" not in body["facts"]:
             named[KEY] = body["key"]

@@ -14,15 +14,18 @@ from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.receipt import SCOPE, EffectBy, Kind, Receipt
 
+from . import asked
 from .transaction import ARGS, KEY, OUTPUT, Open, Session, Transaction
 from .vault import Subject
 
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
+
+PROBE_BYTES = 16 << 10  # a call with its outcome, arguments and output
 
 Decide = Callable[[Admitted, Facts], Decision]
 
@@ -47,19 +50,30 @@ def end_session(tx: Transaction, session: Session, reason: str) -> Receipt:
     return receipt
 
 
-def decide(tx: Transaction, session: Session, admitted: Admitted, rule: Decide, budgets: Sequence[Budget]) -> Receipt:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is configured, beside the policy, about the calls of one principal."""
+
+    budgets: Sequence[Budget] = ()
+    not_by: tuple[str, ...] = ()  # who else may not approve them: their owner, where four eyes are asked for
+    alone: bool = False  # nobody is there to be asked
+
+
+def decide(
+    tx: Transaction, session: Session, admitted: Admitted, rule: Decide, terms: Terms, effect_by: EffectBy = EffectBy.KERNEL
+) -> Receipt:  # fmt: skip
     """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt at once."""
     if session.id not in tx.heads:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the session has ended", hint="open a new one")
     about = tx.subject(admitted.subject or session.principal)
-    read = _read(tx, session, admitted, budgets, about)
+    read = _read(tx, session, admitted, terms, about)
     decision = rule(admitted, read.facts)
     content: dict[str, Json] = {
         "verdict": decision.verdict.value,
         "reason": decision.reason.value,
         "facts": read.facts.to_json(),
         "policy": read.facts.policy,
-        "effect_by": EffectBy.KERNEL.value,
+        "effect_by": effect_by.value,
     }
     if decision.sub:
         content["sub"] = decision.sub
@@ -134,6 +148,29 @@ def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt |
     return receipt
 
 
+def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
+    """Stop everything, a server, an agent or a session, until a person releases it."""
+    if tx.kernel is None or tx.kernel.id not in tx.heads:
+        raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+    if not SCOPE.match(scope):
+        hint = "freeze `all`, `server:NAME`, `agent:NAME` or `session:ID`"
+        raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"`{scope[:64]}` is nothing that can be frozen", hint=hint)
+    if scope in tx.holds:
+        raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen already", hint="helm-ai-kernel release")
+    content: dict[str, Json] = {"scope": scope, "by": by, "reason": Reason.ERR_FROZEN.value}
+    receipt = tx.append(tx.kernel, Kind.HOLD, content)
+    tx.conn.execute("INSERT INTO holds VALUES (?,?)", (scope, hashes.raw(receipt.leaf)))
+    tx.holds[scope] = receipt.leaf
+    return receipt
+
+
+def gap(tx: Transaction, door: str, counts: Mapping[str, int]) -> Receipt:
+    """Refusals that have no receipt of their own."""
+    if tx.kernel is None or tx.kernel.id not in tx.heads:
+        raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+    return tx.append(tx.kernel, Kind.GAP, {"door": door, "counts": dict(counts)})
+
+
 def recovered(tx: Transaction, session: Session, open_count: int, heads: Sequence[bytes] = ()) -> Receipt:
     """`heads`: the checkpoints that were found of the log in whose place this one goes on."""
     root = hashes.text(tx.start.frontier.root())
@@ -143,6 +180,14 @@ def recovered(tx: Transaction, session: Session, open_count: int, heads: Sequenc
     return tx.append(session, Kind.RECOVERY, content)
 
 
+def probe(tx: Transaction) -> None:
+    """Take the room of a small call from the file, and give it back: raises what SQLite raises where there is none."""
+    tx.conn.execute("SAVEPOINT probe")
+    tx.conn.execute("INSERT INTO documents VALUES (zeroblob(32), 'probe', zeroblob(?))", (PROBE_BYTES,))
+    tx.conn.execute("ROLLBACK TO probe")
+    tx.conn.execute("RELEASE probe")
+
+
 class Read(NamedTuple):
     """The facts, and what the same reading found for the claim and the reservation."""
 
@@ -150,17 +195,18 @@ class Read(NamedTuple):
     windows: Mapping[str, str]  # budget -> the key under which its use is counted
     first: int = -1  # log index of the ALLOW that holds the idempotency key
     key_hash: Digest | None = None  # as that receipt names the key
-    args: bytes = b""  # of that call, with their salt; nothing where they were erased
+    args: bytes = b""  # of that call, or of the held one, with their salt; nothing where they were erased
     mark: bytes | None = None  # of the key
 
 
-def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequence[Budget], about: Subject) -> Read:
+def _read(tx: Transaction, session: Session, admitted: Admitted, terms: Terms, about: Subject) -> Read:
     """Everything that `decide` reads. Of a first call whose arguments were erased nothing is the same."""
     clock = tx.moment.clock
     if isinstance(admitted, Refusal):
         return Read(Facts(session.principal, session.door, tx.policy, clock), {})
-    windows = {b.name: b.window(session.id, clock.wall_ms) for b in budgets if b.covers(session.principal, admitted.tool)}
-    left = {b.name: b.left(_used(tx, b.name, windows[b.name])) for b in budgets if b.name in windows}
+    budgets = [b for b in terms.budgets if b.covers(session.principal, admitted.tool)]
+    windows = {b.name: b.window(session.id, clock.wall_ms) for b in budgets}
+    left = {b.name: b.left(_used(tx, b.name, windows[b.name])) for b in budgets}
     claim, first, key_hash, args, mark = None, -1, None, b"", None
     if admitted.key is not None:
         mark = tx.ink.vault.mark(admitted.key)
@@ -174,8 +220,23 @@ def _read(tx: Transaction, session: Session, admitted: Admitted, budgets: Sequen
             args = b"" if kept is None or kept.content is None else kept.content
             same = kept is not None and kept.subject == about.id and args[SALT_BYTES:] == admitted.args
             claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
-    facts = Facts(session.principal, session.door, tx.policy, clock, tx.holds.get(admitted.tool), claim, left)
-    return Read(facts, windows, first, key_hash, args, mark)
+    held, kept_args = (None, b"") if claim is not None else asked.held(tx, session.principal, admitted, about)
+    facts = Facts(
+        session.principal,
+        session.door,
+        tx.policy,
+        clock,
+        tx.holds.get(admitted.tool),
+        claim,
+        left,
+        frozen=asked.frozen(tx, session, admitted.tool),
+        approval=held,
+        grant=None if claim is not None else asked.granted(tx, session.principal, admitted),
+        not_by=terms.not_by,
+        alone=terms.alone,
+        crowded=asked.crowded(tx, session.principal),
+    )
+    return Read(facts, windows, first, key_hash, args or kept_args, mark)
 
 
 def _used(tx: Transaction, name: str, window: str) -> int:
@@ -187,22 +248,35 @@ def _decided(
     tx: Transaction, session: Session, call: Call, read: Read, about: Subject, decision: Decision, content: dict[str, Json]
 ) -> Receipt:
     """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
+    held, salt = read.facts.approval, read.args[:SALT_BYTES]
+    kernels = content["effect_by"] == EffectBy.KERNEL
+    intent = kernels and decision.verdict is Verdict.ALLOW and decision.repeats is None
     if decision.repeats is not None:
-        content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
         content["repeats"] = decision.repeats
-        tx.salt = read.args[:SALT_BYTES]
+    if held is not None and intent:
+        content["args_hash"] = tx.attach(ARGS, salt, call.args, about)  # the held call's name, and a copy of its own
+    elif decision.repeats is not None or (held is not None and decision.requires is None):
+        content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
+        tx.salt = salt
     else:
         bytes_max = REFUSED_KEPT_MAX if decision.verdict is Verdict.DENY else None
         content["args_hash"] = _kept(tx, ARGS, call.args, about, bytes_max)
     if call.key is not None:
         content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode(), about)
-    if decision.verdict is not Verdict.ALLOW or decision.repeats is not None:
-        parents = () if decision.repeats is None else (decision.repeats,)
-        return tx.append(session, Kind.DECISION, content, parents, decision.hint)
+    parents = () if decision.repeats is None else (decision.repeats,)
+    if held is not None:
+        parents = (*parents, held.call)
+    if decision.requires is not None and kernels:
+        content["requires"] = decision.requires.to_json()
+    if not intent:
+        receipt = tx.append(session, Kind.DECISION, content, parents, decision.hint)
+        return asked.moved(tx, receipt, session)
     content["deadline_ms"] = read.facts.clock.wall_ms + call.wall_ms
     if decision.reserve:
         content["reserved"] = dict(decision.reserve)
-    receipt = tx.append(session, Kind.DECISION, content, hint=decision.hint)
+    if decision.relies:
+        content["relies"] = list(decision.relies)
+    receipt = asked.moved(tx, tx.append(session, Kind.DECISION, content, (*parents, *decision.relies), decision.hint), session)
     for name in decision.reserve:
         tx.conn.execute("INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name]))
     if call.key is not None:

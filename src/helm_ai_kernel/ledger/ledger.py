@@ -19,12 +19,13 @@ from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.process import KERNEL
-from helm_ai_kernel.tcb.receipt import TEXT_MAX, Receipt
+from helm_ai_kernel.tcb.receipt import TEXT_MAX, EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from . import jobs, statements, store
+from . import asked, jobs, statements, store
 from .aside import aside
-from .jobs import Decide, Intent
+from .asked import Challenges
+from .jobs import Decide, Intent, Terms
 from .opening import check_keys, check_vault, load, mirrored
 from .scrub import scrub
 from .signer import first
@@ -33,7 +34,7 @@ from .statements import Document
 from .transaction import OUTPUT, Ink, Session
 from .vault import Vault, opened
 from .watch import Watch
-from .writer import Pace, Writer, end_process
+from .writer import Pace, Writer, end_process, now
 
 DATABASE, LOCK, TRUST = "ledger.db", "lock", "trust.jsonl"
 
@@ -63,6 +64,7 @@ class Ledger:
         self._clean = clean
         self._budgets = budgets
         self._sessions: dict[str, Session] = {}
+        self.challenges = Challenges()
         self._database = database
         self._signed = writer.state.frontier
         self._stop = threading.Event()
@@ -95,11 +97,12 @@ class Ledger:
                     watch = Watch(conn, folder / DATABASE)
                     state, signer, clean = load(conn, log_key, ink.registry)
                     check_vault(conn, ink.vault, state.origin)
-                    erased = check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
+                    standing = check_standing(conn, ink.registry)  # what stops a tool is what the receipts say, before any call
+                    state = replace(state, approvals=standing.approvals)
                     mirror = None if heads is None else mirrored(conn, heads, ink.registry, state)
                 check_keys(ink, log_key, state.origin)
                 store.fold(conn)
-                ink.vault.destroy(*erased)  # a crash behind the statement left a key, or somebody put it back
+                ink.vault.destroy(*standing.erased)  # a crash behind the statement left a key, or somebody put it back
                 read = store.connect(folder / DATABASE, read_only=True)
             except (EvidenceError, TypeError, ValueError) as e:  # a column of another type or length than we wrote
                 conn.close()
@@ -157,8 +160,18 @@ class Ledger:
             self._sessions[session.id] = session  # not ended, so not forgotten: the log would be marked clean
             raise
 
-    async def commit(self, session: Session, admitted: Admitted, decide: Decide) -> Receipt:
-        return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, self._budgets))
+    async def commit(
+        self,
+        session: Session,
+        admitted: Admitted,
+        decide: Decide,
+        *,
+        effect_by: EffectBy = EffectBy.KERNEL,
+        not_by: tuple[str, ...] = (),
+        alone: bool = False,
+    ) -> Receipt:
+        terms = Terms(self._budgets, not_by, alone)
+        return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, terms, effect_by))
 
     async def settle(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self.writer.submit(lambda tx: jobs.settle(tx, session, Intent(intent.index, intent.leaf), outcome))
@@ -170,7 +183,42 @@ class Ledger:
 
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect; raises `Refused` where it may not."""
-        return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents))
+        return await self.writer.submit(lambda tx: statements.enact(tx, statement, documents, self.challenges))
+
+    def challenge(self, call: Digest, key: str) -> str:
+        """A nonce for that key to say something of that held call with; raises `Refused` where none is held by that name."""
+        ceremony = self.writer.state.approvals.held.get(call)
+        if ceremony is None:
+            how = self.writer.state.approvals.ended.get(call, Reason.ERR_APPROVAL_INTENT_MISMATCH)
+            raise Refused(how, f"no call is held any more by `{call}`", hint="helm-ai-kernel approvals list")
+        return self.challenges.give(ceremony, key, now().clock)
+
+    def in_force(self, key: str) -> bool:
+        """Whether that key counts now."""
+        registry = self.writer.ink.registry
+        return registry.in_force_at(registry.size)(key)
+
+    async def lapse(self) -> int:
+        """Say of every held call whose time is over that nobody answered; nothing is written where there is none."""
+        clock = now().clock
+        if not any(one.read().expired(clock) for one in self.writer.state.approvals.held.values()):
+            return 0
+        return await self.writer.submit(asked.lapse)
+
+    async def freeze(self, scope: str, by: str) -> Receipt:
+        """Stop everything, a server, an agent or a session, until a person releases it."""
+        return await self.writer.submit(lambda tx: jobs.freeze(tx, scope, by))
+
+    async def gap(self, door: str, counts: Mapping[str, int]) -> Receipt:
+        """Refusals that were only counted."""
+        return await self.writer.submit(lambda tx: jobs.gap(tx, door, counts))
+
+    async def probe(self) -> None:
+        """Write a group that changes nothing, durably; raises `OutsideError` where evidence cannot be stored now."""
+        await self.writer.submit(jobs.probe)
+        left = os.statvfs(self._database)  # SQLite may still have room in its log where the disk has none
+        if left.f_bavail * left.f_frsize < jobs.PROBE_BYTES:
+            raise OutsideError(Reason.ERR_EVIDENCE_FULL, "the disk is full", hint="free space on the disk of the store")
 
     def open_intents(self) -> Iterable[Digest]:
         return [intent.leaf for intent in self.writer.state.open.values()]

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.approvals import Approvals
 from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
@@ -16,7 +17,7 @@ from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
-from .standing import MALFORMED, erasures
+from .standing import MALFORMED, erasures, signed_for
 from .transaction import ARGS
 from .vault import Vault, opened
 
@@ -97,6 +98,16 @@ class Reader:
         for index, line in self._rows(sql, values):
             yield Receipt.from_bytes(_blob(line), index)
 
+    def page(self, *, after: int, limit: int, session: str = "", kind: str = "") -> Iterator[Receipt]:
+        """At most so many receipts behind that index, in log order; of one session and of one kind, where they are named."""
+        sql, values = "SELECT idx, line FROM receipts WHERE idx > ?", list[object]([after])
+        if session:
+            sql, values = sql + " AND session = ?", [*values, bytes.fromhex(session)]
+        if kind:
+            sql, values = sql + " AND kind = ?", [*values, kind]
+        for index, line in self._rows(sql + " ORDER BY idx LIMIT ?", (*values, limit)):
+            yield Receipt.from_bytes(_blob(line), index)
+
     def leaves(self, start: int, end: int) -> Iterator[bytes]:
         """The leaf hashes of these receipts, in log order."""
         for row in self._rows("SELECT leaf FROM receipts WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)):
@@ -129,6 +140,10 @@ class Reader:
     def holds(self) -> dict[str, Digest]:
         """The tools that are held, each with the leaf hash of its hold."""
         return {row[0]: hashes.text(_blob(row[1])) for row in self._rows("SELECT tool, leaf FROM holds ORDER BY tool", ())}
+
+    def approvals(self) -> Approvals:
+        """What waits for people and what they granted, verified like at a start; raises `OutsideError`."""
+        return signed_for(self._conn, self.trust()).approvals
 
     def document(self, digest: Digest) -> bytes:
         row = self._row("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),))

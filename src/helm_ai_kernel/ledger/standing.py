@@ -8,10 +8,12 @@ log is.
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.approvals import Approvals
+from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import LINE_BYTES_MAX, Record
@@ -24,7 +26,7 @@ from helm_ai_kernel.tcb.registry import SEEN, Registry
 from helm_ai_kernel.tcb.statement import Statement, authorise
 
 # The few receipts by which people decide what is in force and a tool is stopped; the words are those of the index on them.
-STANDING = "SELECT idx, line FROM receipts WHERE kind IN ('hold', 'statement') ORDER BY idx"
+STANDING = "SELECT idx, line FROM receipts WHERE kind IN ('hold', 'statement', 'asked', 'lapse') ORDER BY idx"
 
 
 Body = dict[str, Any]
@@ -34,23 +36,25 @@ MALFORMED = (EvidenceError, Refused, LookupError, TypeError, ValueError, Attribu
 
 @dataclass(slots=True)
 class Standing:
-    """What holds until somebody changes it: holds, used nonces, erased subjects, and what is in force."""
+    """What holds until somebody changes it: holds, used nonces, erased subjects, what waits for people, what is in force."""
 
     holds: dict[str, bytes] = field(default_factory=dict)
     nonces: dict[str, int] = field(default_factory=dict)
     policy: Digest | None = None
     catalog: Digest | None = None
     erased: set[bytes] = field(default_factory=set)
+    approvals: Approvals = field(default_factory=Approvals)
 
     def add(self, index: int, line: bytes, body: Body) -> Statement | None:
-        """A hold or a statement."""
+        """A hold or a statement; what else stands here is `approvals`' own."""
         if body["kind"] == Kind.HOLD:
-            self.holds[body["tool"]] = leaf_hash(line)
+            self.holds[body["scope" if "scope" in body else "tool"]] = leaf_hash(line)
+        if body["kind"] != Kind.STATEMENT:
             return None
         statement = Statement.from_record(Record.from_json(body["statement"]))
         self.nonces[statement.nonce] = index
-        if statement.tool is not None:
-            self.holds.pop(statement.tool, None)
+        if statement.hold is not None:
+            self.holds.pop(statement.tool or statement.scope or "", None)
         if statement.subject is not None:
             self.erased.add(bytes.fromhex(statement.subject))
         if statement.policy is not None:
@@ -58,6 +62,16 @@ class Standing:
         if statement.catalog is not None:
             self.catalog = statement.catalog.after
         return statement
+
+    def heard(self, receipt: Receipt, statement: Statement, registry: Registry) -> None:
+        """What a person said of a held call, or granted; raises `EvidenceError` where that could not be said then."""
+        signers = authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
+        clock = Clock.from_json(receipt.body["clock"]) if "clock" in receipt.body else Clock(0, "", 0)
+        in_force = registry.in_force_at(receipt.trust.size)
+        refusal = self.approvals.refusal(statement, signers, receipt.leaf, clock, in_force)
+        if refusal is not None:
+            raise EvidenceError(Finding.APPROVAL_INVALID, refusal[1])
+        self.approvals.take(statement, signers, receipt.leaf, clock)
 
     def differences(self, conn: sqlite3.Connection) -> Iterator[Difference]:
         if dict(conn.execute("SELECT tool, leaf FROM holds").fetchall()) != self.holds:
@@ -77,8 +91,8 @@ def erasures(conn: sqlite3.Connection) -> set[bytes]:
     return standing.erased
 
 
-def check_standing(conn: sqlite3.Connection, registry: Registry) -> set[bytes]:
-    """Before the first call. Returns the subjects that were erased, whose keys must be gone.
+def check_standing(conn: sqlite3.Connection, registry: Registry) -> Standing:
+    """Before the first call.
 
     Raises `OutsideError(ERR_STORE_CORRUPT)` where the tables say otherwise than the receipts: a hold that vanished would let its
     tool be called. A receipt that was hidden from `STANDING` is found by the scrub, which hashes every line.
@@ -86,7 +100,7 @@ def check_standing(conn: sqlite3.Connection, registry: Registry) -> set[bytes]:
     standing = signed_for(conn, registry)
     for table, how in standing.differences(conn):
         raise _corrupt(f"{table}: {how}")
-    return standing.erased
+    return standing
 
 
 def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
@@ -95,12 +109,28 @@ def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
     try:
         for index, line in conn.execute(STANDING):
             receipt = verified(line, registry)
+            in_force = registry.in_force_at(receipt.trust.size)
+            if receipt.kind is Kind.DECISION:
+                standing.approvals.decided(replace(receipt, index=index), _principal(conn, receipt.session, registry), in_force)
+                continue
+            if receipt.kind is Kind.LAPSE:
+                standing.approvals.lapse(receipt, in_force)
+                continue
             statement = standing.add(index, line, dict(receipt.body))
             if statement is not None:
-                authorise(statement, registry, receipt.trust.size, SEEN)  # a theft that was found later undoes nothing here
+                standing.heard(receipt, statement, registry)
     except MALFORMED as e:
         raise _corrupt(f"receipt {index} is of another form than it was written in: {e}") from None
     return standing
+
+
+def _principal(conn: sqlite3.Connection, session: str, registry: Registry) -> str:
+    """Whose session it is, from its start."""
+    row = conn.execute("SELECT line FROM receipts WHERE session=? AND seq=0", (bytes.fromhex(session),)).fetchone()
+    start = verified(row[0], registry)
+    if start.session != session:
+        raise EvidenceError(Finding.CHAIN_ORDER, "the start of a session is another one's")
+    return str(start.body["principal"])
 
 
 def verified(line: bytes, registry: Registry) -> Receipt:

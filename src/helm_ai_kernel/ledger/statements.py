@@ -8,9 +8,12 @@ from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.tcb.events import KeyEntry
+from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
-from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, authorise
+from helm_ai_kernel.tcb.statement import TIMED, Change, Statement, StatementKind, authorise
 
+from .asked import Challenges, in_force
 from .transaction import Transaction
 
 
@@ -21,27 +24,43 @@ class Document(NamedTuple):
     content: bytes
 
 
-def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
+def enact(
+    tx: Transaction, statement: Statement, documents: Mapping[Digest, Document], challenges: Challenges | None = None
+) -> Receipt:  # fmt: skip
     """Append the statement and let it take effect; raises `Refused` and changes nothing where it may not."""
     if tx.kernel is None or tx.kernel.id not in tx.heads:
         raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet", hint="wait until it is ready")
-    _check(tx, statement)
+    signers = _check(tx, statement)
+    if statement.kind is StatementKind.APPROVAL:
+        (challenges or Challenges()).take(statement, tx.moment.clock)  # none was given: then this answers none
+    refusal = tx.approvals.refusal(statement, signers, _NO_LEAF, tx.moment.clock, in_force(tx))
+    if refusal is not None:
+        raise Refused(*refusal, hint="look again: helm-ai-kernel approvals list")
     for name, change in (("policy", statement.policy), ("catalog", statement.catalog)):
         if change is not None:
             _in_force(tx, name, change)
     _carried(statement, documents)
     parents: tuple[Digest, ...] = ()
-    if statement.tool is not None:
-        hold = tx.holds.get(statement.tool)
+    named = statement.tool or statement.scope or ""
+    if statement.hold is not None:
+        hold = tx.holds.get(named)
         if hold is None or hold != statement.hold:
-            raise _mismatch(f"`{statement.tool}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
+            raise _mismatch(f"`{named}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
         parents = (hold,)
+    about = statement.call or statement.grant
+    if about is not None:
+        parents = (about,)
     if statement.subject is not None:
         _erasable(tx, bytes.fromhex(statement.subject), statement.count)
-    receipt = tx.append(tx.kernel, Kind.STATEMENT, {"statement": statement.record.to_json()}, parents)
-    if statement.tool is not None:
-        tx.conn.execute("DELETE FROM holds WHERE tool=?", (statement.tool,))
-        del tx.holds[statement.tool]
+    content: dict[str, Json] = {"statement": statement.record.to_json()}
+    if statement.kind in TIMED:
+        content["clock"] = tx.moment.clock.to_json()
+    receipt = tx.append(tx.kernel, Kind.STATEMENT, content, parents)
+    if statement.hold is not None:
+        tx.conn.execute("DELETE FROM holds WHERE tool=?", (named,))
+        del tx.holds[named]
+    if statement.kind in _HEARD:
+        tx.change_approvals().take(statement, signers, receipt.leaf, tx.moment.clock)
     if statement.subject is not None:
         tx.erased.add(bytes.fromhex(statement.subject))
     tx.conn.execute("INSERT INTO statements VALUES (?,?)", (statement.nonce, receipt.index))
@@ -55,18 +74,24 @@ def enact(tx: Transaction, statement: Statement, documents: Mapping[Digest, Docu
     return receipt
 
 
-def _check(tx: Transaction, statement: Statement) -> None:
+_NO_LEAF = Digest("")  # of a statement that has no receipt yet
+_HEARD = TIMED | {StatementKind.REVOCATION}
+
+
+def _check(tx: Transaction, statement: Statement) -> tuple[KeyEntry, ...]:
+    """Who signed it."""
     registry = tx.ink.registry
     if statement.log != tx.start.origin:
         raise _mismatch(f"the statement is for the log `{statement.log}`, this is `{tx.start.origin}`", "sign it again here")
     try:
-        authorise(statement, registry, registry.size)
+        signers = authorise(statement, registry, registry.size)
     except EvidenceError as e:
-        role = e.finding is Finding.KEY_ROLE
+        role = e.finding in (Finding.KEY_ROLE, Finding.APPROVAL_INVALID)
         reason = Reason.ERR_APPROVAL_KEY_ROLE if role else Reason.ERR_APPROVAL_SIGNATURE
         raise Refused(reason, e.detail, hint="sign with a registered `approval` key") from None
     if tx.conn.execute("SELECT 1 FROM statements WHERE nonce=?", (statement.nonce,)).fetchone():
         raise Refused(Reason.ERR_APPROVAL_CONSUMED, "this statement was used before", hint="sign a new one")
+    return signers
 
 
 def _in_force(tx: Transaction, name: str, change: Change) -> None:

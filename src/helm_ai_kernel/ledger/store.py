@@ -15,7 +15,7 @@ from weakref import WeakSet
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
-FORMAT = 2  # PRAGMA user_version; another one is refused, never guessed at
+FORMAT = 3  # PRAGMA user_version; another one is refused, never guessed at
 APPLICATION = 0x48454C4D  # "HELM", PRAGMA application_id
 SQLITE = sqlite3.sqlite_version
 CACHE_KIB = 16_384  # resident memory stays within the promised bound
@@ -26,7 +26,7 @@ _SCHEMA = """
 CREATE TABLE receipts (idx INTEGER PRIMARY KEY, session BLOB NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
                        leaf BLOB NOT NULL, line BLOB NOT NULL);
 CREATE UNIQUE INDEX receipts_session ON receipts (session, seq);
-CREATE INDEX receipts_standing ON receipts (idx) WHERE kind IN ('hold', 'statement');
+CREATE INDEX receipts_standing ON receipts (idx) WHERE kind IN ('hold', 'statement', 'asked', 'lapse');
 CREATE TABLE attachments (idx INTEGER NOT NULL, slot INTEGER NOT NULL, subject BLOB NOT NULL, content BLOB NOT NULL,
                           PRIMARY KEY (idx, slot)) WITHOUT ROWID;
 CREATE TABLE intents (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, tool TEXT NOT NULL, principal TEXT NOT NULL, key BLOB,

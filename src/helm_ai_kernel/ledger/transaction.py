@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.approvals import Approvals, moves
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
@@ -24,6 +25,13 @@ from helm_ai_kernel.tcb.registry import Registry
 from .vault import Subject, Vault, opened, place
 
 ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
+ASKED = "asked"
+
+
+def column(body: Mapping[str, Json]) -> str:
+    """What the table says of a receipt's kind: its own, but for decisions that move what people were asked."""
+    kind = str(body["kind"])
+    return ASKED if kind == Kind.DECISION and moves(body) else kind
 
 
 class Head(NamedTuple):
@@ -71,8 +79,9 @@ class State:
     heads: Mapping[str, Head]  # open sessions
     policy: Digest | None
     catalog: Digest | None
-    holds: Mapping[str, Digest] = field(default_factory=dict)  # tool -> leaf of its hold
+    holds: Mapping[str, Digest] = field(default_factory=dict)  # tool, or scope of a freeze -> leaf of its hold
     open: Mapping[int, Open] = field(default_factory=dict)  # by log index, in its order
+    approvals: Approvals = field(default_factory=Approvals)  # never changed: a group that does works on a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,7 @@ class Transaction:
         self.catalog = state.catalog
         self.holds = dict(state.holds)
         self.open = dict(state.open)
+        self.approvals = state.approvals
         self._trusted = ink.trust
         self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
         self._attachments: list[tuple[int, int, bytes, bytes]] = []
@@ -132,7 +142,13 @@ class Transaction:
 
     def ended(self, frontier: Frontier) -> State:
         """The log after this group, whose tree is `frontier`."""
-        return State(self.start.origin, frontier, self.heads, self.policy, self.catalog, self.holds, self.open)
+        return State(self.start.origin, frontier, self.heads, self.policy, self.catalog, self.holds, self.open, self.approvals)
+
+    def change_approvals(self) -> Approvals:
+        """To be changed by the job that asks."""
+        if self.approvals is self.start.approvals:
+            self.approvals = self.start.approvals.copy()
+        return self.approvals
 
     def append(
         self, session: Session, kind: Kind, content: dict[str, Json], parents: Sequence[Digest] = (), hint: str = ""
@@ -173,7 +189,7 @@ class Transaction:
             self.salt,
         )
         self.salt = b""
-        self._rows.append((self.index, bytes.fromhex(session.id), seq, kind.value, raw, record.line))
+        self._rows.append((self.index, bytes.fromhex(session.id), seq, column(body), raw, record.line))
         self.leaves.append(raw)
         self.heads[session.id] = Head(seq, leaf)
         self.index += 1

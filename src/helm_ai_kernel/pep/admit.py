@@ -43,6 +43,23 @@ def admit(raw: bytes, catalog: Catalog) -> Admitted:
     return _checked(raw, name, view, named.get("idempotency_key"), named.get("subject"), catalog)
 
 
+def with_key(raw: bytes, key: str) -> bytes:
+    """The request with the idempotency key that came beside it, as one request. Raises `Refused` where it names another itself.
+
+    What is no request stays as it is, and `admit` says so.
+    """
+    try:
+        body = parse(raw)
+    except Refused:
+        return raw
+    if type(body) is not dict:
+        return raw
+    if body.get("idempotency_key", key) != key:
+        detail = "the request and its header name two idempotency keys"
+        raise Refused(Reason.ERR_UPSTREAM_SHAPE, detail, hint="send one of them")
+    return canonical({**body, "idempotency_key": key})
+
+
 def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, subject: str | None, catalog: Catalog) -> Admitted:
     args = canonical(view)
     tool = catalog.tools.get(name)
@@ -54,6 +71,12 @@ def _checked(raw: bytes, name: str, view: dict[str, Json], key: str | None, subj
         return Refusal(
             violation.reason, violation.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect, subject=subject,
             hint=violation.hint,
+        )  # fmt: skip
+    unplaced = None if tool.operation is None else tool.operation.unplaced(view, key)
+    if unplaced is not None:
+        return Refusal(
+            Reason.ERR_SCHEMA_VIOLATION, unplaced.sub, raw, tool=name, pin=tool.pin, args=args, effect=tool.effect,
+            subject=subject, hint=unplaced.hint,
         )  # fmt: skip
     return Call(
         tool=name,

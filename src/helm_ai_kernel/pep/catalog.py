@@ -16,6 +16,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 
+from .service import Service
 from .tool import Tool, check_sorted, entry, names
 from .vet import refuse
 
@@ -91,6 +92,8 @@ class _Server:
             raise fields.wrong(f"`{name[:64]}` is not the name of a server: 1 to 64 lowercase letters, digits, `_` and `-`")
         tools = [Tool.from_json(item, server=name, kind=str(source["kind"])) for item in fields.typed(body, "tools", list)]
         check_sorted([tool.name for tool in tools], "tools")
+        if source["kind"] == "http":
+            _check_headers(Service.from_json(body["source"]), tools)
         return cls(name, source, tools)
 
 
@@ -114,7 +117,18 @@ def _source(value: Json) -> dict[str, Json]:
             raise fields.wrong(f"field `command` is not a list of 1 to {WORDS_MAX} words")
         names(body, "env", _VARIABLE)
         return body
-    raise fields.wrong(f"the source kind `{kind[:64]}` is not known here: `python` or `mcp-stdio`")
+    if kind == "http" and type(value) is dict:
+        Service.from_json(value)
+        return value
+    raise fields.wrong(f"the source kind `{kind[:64]}` is not known here: `python`, `mcp-stdio` or `http`")
+
+
+def _check_headers(service: Service, tools: Sequence[Tool]) -> None:
+    """No operation sets a header that a secret is sent in."""
+    secret = {name for name, _ in service.secrets}
+    for tool in tools:
+        if tool.operation is not None and secret & {*dict(tool.operation.headers), tool.operation.idempotency_header}:
+            raise fields.wrong(f"the operation of `{tool.name}` sets a header that holds a secret")
 
 
 def _check_version(body: Mapping[str, Json]) -> None:

@@ -35,6 +35,8 @@ def release(tool: Tool, output: bytes) -> tuple[Contract, bool]:
         raise _drift(f"json {refused.sub}") from None
     if tool.kind == "mcp-stdio":
         return _call_tool_result(tool, value, len(output))
+    if tool.kind == "http":
+        return _http_answer(tool, value, len(output))
     if tool.output is None:
         return Contract.SHAPE, False
     _check(tool.output, value, len(output))
@@ -62,6 +64,24 @@ def _call_tool_result(tool: Tool, value: Json, size: int) -> tuple[Contract, boo
         raise _drift("structuredContent")
     _check(tool.output, value["structuredContent"], size)  # an error's too: a flag of the server's is no way around the pin
     return Contract.SCHEMA, tool_error
+
+
+def _http_answer(tool: Tool, value: Json, size: int) -> tuple[Contract, bool]:
+    """`{"status","body"?}`. An `outputSchema` is that of the body of a 2xx, and no other status is a way around it."""
+    if type(value) is not dict or not {"status"} <= value.keys() <= {"status", "body"}:
+        raise _drift("answer")
+    status = value["status"]
+    if type(status) is not int or not 200 <= status <= 599:
+        raise _drift("status")
+    tool_error = status >= 300
+    if tool.output is None:
+        return Contract.SHAPE, tool_error
+    if ("body" in value) is tool_error:
+        raise _drift("body")
+    if tool_error:
+        return Contract.SHAPE, True
+    _check(tool.output, value["body"], size)
+    return Contract.SCHEMA, False
 
 
 def _check_block(block: Json) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 from helm_ai_kernel.tcb import fields
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.digest import Digest, digest
-from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 
 from .keyword import Dialect
+from .operation import Operation
 from .schema import Schema
 from .vet import dialect_of
 
@@ -37,7 +38,7 @@ class Tool:
     """One pinned tool. `raw` is the upstream's definition, untouched; `input` and `output` are enforced."""
 
     name: str  # "server/tool"
-    kind: str  # of the source: "python" or "mcp-stdio"
+    kind: str  # of the source: "python", "mcp-stdio" or "http"
     raw: dict[str, Json]
     pin: Digest  # of JCS(raw)
     dialect: Dialect
@@ -51,6 +52,7 @@ class Tool:
     accept_formats: tuple[str, ...]
     input: Schema
     output: Schema | None
+    operation: Operation | None  # of kind "http"
 
     @property
     def input_schema(self) -> dict[str, Json]:
@@ -70,13 +72,14 @@ class Tool:
             raise fields.wrong(f"the pin of `{name}` is not the digest of its definition")
         if dialect is not dialect_of(fields.typed(raw, "inputSchema", dict)):
             raise fields.wrong(f"the dialect of `{name}` is not what its `inputSchema` says")
+        effect = fields.one_of(body, "effect", Effect)
         return cls(
             name=f"{server}/{name}",
             kind=kind,
             raw=raw,
             pin=pin,
             dialect=dialect,
-            effect=fields.one_of(body, "effect", Effect),
+            effect=effect,
             labels=names(body, "labels", _LABEL),
             destinations=names(body, "destinations", _DESTINATION),
             wall_ms=_within(limits, "wall_ms", WALL_MS_MAX),
@@ -86,6 +89,7 @@ class Tool:
             accept_formats=accept,
             input=_pinned(raw, "inputSchema", name, closed, accept),
             output=_pinned(raw, "outputSchema", name, closed, accept) if "outputSchema" in raw else None,
+            operation=_operation(name, raw, effect) if kind == "http" else None,
         )
 
 
@@ -126,8 +130,21 @@ def _check_definition(name: str, raw: dict[str, Json], kind: str) -> None:
     if kind == "python":
         fields.exact(raw, {"name", "description", "inputSchema"}, {"outputSchema"})
         fields.typed(raw, "description", str)
+    if kind == "http":
+        fields.exact(raw, {"name", "description", "inputSchema", "operation"}, {"outputSchema"})
+        fields.typed(raw, "description", str)
     if fields.typed(raw, "inputSchema", dict).get("type") != "object":
         raise fields.wrong(f'the `inputSchema` of `{name}` does not say `"type":"object"`')
+
+
+def _operation(name: str, raw: dict[str, Json], effect: Effect) -> Operation:
+    try:
+        operation = Operation.from_json(raw["operation"], fields.typed(raw, "inputSchema", dict))
+    except EvidenceError as error:
+        raise fields.wrong(f"the operation of `{name}`: {error.detail}") from None
+    if operation.retry and effect is not Effect.READ and operation.idempotency_header is None:
+        raise fields.wrong(f"`{name}` is not `read` and has no `idempotency_header`: it may not be sent again (`retry`)")
+    return operation
 
 
 def _pinned(raw: dict[str, Json], which: str, name: str, closed: bool, accept: tuple[str, ...]) -> Schema:

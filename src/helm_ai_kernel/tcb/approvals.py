@@ -194,6 +194,18 @@ class Approvals:
         return grant
 
 
+def held_call(receipt: Receipt) -> tuple[Digest, int] | None:
+    """The held call that an ESCALATE is or waits for, and the Unix time in ms at which silence ends it."""
+    if receipt.verdict is not Verdict.ESCALATE or receipt.body["effect_by"] != EffectBy.KERNEL:
+        return None
+    if "requires" in receipt.body:
+        requires = Requirement.from_json(receipt.body["requires"])
+        return receipt.leaf, _clock(receipt.body).wall_ms + requires.expires_ms
+    held = Held.from_json(_facts(receipt.body)["approval"])
+    waits_ms = held.requires.expires_ms + (held.requires.timelock_ms if held.since else 0)
+    return held.call, (held.since or held.at).wall_ms + waits_ms
+
+
 def concerns(receipt: Receipt) -> bool:
     """Whether an approval had a part in this decision."""
     if receipt.body["effect_by"] != EffectBy.KERNEL:

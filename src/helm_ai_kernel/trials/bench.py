@@ -69,16 +69,18 @@ class Line:
 def main(*, as_json: bool, full: bool, only: str) -> int:
     """Run the lines one after the other and print them."""
     lines = []
-    for line in run(full=full, only=only):
-        lines.append(line)
+    for one in run(full=full, only=only):
+        lines.append(one)
         if not as_json:
-            print(f"{line.name:<22}{line.p50:>12.1f}{line.p99:>12.1f}  {line.unit:<8} n={line.n:<7} {line.note}", flush=True)
+            print(f"{one.name:<22}{one.p50:>12.1f}{one.p99:>12.1f}  {one.unit:<8} n={one.n:<7} {one.note}", flush=True)
     if as_json:
-        print(json.dumps({"machine": machine(), "lines": [asdict(line) for line in lines]}, indent=1))
+        print(json.dumps({"machine": machine(), "lines": [asdict(one) for one in lines]}, indent=1))
     return 0
 
 
 def run(*, full: bool, only: str) -> Iterator[Line]:
+    from . import bench_doors
+
     makers: list[tuple[str, Callable[[], Iterator[Line]]]] = [
         ("floor", floors),
         *((f"policy_{count}", lambda count=count: policy(count)) for count in (1, 10, 100, 1000)),
@@ -87,6 +89,8 @@ def run(*, full: bool, only: str) -> Iterator[Line]:
         ("durable_1", durable_1),
         ("durable_64", lambda: durable_64(rounds=30, before=0)),
         ("inclusion_proof", lambda: inclusion(100_000)),
+        ("execute_http", bench_doors.execute_http),
+        ("cold_start", bench_doors.cold_start),
     ]
     if full:
         makers.append(("inclusion_proof_1m", lambda: inclusion(MILLION)))
@@ -112,34 +116,34 @@ def floors() -> Iterator[Line]:
     """What this machine's disk and library need for the parts that nobody can leave out: read every other line beside these."""
     key, message = SecretKey.from_seed(b"b" * 32, Purpose.EXECUTION), b"m" * 1000
     signature = key.sign(message)
-    yield _line("floor_sign", "us", _timed(lambda: key.sign(message), 3000), "Ed25519 signature over 1,000 bytes")
-    yield _line("floor_verify", "us", _timed(lambda: key.public.verify(message, signature), 3000), "Ed25519 verification of it")
-    with tempfile.TemporaryFile(dir=_disk()) as file:
+    yield line("floor_sign", "us", _timed(lambda: key.sign(message), 3000), "Ed25519 signature over 1,000 bytes")
+    yield line("floor_verify", "us", _timed(lambda: key.public.verify(message, signature), 3000), "Ed25519 verification of it")
+    with tempfile.TemporaryFile(dir=on_disk()) as file:
 
         def synced() -> None:
             os.write(file.fileno(), message)
             os.fdatasync(file.fileno())
 
-        yield _line("floor_fdatasync", "us", _timed(synced, 500), "1,000 bytes appended and synced")
+        yield line("floor_fdatasync", "us", _timed(synced, 500), "1,000 bytes appended and synced")
 
 
 def policy(rules: int) -> Iterator[Line]:
     """One decision, Cedar included, under so many rules; a tool meets only the rules that can apply to it."""
     catalog = _catalog(rules)
     boundary = Boundary(catalog, _policy(catalog, rules))
-    call = boundary.admit(_request(f"bench/t{rules - 1}", 1))
+    call = boundary.admit(request(f"bench/t{rules - 1}", 1))
     if not isinstance(call, Call) or boundary.policy is None:
         raise RuntimeError("the benchmark's own request was refused")
     facts = Facts("local", "library", boundary.policy.digest, Clock(0, "0" * 32, 0))
     if boundary.decide(call, facts).verdict is not Verdict.ALLOW:
         raise RuntimeError("the benchmark's own call was denied")
     samples = _timed(lambda: boundary.decide(call, facts), 3000)
-    yield _line(f"policy_{rules}", "us", samples, f"decide() on an admitted call, {rules} rules, one per tool")
+    yield line(f"policy_{rules}", "us", samples, f"decide() on an admitted call, {rules} rules, one per tool")
 
 
 def canonicalise() -> Iterator[Line]:
     raw = canonical({"text": TEXT, "to": "alice@example.com", "count": 7, "list": [1, 2, 3], "nested": {"b": True, "a": None}})
-    yield _line(
+    yield line(
         "canonicalise_200B",
         "us",
         _timed(lambda: digest(canonical(parse(raw))), 20000),
@@ -150,7 +154,7 @@ def canonicalise() -> Iterator[Line]:
 def verdict_memory() -> Iterator[Line]:
     """Everything but the disk: admit, decide, receipt, chain, tree, signature, on SQLite in memory, never committed."""
     with tempfile.TemporaryDirectory(prefix="helm-bench-") as folder:
-        config = _home(Path(folder))
+        config = home_of_ten(Path(folder))
         registry = trustlog.load(config.paths.store / TRUST)
         execution = keyfile.read_machine(config.paths.keys / "execution", Purpose.EXECUTION)
         vault = Subjects(config.paths.subjects)
@@ -165,36 +169,36 @@ def _verdicts(ink: Ink) -> Line:
     state = State("bench/0", Frontier(), {}, boundary.policy.digest, catalog.digest)
     frontier = Frontier()
     tx = Transaction(in_memory(), state, ink, now(), None)
-    session, raw = Session("0" * 32, "local", "library"), _request("bench/t3", 1)
+    session, raw = Session("0" * 32, "local", "library"), request("bench/t3", 1)
     jobs.start_session(tx, session, None)
 
     def verdict() -> None:
         nonlocal tx, frontier
-        jobs.decide(tx, session, boundary.admit(raw), boundary.decide, ())
+        jobs.decide(tx, session, boundary.admit(raw), boundary.decide, jobs.Terms())
         if tx.index - tx.start.frontier.size >= CALLERS:  # a group ends; the next one starts from its state
             for leaf in tx.leaves:
                 frontier = frontier.append(leaf)
             tx = Transaction(tx.conn, tx.ended(frontier), tx.ink, now(), None)
 
     samples = _timed(verdict, 3000)
-    return _line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
+    return line("verdict_memory", "us", samples, "verdict, schema, JCS, hashes, chain, Merkle leaf, Ed25519, an allowed call")
 
 
 def durable_1() -> Iterator[Line]:
     async def work(runtime: Runtime) -> list[float]:
         samples = []
         for number in range(1000):
-            raw = _request("bench/nothing", number)
+            raw = request("bench/nothing", number)
             began = time.perf_counter()
             await runtime.call(raw, principal="local", door="library")
             samples.append(time.perf_counter() - began)
         return samples[50:]
 
-    with tempfile.TemporaryDirectory(prefix="helm-bench-", dir=_disk()) as folder:
-        yield _line(
+    with tempfile.TemporaryDirectory(prefix="helm-bench-", dir=on_disk()) as folder:
+        yield line(
             "durable_1",
             "us",
-            asyncio.run(_with_runtime(_home(Path(folder)), work)),
+            asyncio.run(with_runtime(home_of_ten(Path(folder)), work)),
             "one caller, a refused call: one receipt, one fsync",
         )
 
@@ -202,14 +206,12 @@ def durable_1() -> Iterator[Line]:
 def durable_64(*, rounds: int, before: int) -> Iterator[Line]:
     """64 callers, allowed calls with intent and outcome; then the same log is exported and verified."""
     suffix = "_at_1m" if before else ""
-    with tempfile.TemporaryDirectory(prefix="helm-bench-", dir=_disk()) as folder:
-        config = _home(Path(folder))
-        rates, latencies = asyncio.run(_with_runtime(config, lambda runtime: _callers(runtime, rounds, before)))
+    with tempfile.TemporaryDirectory(prefix="helm-bench-", dir=on_disk()) as folder:
+        config = home_of_ten(Path(folder))
+        rates, latencies = asyncio.run(with_runtime(config, lambda runtime: _callers(runtime, rounds, before)))
         note = f"{CALLERS} callers, two receipts a call, group commit" + (f", {before} receipts in the log" if before else "")
-        yield Line(
-            f"durable_64{suffix}", "calls/s", _at(rates, 0.5), _at(rates, 0.01), len(rates), note + "; p99 is the slow end"
-        )
-        yield _line(f"durable_64{suffix}_latency", "us", latencies, "what one of the 64 callers waits")
+        yield Line(f"durable_64{suffix}", "calls/s", at(rates, 0.5), at(rates, 0.01), len(rates), note + "; p99 is the slow end")
+        yield line(f"durable_64{suffix}_latency", "us", latencies, "what one of the 64 callers waits")
         if not before:
             yield from _evidence(config)
 
@@ -220,7 +222,7 @@ async def _callers(runtime: Runtime, rounds: int, before: int) -> tuple[list[flo
     async def caller(calls: int, number: int) -> None:
         for turn in range(calls):
             began = time.perf_counter()
-            await runtime.call(_request("bench/t3", 1000 * number + turn), principal="local", door="library")
+            await runtime.call(request("bench/t3", 1000 * number + turn), principal="local", door="library")
             latencies.append(time.perf_counter() - began)
 
     while runtime.ledger.writer.state.frontier.size < before:
@@ -253,14 +255,14 @@ def inclusion(size: int) -> Iterator[Line]:
     if make() != signed:
         raise RuntimeError("the benchmark's own proof leads elsewhere")
     note = f"one receipt in a log of {size}"
-    yield _line(f"inclusion_proof{suffix}_make", "us", _timed(make, 5), f"{note}: every other leaf is hashed once")
+    yield line(f"inclusion_proof{suffix}_make", "us", _timed(make, 5), f"{note}: every other leaf is hashed once")
     proof = Inclusion(((place, 1),), tuple(made)).to_bytes()
 
     def check() -> None:
         if Inclusion.from_bytes(proof, 1).root(size, [leaves[place]]) != signed:
             raise RuntimeError("the benchmark's own proof does not verify")
 
-    yield _line(f"inclusion_proof{suffix}_verify", "us", _timed(check, 2000), f"{note}: parse, and {len(made)} hashes")
+    yield line(f"inclusion_proof{suffix}_verify", "us", _timed(check, 2000), f"{note}: parse, and {len(made)} hashes")
 
 
 def _evidence(config: Config) -> Iterator[Line]:
@@ -273,7 +275,7 @@ def _evidence(config: Config) -> Iterator[Line]:
             rates.append(written / 1e6 / (time.perf_counter() - began))
         pack = b"".join(whole(reader))
     text = f"a pack of {written / 1e6:.1f} MB made from the store, not written; p99 is the slow end"
-    yield Line("export", "MB/s", round(_at(rates, 0.5), 2), round(_at(rates, 0.01), 2), len(rates), text)
+    yield Line("export", "MB/s", round(at(rates, 0.5), 2), round(at(rates, 0.01), 2), len(rates), text)
     genesis = trustlog.load(config.paths.store / TRUST).genesis
     samples = []
     for _ in range(5):
@@ -282,13 +284,13 @@ def _evidence(config: Config) -> Iterator[Line]:
         samples.append((time.perf_counter() - began) / report.receipts)
         if report.exit:
             raise RuntimeError(f"the benchmark's own log does not verify: {report.to_text()}")
-    yield _line("verify_record", "us", samples, f"the whole checklist over {report.receipts} receipts, per receipt, one core")
+    yield line("verify_record", "us", samples, f"the whole checklist over {report.receipts} receipts, per receipt, one core")
     yield from _verified(pack, genesis, report.receipts)
     yield Line(
         "receipt_bytes",
         "bytes",
-        _at(sizes, 0.5),
-        _at(sizes, 0.99),
+        at(sizes, 0.5),
+        at(sizes, 0.99),
         len(sizes),
         f"mean {sum(sizes) / len(sizes):.0f}; a call has two",
     )
@@ -296,7 +298,7 @@ def _evidence(config: Config) -> Iterator[Line]:
 
 def _verified(pack: bytes, genesis: Digest, receipts: int) -> Iterator[Line]:
     """As an outsider does it: the verifier as a command, from its start to its verdict, on one core and on two."""
-    with tempfile.NamedTemporaryFile(dir=_disk(), suffix=".tar") as file:
+    with tempfile.NamedTemporaryFile(dir=on_disk(), suffix=".tar") as file:
         file.write(pack)
         file.flush()
         for cores in (1, 2):
@@ -307,10 +309,10 @@ def _verified(pack: bytes, genesis: Digest, receipts: int) -> Iterator[Line]:
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 rates.append(receipts / (time.perf_counter() - began))
             note = f"`python -m helm_ai_kernel.verifier` on a pack of {receipts} receipts; p99 is the slow end"
-            yield Line(f"verify_{cores}_core", "rec/s", round(_at(rates, 0.5)), round(_at(rates, 0.01)), len(rates), note)
+            yield Line(f"verify_{cores}_core", "rec/s", round(at(rates, 0.5)), round(at(rates, 0.01)), len(rates), note)
 
 
-async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]]) -> T:
+async def with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]]) -> T:
     runtime = await Runtime.open(config, connectors={"bench": PythonConnector(_tools(TOOLS))}, client="bench")
     try:
         return await work(runtime)
@@ -318,7 +320,7 @@ async def _with_runtime(config: Config, work: Callable[[Runtime], Awaitable[T]])
         await runtime.close()
 
 
-def _home(folder: Path) -> Config:
+def home_of_ten(folder: Path) -> Config:
     """A new kernel with ten pinned tools and one rule for each."""
     places = Places.within(folder)
     phrase = secrets.token_hex(16).encode()
@@ -331,7 +333,7 @@ def _home(folder: Path) -> Config:
         await operate.activate(runtime, operate.propose_pins(runtime, _server(TOOLS)), [person])
         await operate.activate(runtime, operate.propose_policy(runtime), [person])
 
-    asyncio.run(_with_runtime(config, activate))
+    asyncio.run(with_runtime(config, activate))
     return config
 
 
@@ -370,7 +372,7 @@ def _rules(count: int) -> str:
     )
 
 
-def _request(tool: str, number: int) -> bytes:
+def request(tool: str, number: int) -> bytes:
     return canonical({"tool": tool, "arguments": {"text": TEXT, "to": "alice@example.com", "count": number}})
 
 
@@ -385,15 +387,15 @@ def _timed(work: Callable[[], object], n: int) -> list[float]:
     return samples
 
 
-def _line(name: str, unit: str, samples: list[float], note: str) -> Line:
-    return Line(name, unit, round(1e6 * _at(samples, 0.5), 2), round(1e6 * _at(samples, 0.99), 2), len(samples), note)
+def line(name: str, unit: str, samples: list[float], note: str) -> Line:
+    return Line(name, unit, round(1e6 * at(samples, 0.5), 2), round(1e6 * at(samples, 0.99), 2), len(samples), note)
 
 
-def _at(samples: list[float], share: float) -> float:
+def at(samples: list[float], share: float) -> float:
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _disk() -> str:
+def on_disk() -> str:
     """Where durable lines write: a real disk; a temporary folder in memory would make fsync free."""
     return str(Path.cwd())

@@ -1,0 +1,154 @@
+"""What waits for a person, shown from the bytes that would be dispatched, and what they say of it (`docs/spec/approval.md`).
+
+An approver trusts nobody's words for what they sign: arguments, intent and confirmation are worked out here, from the receipt
+that holds the call and from the attachment that it names.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from helm_ai_kernel.credentials.subjects import Subjects
+from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.ledger.transaction import ARGS
+from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Requirement, confirmation, intent
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.grant import Grant
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.keys import Signer
+from helm_ai_kernel.tcb.receipt import SCOPE, Receipt
+from helm_ai_kernel.tcb.statement import StatementKind, sign
+
+from .config import Config
+from .home import now
+from .operate import Desk
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A held call as its approver sees it."""
+
+    ceremony: Ceremony
+    decision: Receipt
+    arguments: bytes  # canonical: what will be dispatched
+    door: str
+
+
+def waiting(config: Config) -> list[Waiting]:
+    """Every held call, oldest first; one whose arguments were erased cannot be shown, and is not."""
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
+        found = [_shown(reader, one) for one in reader.approvals().held.values()]
+    return [one for one in found if one is not None]
+
+
+def grants(config: Config) -> list[Grant]:
+    """Those that nobody revoked, oldest first."""
+    with Reader(config.paths.store) as reader:
+        return list(reader.approvals().grants.values())
+
+
+def frozen(config: Config) -> dict[str, Digest]:
+    """What is frozen, each with the leaf hash of its hold."""
+    with Reader(config.paths.store) as reader:
+        return {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
+
+
+def to_json(one: Waiting) -> dict[str, Json]:
+    """All that an approver needs to work out what they sign, but the salt of what stays in the store."""
+    ceremony = one.ceremony
+    held = ceremony.read().to_json()
+    said: dict[str, Json] = {"principal": ceremony.principal, "tool": ceremony.tool, "pin": ceremony.pin, "door": one.door}
+    said |= {"arguments": one.arguments.decode(), "args_hash": ceremony.args, "intent": ceremony.intent}
+    return {**held, **said, "index": ceremony.index, "rules": list(one.decision.rules), "effect": one.decision.body["effect"]}
+
+
+def grant_json(grant: Grant) -> dict[str, Json]:
+    allows = grant.allows
+    where: dict[str, Json] = {name: dict(condition) for name, condition in allows.where.items()}
+    said: dict[str, Json] = {"grant": grant.statement, "principal": allows.principal, "tool": grant.tool, "pin": allows.pin}
+    return {**said, "where": where, "left": grant.left, "lasts_ms": allows.lasts_ms, "since": grant.since.to_json()}
+
+
+def find(config: Config, name: str) -> Waiting:
+    """By log index, or by the first digits of its leaf hash; raises `OutsideError`."""
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
+        receipt, approvals = reader.find(name), reader.approvals()
+        ceremony = approvals.held.get(receipt.leaf)
+        shown = None if ceremony is None else _shown(reader, ceremony)
+    if shown is None:
+        how = approvals.ended.get(receipt.leaf)
+        said = "is no call that is held" if how is None else f"is held no more: {how.value}"
+        hint = "helm-ai-kernel approvals list"
+        raise OutsideError(how or Reason.ERR_APPROVAL_INTENT_MISMATCH, f"receipt {receipt.index} {said}", hint=hint)
+    return shown
+
+
+def leaf(config: Config, name: str) -> Digest:
+    """Of the one receipt with that log index, or whose leaf hash begins so; raises `OutsideError`."""
+    with Reader(config.paths.store) as reader:
+        return reader.find(name).leaf
+
+
+async def say(desk: Desk, call: Waiting, act: Act, signer: Signer) -> Receipt:
+    """One person's word on a held call, in answer to a new challenge; raises `Refused`."""
+    ceremony, key = call.ceremony, signer.public.id
+    named = _intent(desk, ceremony)
+    nonce = await desk.challenge(ceremony.call, key)
+    content: dict[str, Json] = {"call": ceremony.call, "decision": act.value, "intent": named}
+    content["confirmation"] = confirmation(named, nonce, key, act)
+    return await _enact(desk, StatementKind.APPROVAL, content, nonce, [signer])
+
+
+async def override(desk: Desk, call: Waiting, signers: Sequence[Signer]) -> Receipt:
+    """A threshold of roots lets the call go on at once; raises `Refused`."""
+    content: dict[str, Json] = {"call": call.ceremony.call, "intent": _intent(desk, call.ceremony)}
+    return await _enact(desk, StatementKind.OVERRIDE, content, _nonce(), signers)
+
+
+async def grant(desk: Desk, content: dict[str, Json], signers: Sequence[Signer]) -> Receipt:
+    """`content` are the fields of a grant (`docs/spec/statement.md`); raises `Refused`."""
+    return await _enact(desk, StatementKind.GRANT, content, _nonce(), signers)
+
+
+async def revoke(desk: Desk, statement: Digest, signers: Sequence[Signer]) -> Receipt:
+    """The grant counts from the next decision on no more."""
+    return await _enact(desk, StatementKind.REVOCATION, {"grant": statement}, _nonce(), signers)
+
+
+async def unfreeze(desk: Desk, scope: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
+    return await _enact(desk, StatementKind.RELEASE, {"scope": scope, "hold": hold}, _nonce(), signers)
+
+
+def _shown(reader: Reader, ceremony: Ceremony) -> Waiting | None:
+    decision = reader.at(ceremony.index)
+    content = reader.attachments(ceremony.index).get(ARGS)
+    if content is None:
+        return None
+    if decision.leaf != ceremony.call or hashes.digest(content) != ceremony.args:
+        detail = f"the arguments that are kept beside receipt {ceremony.index} are not those of the held call"
+        raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck")
+    start = next(reader.receipts(session=decision.session))
+    return Waiting(ceremony, decision, content[SALT_BYTES:], str(start.body["door"]))
+
+
+def _intent(desk: Desk, ceremony: Ceremony) -> Digest:
+    """Of what was shown, and of nothing else."""
+    requires = Requirement.from_json(ceremony.requires.to_json())
+    deployment = desk.origin.rpartition("/")[0]
+    named = intent(deployment, ceremony.principal, ceremony.tool, ceremony.pin, ceremony.args, requires)
+    if named != ceremony.intent:
+        raise Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, "the call was held by another deployment", hint="look again")
+    return named
+
+
+async def _enact(
+    desk: Desk, kind: StatementKind, content: dict[str, Json], nonce: str, signers: Sequence[Signer]
+) -> Receipt:  # fmt: skip
+    return await desk.enact(sign(kind, content, log=desk.origin, at=now(), nonce=nonce, signers=signers), {})
+
+
+def _nonce() -> str:
+    return os.urandom(16).hex()

@@ -1,0 +1,148 @@
+"""The data plane: what agents may ask of the kernel, and nothing that an operator may.
+
+Who asks is settled before a byte of the body is read, and again before it is used: a credential that was taken away in between
+opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobody else.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Protocol
+
+from helm_ai_kernel.executor.host import Answer, Patience
+from helm_ai_kernel.net.door import Peer
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
+from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.wire.head import Head
+from helm_ai_kernel.wire.reply import Reply
+
+from .gaps import Gaps
+from .identity import Agent, DataIdentity
+from .limits import Limiter
+from .replies import Fields, answered, document, refusal, refused, says
+
+EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
+METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "POST"}
+DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
+
+_TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context, version 00
+_WAIT = re.compile(r"wait=([0-9]{1,4})\Z")  # RFC 7240 §4.3
+WAIT_S_MAX = 300  # longer than this a connection that says nothing is dropped by something on its way
+_SESSION = re.compile(r"[0-9a-f]{32}\Z")
+
+
+class Gate(Protocol):
+    """The one way to an effect. Each call runs to its end whoever waits for it; raises `Refused` and `OutsideError`."""
+
+    async def execute(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer: ...
+
+    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+        """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
+        ...
+
+    def capabilities(self, principal: str) -> dict[str, Json]: ...
+
+
+class DataDoor:
+    """A `Door` of the listener for agents."""
+
+    def __init__(self, gate: Gate, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
+        self._gate = gate
+        self._identity = identity
+        self._limiter = limiter
+        self._gaps = gaps
+        self.answers: dict[int, int] = {}  # status -> how many, for the metrics
+
+    def admit(self, head: Head, peer: Peer) -> Reply | None:
+        """Known, within its rate, and at a door that is there; None where the body may come."""
+        try:
+            agent, bare = self._identity.who(head, peer)
+        except (Refused, OutsideError) as error:
+            return self._no(refused(error, _challenge(error)), error.reason)
+        wait = self._limiter.take(agent)
+        if wait:
+            return self._limited(wait)
+        return self._absent(bare)
+
+    async def answer(self, head: Head, body: bytes, peer: Peer) -> Reply:
+        try:
+            agent, bare = self._identity.who(head, peer)
+        except (Refused, OutsideError) as error:
+            return self._no(refused(error, _challenge(error)), error.reason)
+        if (absent := self._absent(bare)) is not None:
+            return absent
+        if not self._limiter.enter(agent):
+            return self._limited(1)
+        try:
+            return self._told(await self._answer(agent, bare, body, peer))
+        except (Refused, OutsideError) as error:
+            return self._told(refused(error, _trace(bare)))
+        except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
+            sys.stderr.write(f"error: the data plane failed: {type(error).__name__}\n")
+            return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", code=500))
+        finally:
+            self._limiter.leave(agent)
+
+    def refused(self, reason: Reason, peer: Peer) -> None:
+        """The front said no by itself."""
+        self._gaps.count(reason)
+
+    async def _answer(self, agent: Agent, head: Head, body: bytes, peer: Peer) -> Reply:
+        if head.path == CAPABILITIES:
+            return document(self._gate.capabilities(agent.name), fields=_trace(head))
+        if head.path == EVALUATE:
+            return await self._verdict(agent, head, body)
+        key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
+        if session is not None and not _SESSION.match(session):
+            raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
+        answer = await self._gate.execute(
+            body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=_patience(head, peer)
+        )
+        return answered(answer, _trace(head))
+
+    async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
+        if head.query not in ("", "effect_by=none"):
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "a verdict is asked for to know it, and for nothing else", hint=EVALUATE)
+        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE]), _trace(head))
+
+    def _absent(self, head: Head) -> Reply | None:
+        """What is no door of ours."""
+        method, reason = METHODS.get(head.path), Reason.ERR_UNMEDIATED_TRANSPORT
+        if method is None:
+            return self._no(refusal(reason, "there is no such path here", code=404, hint=f"POST {EXECUTE}"), reason)
+        if head.method != method:
+            return self._no(refusal(reason, f"this path takes {method}", code=405, fields=(("Allow", method),)), reason)
+        return None
+
+    def _limited(self, wait: int) -> Reply:
+        reason = Reason.ERR_RATE_LIMITED
+        fields = (("Retry-After", str(wait)),)
+        return self._no(refusal(reason, says(reason), hint=f"try again in {wait} s", fields=fields), reason)
+
+    def _no(self, reply: Reply, reason: Reason) -> Reply:
+        """A refusal that has no receipt of its own."""
+        self._gaps.count(reason)
+        return self._told(reply)
+
+    def _told(self, reply: Reply) -> Reply:
+        self.answers[reply.status] = self.answers.get(reply.status, 0) + 1
+        return reply
+
+
+def _challenge(error: Refused | OutsideError) -> Fields:
+    return (("WWW-Authenticate", "Bearer"),) if error.reason is Reason.ERR_UNAUTHENTICATED else ()
+
+
+def _trace(head: Head) -> Fields:
+    """What the caller follows its request by, where it is what it says."""
+    sent = head.fields.get("traceparent", "")
+    return (("traceparent", sent),) if _TRACE.match(sent) else ()
+
+
+def _patience(head: Head, peer: Peer) -> Patience:
+    """How long the caller would rather wait for a person than come again. Whoever went away must find the call held then."""
+    found = _WAIT.match(head.fields.get("prefer", ""))
+    return Patience(float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0, peer.here)
