@@ -1319,7 +1319,7 @@ def grant_without_end() -> Made:
 
 @case(Exit.VALID)
 def asked_what_would_be() -> Made:
-    """Somebody asks what would be decided, of a call that would go, of one that would wait, and of one that waits: nothing moves."""
+    """Somebody asks what would be decided of a call that would go, of one that would wait, of one that waits: nothing moves."""
     log, agent, call = approved()
     question: Body = {"effect_by": "none"}
     log.decide(agent, Verdict.ALLOW, more=question)
