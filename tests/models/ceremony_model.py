@@ -1,7 +1,7 @@
 """What may become of a held call, said a second time, from `docs/spec/approval.md` alone. Imports nothing of the product.
 
-Values are as JSON has them: a clock is `(wall_ms, boot, boot_ms)`, a requirement a dict. A world takes what is said in the order of
-the log and answers with the finding that a reader has of it, or None.
+Values are as JSON has them: a clock is `(wall_ms, boot, boot_ms)`, a requirement a dict. A world takes what is said in the order
+of the log and answers with the finding that a reader has of it, or None.
 """
 
 import hashlib
@@ -131,9 +131,8 @@ class World:
 
     def intent(self, about: tuple[str, str, str], args: str, requires: Mapping[str, Any]) -> str:
         principal, tool, pin = about
-        return hashed("intent", {
-            "args_hash": args, "deployment": self.deployment, "pin": pin, "principal": principal, "requires": requires, "tool": tool,
-        })  # fmt: skip
+        said = {"args_hash": args, "deployment": self.deployment, "pin": pin, "principal": principal, "tool": tool}
+        return hashed("intent", {**said, "requires": requires})
 
     def says(self, leaf: str, said: Mapping[str, Any], keys: dict[str, str], clock: Clock) -> str | None:
         """An approval, or an override (which has no `confirmation`)."""

@@ -178,9 +178,11 @@ EDGES = [(-1, Reason.ERR_APPROVAL_PENDING_TIMELOCK), (0, Reason.OK), (1, Reason.
 @pytest.mark.parametrize("clocks", ["both", "wall", "boot", "another boot"])
 def test_a_timelock_is_over_when_both_clocks_say_so(edge: int, reason: Reason, clocks: str) -> None:
     now = {
-        "both": after(1000 + edge), "wall": after(wall_ms=1000 + edge, boot_ms=3000), "boot": after(wall_ms=3000, boot_ms=1000 + edge),
+        "both": after(1000 + edge),
+        "wall": after(wall_ms=1000 + edge, boot_ms=3000),
+        "boot": after(wall_ms=3000, boot_ms=1000 + edge),
         "another boot": after(wall_ms=3000, boot_ms=edge, boot="next"),
-    }[clocks]  # fmt: skip
+    }[clocks]
     assert complete().conclude(now) is reason
 
 

@@ -550,7 +550,8 @@ def test_every_value_of_a_closed_list_is_read() -> None:
     for effect in Effect:
         assert finding(changed("intent", effect=effect.value)) is None
     for effect_by in EffectBy:
-        assert finding(changed("denied", effect_by=effect_by.value)) is None
+        later = effect_by is EffectBy.CLIENT
+        assert finding(changed("denied", effect_by=effect_by.value)) is (UNSUPPORTED if later else None)
     for reason in set(Reason) - {Reason.OK, Reason.REPEATED}:
         waits, frozen = reason is Reason.ERR_APPROVAL_PENDING_TIMELOCK, reason is Reason.ERR_FROZEN
         assert finding(changed("denied", reason=reason.value)) is (MALFORMED if waits else None)
