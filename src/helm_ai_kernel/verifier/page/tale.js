@@ -102,7 +102,7 @@ helm.tale = (() => {
       const index = log.part.placeOf(line);
       const entry = { index, line, isPart: this.isPart, receipt: this.plain(receipt), tone: helm.words.toneOf(receipt), title: helm.words.titleOf(receipt), session: receipt?.session ?? null };
       const links = new Map();
-      for (const leaf of receipt ? helm.receipt.causesOf(receipt) : []) links.set(leaf, this.placeOf(log.find(leaf)));
+      for (const leaf of receipt ? helm.receipt.causesOf(receipt).keys() : []) links.set(leaf, this.placeOf(log.find(leaf)));
       Object.assign(entry, { links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null });
       if (!receipt || !wholly) return entry;
       const id = log.find(log.leafOf(line));
