@@ -46,7 +46,15 @@ class Visit:
         self.page.locator(selector).dispatch_event("click")
 
     def text(self, selector: str = "#answer") -> str:
-        return self.page.inner_text(selector)
+        return "\n".join(self.texts(selector)[:1])
+
+    def texts(self, selector: str) -> list[str]:
+        """What is there, as a printer has it: a session that nobody scrolled to is not laid out on a screen, and has no text."""
+        self.page.wait_for_selector(selector, state="attached")
+        self.page.emulate_media(media="print")
+        found = self.page.locator(selector).all_inner_texts()
+        self.page.emulate_media(media="screen")
+        return found
 
     def last_words(self) -> str:
         return self.page.locator("#answer > :last-child").inner_text()

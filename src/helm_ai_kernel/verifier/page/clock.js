@@ -12,38 +12,40 @@ helm.clock = (() => {
       this.size = 0;
     }
 
-    // {wall, sinceBoot, boot}
     read({ wall_ms, boot, boot_ms }) {
-      return { wall: wall_ms, sinceBoot: boot_ms, boot: this.boots.idOf(helm.bytes.unhex(boot)) };
+      return { wall_ms, boot_ms, boot: this.boots.idOf(helm.bytes.unhex(boot)) };
     }
 
     keep(clock) {
-      const { wall, sinceBoot, boot } = this.read(clock);
+      const { wall_ms, boot_ms, boot } = this.read(clock);
       this.size++;
-      this.wall.set(this.size, wall);
-      this.sinceBoot.set(this.size, sinceBoot);
+      this.wall.set(this.size, wall_ms);
+      this.sinceBoot.set(this.size, boot_ms);
       this.boot.set(this.size, boot);
       return this.size;
     }
 
     at(number) {
-      return { wall: this.wall.get(number), sinceBoot: this.sinceBoot.get(number), boot: this.boot.get(number) };
+      return { wall_ms: this.wall.get(number), boot_ms: this.sinceBoot.get(number), boot: this.boot.get(number) };
     }
 
     // Whether this is what the clock of that number says.
     is(number, clock) {
       const [kept, read] = [this.at(number), this.read(clock)];
-      return kept.wall === read.wall && kept.sinceBoot === read.sinceBoot && kept.boot === read.boot;
+      return ["wall_ms", "boot_ms", "boot"].every((name) => kept[name] === read[name]);
     }
 
-    // {surely, perhaps, wentBack}: from the clock of a number to this one, in milliseconds.
     passed(number, now) {
-      const then = this.at(number);
-      const wall = now.wall - then.wall;
-      const boot = now.sinceBoot - (now.boot === then.boot ? then.sinceBoot : 0);
-      return { surely: Math.min(wall, boot), perhaps: Math.max(wall, boot), wentBack: wall < 0 || boot < 0 };
+      return passed(this.at(number), now);
     }
   }
 
-  return { Clocks };
+  // {surely, perhaps, wentBack}: from one clock to another, in milliseconds.
+  function passed(then, now) {
+    const wall = now.wall_ms - then.wall_ms;
+    const boot = now.boot_ms - (now.boot === then.boot ? then.boot_ms : 0);
+    return { surely: Math.min(wall, boot), perhaps: Math.max(wall, boot), wentBack: wall < 0 || boot < 0 };
+  }
+
+  return { Clocks, passed };
 })();
