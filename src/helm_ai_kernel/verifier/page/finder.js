@@ -36,7 +36,7 @@ helm.finder = (() => {
       this.lists = 0;
       this.outcomes = new Chains(); // of the leaf of an intent
       this.words = new Chains(); // of the leaf of a held call: what was said of it, and how it went on
-      this.overrides = new Column(Int32Array); // lines
+      this.overrides = new Column(Int32Array); // lines of such statements, and of the calls that went by one
       this.overrideCount = 0;
     }
 
@@ -46,7 +46,7 @@ helm.finder = (() => {
       if (helm.receipt.isIntent(receipt)) this.log.intents.idOf(spot.id);
       const call = aboutOf(receipt);
       if (call !== undefined) this.words.put(this.log.find(call), index);
-      if (receipt.statement?.kind === "override") this.overrides.set(this.overrideCount++, index);
+      if (receipt.statement?.kind === "override" || isByOverride(receipt)) this.overrides.set(this.overrideCount++, index);
       if (receipt.shape !== "outcome") return;
       const id = this.log.find(receipt.decision);
       if (this.log.intents.find(id) >= 0) this.outcomes.put(id, index);
@@ -85,5 +85,15 @@ helm.finder = (() => {
     return isStep ? facts.approval?.call : undefined;
   }
 
-  return { Finder };
+  // A call that a grant let go.
+  function isByGrant({ relies, facts }) {
+    return relies !== undefined && facts.grant !== undefined && relies[0] === facts.grant.statement;
+  }
+
+  // A call that went because of an override.
+  function isByOverride(receipt) {
+    return helm.receipt.isIntent(receipt) && receipt.facts.approval?.state === "overridden" && !isByGrant(receipt);
+  }
+
+  return { Finder, isByGrant, isByOverride };
 })();

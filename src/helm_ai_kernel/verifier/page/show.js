@@ -36,7 +36,7 @@ helm.show = (() => {
   function overrides({ overrides: count, overridden }) {
     if (!count) return [];
     const where = helm.elements.commaed(overridden.map(anchor));
-    return [row("overrides", helm.waits.badge(), ` ${counted(count, "time")} roots let a held call go without what it waited for: `, ...where, ...(count > overridden.length ? [" and others"] : []))];
+    return [row("overrides", helm.waits.badge(), " roots let held calls go without what they waited for: ", ...where, ...(count > overridden.length ? [" and others"] : []))];
   }
 
   function witnessed({ witnessed, axes }) {
@@ -66,7 +66,7 @@ helm.show = (() => {
       const title = drawn("title", {}, `receipt ${entry.index}: ${entry.title}`);
       const node = drawn("circle", { cx: x, cy: y, r: 7, class: `node tone-${entry.tone}${entry.faults.length ? " faulty" : ""}` }, title);
       if (entry.tone === "override") svg.append(drawn("rect", { x: x - 10, y: y - 10, width: 20, height: 20, class: "overridden", transform: `rotate(45 ${x} ${y})` }));
-      svg.append(drawn("a", { href: "#receipt-" + entry.index, class: "ref" }, node), drawn("text", { x: x + 12, y: y + 4, class: "label" }, labelOf(entry)));
+      svg.append(drawn("a", { href: "#receipt-" + entry.index, class: "ref" }, node), drawn("text", { x: x + (entry.tone === "override" ? 17 : 12), y: y + 4, class: "label" }, labelOf(entry)));
     }
     const box = element("section", { class: "graph" }, element("h2", {}, "ProofGraph"), element("div", { class: "scroll" }, svg));
     if (nodes.length < receipts) box.append(element("p", { class: "quiet" }, `This picture has the first ${number(nodes.length)} of ${number(receipts)} receipts, and not the others.`));
@@ -78,7 +78,7 @@ helm.show = (() => {
     const { verdict, status, statement, shape } = receipt;
     const said = statement && helm.words.wordOf(statement);
     const what = said === "override" ? "OVERRIDE" : (verdict ?? status ?? said ?? shape);
-    return `${index} ${what}${helm.words.isByOverride(receipt) ? " by OVERRIDE" : ""}`;
+    return `${index} ${what}${helm.finder.isByOverride(receipt) ? " by OVERRIDE" : ""}`;
   }
 
   // A cause in the same column would hide behind the session's edge, so it takes a bow to the left.

@@ -3,7 +3,8 @@
 helm.waits = (() => {
   "use strict";
   const { element, quiet, foreign, name, short, row, anchor, link, commaed, signersOf } = helm.elements;
-  const { counted, number, duration, wordOf, SAID, isByOverride, isByGrant } = helm.words;
+  const { counted, number, duration, wordOf, SAID } = helm.words;
+  const { isByOverride, isByGrant } = helm.finder;
   const ROWS = { freeze: freezeRows, lapse: lapseRows, gap: gapRows };
   const STATES = { waiting: "waits for people", complete: "approved", overridden: "OVERRIDDEN", denied: "denied" };
 
@@ -19,8 +20,8 @@ helm.waits = (() => {
     if (relies) rows.push(row("goes by", ...reliance(entry)));
     if (requires) rows.push(row("asks for", ...asked(requires)), row("people said", ...answers(entry)));
     if (facts.not_by) rows.push(row("not by", ...commaed(facts.not_by.map(name))));
-    if (facts.alone) rows.push(row("", "nobody is there to be asked"));
-    if (facts.crowded) rows.push(row("", "too many calls wait already"));
+    if (facts.alone) rows.push(row("because", "nobody is there to be asked"));
+    if (facts.crowded) rows.push(row("because", "too many calls wait already"));
     return rows;
   }
 
@@ -54,7 +55,12 @@ helm.waits = (() => {
   function voice(leaf, entry) {
     const said = entry.voices.get(leaf) ?? null;
     if (!said?.receipt?.statement) return [link(leaf, entry)];
-    return ["by ", ...signersOf(said.receipt.statement), " (", anchor(said.index), ")"];
+    return ["by ", ...signersOf(said.receipt.statement), ...placed(said)];
+  }
+
+  // Where it stands, and what was found of it.
+  function placed({ index, faults }) {
+    return [" (", anchor(index), ")", ...(faults.length ? [" ", warned("but: " + faults.join(" "))] : [])];
   }
 
   function reliance(entry) {
@@ -70,14 +76,15 @@ helm.waits = (() => {
     return [element("ul", { class: "words" }, ...words.map((word) => element("li", {}, ...answer(word))))];
   }
 
-  function answer({ index, receipt, faults }) {
-    const where = [" (", anchor(index), ")", ...(faults.length ? [" ", warned("but: " + faults.join(" "))] : [])];
+  function answer(word) {
+    const { receipt } = word;
+    const where = placed(word);
     if (!receipt) return ["a line that nobody can read", ...where];
     const { shape, statement } = receipt;
     if (shape === "lapse") return [warned("lapsed: nobody answered in time, or nobody used the answer"), ...where];
     if (shape === "statement") {
-      const word = wordOf(statement);
-      const said = word === "override" ? [badge(), " let it go on"] : [["deny", "dispute"].includes(word) ? warned(SAID[word]) : SAID[word]];
+      const what = wordOf(statement);
+      const said = what === "override" ? [badge()] : [["deny", "dispute"].includes(what) ? warned(SAID[what]) : SAID[what]];
       return [...said, " by ", ...signersOf(statement), ...where];
     }
     if (receipt.requires) return ["more was asked for", ...where];

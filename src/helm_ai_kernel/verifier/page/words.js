@@ -1,6 +1,7 @@
 // What the page says in words of ours: about a verdict, a receipt, and what became of a call.
 helm.words = (() => {
   "use strict";
+  const { isByOverride, isByGrant } = helm.finder;
   const VERDICTS = {
     VALID: "Nothing is wrong with it, as far as you asked.",
     UNWITNESSED: "The witnesses that you named did not see it: nothing else is wrong.",
@@ -44,15 +45,6 @@ helm.words = (() => {
     return { statement: "person", hold: "refused", freeze: "refused", lapse: "refused", recovery: "unknown" }[shape] ?? "plain";
   }
 
-  // A call that went because of an override.
-  function isByOverride(receipt) {
-    return helm.receipt.isIntent(receipt) && receipt.facts.approval?.state === "overridden" && !isByGrant(receipt);
-  }
-
-  function isByGrant({ relies, facts }) {
-    return relies !== undefined && facts.grant !== undefined && relies[0] === facts.grant.statement;
-  }
-
   // What a decision is beyond its verdict, if people have a part in it.
   function markOf(receipt) {
     const { effect_by, requires, relies, facts, reason, verdict } = receipt;
@@ -63,7 +55,7 @@ helm.words = (() => {
     if (relies) return isByGrant(receipt) ? ": dispatched by a grant" : ": dispatched as approved";
     if (reason === "ERR_APPROVAL_PENDING_TIMELOCK") return ": approved, and has to wait for its timelock";
     if (verdict === "ESCALATE") return ": asked again, and waits";
-    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen by a person" }[reason] ?? "";
+    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen by a person", ERR_CLOCK_UNTRUSTED: ": a clock went back" }[reason] ?? "";
   }
 
   // One line about a receipt, in words of ours only, but for names that are ASCII by their form.
@@ -104,5 +96,5 @@ helm.words = (() => {
     return count === undefined ? NaN : Number(count) * { s: 1, m: 60, h: 3600, d: 86400 }[unit];
   }
 
-  return { VERDICTS, OUTCOMES, SAID, wordOf, isByOverride, isByGrant, toneOf, titleOf, number, counted, duration, seconds };
+  return { VERDICTS, OUTCOMES, SAID, wordOf, toneOf, titleOf, number, counted, duration, seconds };
 })();
