@@ -133,13 +133,24 @@ def test_the_story_of_calls_that_wait_for_people_says_who_said_what(visit: Visit
     assert visit.page.locator(".tone-override.entry").count() == 3 and visit.page.locator("rect.overridden").count() == 3
     assert all("OVERRIDE" in visit.texts(f"{told[at]} strong.override") for at in overrides)
     story = visit.text(".story")
-    for word in ("surely 999 milliseconds of the 1 second of its timelock", "a clock went back", "disputed before", "1,200 × ERR_RATE_LIMITED"):
+    for word in (
+        "surely 999 milliseconds of the 1 second of its timelock",
+        "a clock went back",
+        "disputed before",
+        "1,200 \u00d7 ERR_RATE_LIMITED",
+    ):
         assert word in story
-    assert "a question, and no call" in story and "what comes of it is the client's" in story and "nobody is there to be asked" in story
+    assert (
+        "a question, and no call" in story
+        and "what comes of it is the client's" in story
+        and "nobody is there to be asked" in story
+    )
     scopes = {one.body["scope"]: visit.text(told[one.index]) for one in log.receipts if "scope" in one.body}
     assert "everything" in scopes["all"] and "a server: elsewhere" in scopes["server:elsewhere"] and "olga" in scopes["all"]
     thaws = [one for one in log.receipts if '"scope":"all"' in one.line.decode() and "statement" in one.body]
-    assert [f"as receipt {places[parent]} had frozen it" in visit.text(told[one.index]) for one in thaws for parent in one.parents] == [True]
+    assert [
+        f"as receipt {places[parent]} had frozen it" in visit.text(told[one.index]) for one in thaws for parent in one.parents
+    ] == [True]
     assert "3 calls by agent to demo/add, within 1 hour" in story and '{"a":{"equals":1},"b":{"any":true}}' in story
 
 
@@ -151,7 +162,9 @@ def test_who_is_not_in_the_registry_approves_nothing_in_the_story_either(visit: 
     call = log.escalate(agent)
     log.approve(call, key("stranger", Purpose.APPROVAL))
     assert visit.verify(log.pack(), log.genesis) == "INVALID exit 40"
-    assert "approved by a key that the registry does not have (receipt 4) but: KEY_UNKNOWN" in visit.text(f"#receipt-{call.index}")
+    assert "approved by a key that the registry does not have (receipt 4) but: KEY_UNKNOWN" in visit.text(
+        f"#receipt-{call.index}"
+    )
 
 
 def test_the_time_that_witnesses_say_is_shown_and_a_policy_that_is_none_is_no_question(visit: Visit) -> None:
