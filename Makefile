@@ -43,7 +43,7 @@ setup: .venv/ready
 demo: setup .envs/upstream/ready
 	@$(BIN)/helm-ai-kernel demo --upstream .envs/upstream/bin/mcp-server-time
 
-test: setup .envs/upstream/ready .envs/api/ready
+test: setup .envs/upstream/ready
 	@$(BIN)/python -m pytest
 
 # Style, types, who may import whom, and whether the documents are true. The walks are made anew by `make test` only.

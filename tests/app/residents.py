@@ -23,7 +23,7 @@ from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.gateway.identity import Agent
 
 WAITING = Path(__file__).parent / "waiting_server.py"
-COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "import sys; from helm_ai_kernel.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-W", "error", "-c", "import sys; from helm_ai_kernel.cli import main; sys.exit(main())"]
 HERE = '[data]\nlisten = "127.0.0.1:0"\n[control]\nlisten = "127.0.0.1:0"\n'
 END_S = 30
 

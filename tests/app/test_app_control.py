@@ -390,3 +390,19 @@ def test_metrics_are_counters_with_labels_of_ours(place: Place) -> None:
         )
 
     run(place, body)
+
+
+def test_a_bug_of_ours_fails_one_request_and_tells_nobody_what_was_in_it(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: RuntimeRecords, what: str) -> None:
+        raise LookupError(CANARY)
+
+    async def body(world: World) -> None:
+        monkeypatch.setattr(RuntimeRecords, "standing", broken)
+        status, _, value = await world.ask("/v1/tools")
+        assert (status, CANARY in str(value)) == (500, False)
+        assert (await world.ask("/readyz"))[0] == 200
+
+    run(place, body)
+    assert capsys.readouterr().err == "error: the control plane failed: LookupError\n"

@@ -286,3 +286,19 @@ def test_a_sealed_kernel_says_so_and_executes_nothing(place: Place) -> None:
 
 def test_every_status_of_the_data_plane_is_the_table_s() -> None:
     assert {STATUS[reason] for reason in STATUS} <= {200, 202, 400, 401, 403, 409, 413, 415, 421, 422, 429, 501, 502, 503}
+
+
+def test_a_bug_of_ours_fails_one_request_and_tells_nobody_what_was_in_it(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def body(world: World) -> None:
+        def broken(principal: str) -> dict[str, Any]:
+            raise LookupError(CANARY)
+
+        world.door._gate.capabilities = broken  # type: ignore[method-assign]
+        status, _, value = await world.send(method="GET", path="/mcp/v1/capabilities")
+        assert (status, value["helm"]["verdict"], CANARY in str(value)) == (500, "DENY", False)
+        assert (await world.send(request(text="x")))[0] == 200
+
+    run(place, body)
+    assert capsys.readouterr().err == "error: the data plane failed: LookupError\n"

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
 import ssl
@@ -13,21 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from app.kernels import OPEN, Place
-from app.residents import COMMAND, HERE, Caller, OverUnix, began, go, prepared, up
+from app.kernels import Place
+from app.residents import COMMAND, HERE, Caller, began, go, prepared, up
 from helm_ai_kernel.app import agents
 from helm_ai_kernel.gateway.identity import Agent, Limits
 from helm_ai_kernel.gateway.openapi import CONTROL
+from helm_ai_kernel.tcb.digest import Digest
 from needs import schemathesis, two_users
 from net.test_net_tls import Authority
-
-
-def client(place: Place, *words: str) -> "subprocess.CompletedProcess[str]":
-    """A command of a person, beside the kernel."""
-    environ = {**os.environ, "HELM_PEOPLE": str(place.paths.people), "HELM_PASSPHRASE_FILE": str(place.passphrase)}
-    return subprocess.run(
-        [*COMMAND, *words, "--home", str(place.paths.home)], env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_a_kernel_serves_until_it_is_told_to_end_and_leaves_everything_whole(place: Place) -> None:
@@ -149,50 +141,12 @@ def test_one_that_waits_for_the_store_ends_when_it_is_told_to(place: Place) -> N
     prepared(place)
     with up(place) as first:
         with up(place, "--wait-s", "30", ready=False) as second:
-            while b"SigCgt:\t0000000000000000" in Path(f"/proc/{second.process.pid}/status").read_bytes():
-                pass
-            line = ""
-            while int(line or "0", 16) & (1 << (signal.SIGTERM - 1)) == 0:
+            caught = 0  # signals for which it has a handler: before that, SIGTERM would just kill it
+            while not caught & (1 << (signal.SIGTERM - 1)):
                 status = Path(f"/proc/{second.process.pid}/status").read_text()
-                line = next(row.split()[1] for row in status.splitlines() if row.startswith("SigCgt"))
+                caught = next(int(row.split()[1], 16) for row in status.splitlines() if row.startswith("SigCgt"))
             assert second.end() == (0, "")
         assert first.end() == (0, "")
-
-
-def test_what_a_person_signs_reaches_the_kernel_that_runs_and_counts_from_the_next_call_on(place: Place) -> None:
-    token = prepared(place)
-    with up(place) as kernel:
-        assert kernel.execute("tools/say", token).status == 200
-        (place.paths.policy / "main.cedar").write_bytes(b'@id("no") forbid (principal, action, resource);\n')
-        done = client(place, "policy", "apply", "--yes")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert kernel.execute("tools/say", token).code == "ERR_POLICY_DENY"
-        again = client(place, "policy", "apply", "--yes")
-        assert "in force already" in again.stdout
-        (place.paths.policy / "main.cedar").write_bytes(OPEN)
-        assert client(place, "policy", "apply", "--yes").returncode == 0
-        assert kernel.execute("tools/say", token).status == 200
-        assert client(place, "erase", "ann", "--yes").returncode == 0
-        assert client(place, "pack", "export", "--out", str(place.folder / "p.tar")).returncode == 0
-        no = client(place, "trust", "rotate", "log", "--yes")
-        assert (no.returncode, "ERR_STORE_LOCKED" in no.stderr) == (2, True)
-        assert kernel.end() == (0, "")
-    assert [line.split()[0] for line in place.told("statement")] == ["statement"] * 5
-    place.check()
-
-
-def test_a_refusal_of_the_kernel_is_the_commands_own(place: Place) -> None:
-    prepared(place)
-    wrong = place.folder / "wrong"
-    with up(place) as kernel:
-        done = client(place, "tools", "release", "tools/say", "--yes")
-        assert (done.returncode, "is not held" in done.stderr) == (1, True)
-        wrong.write_text("another passphrase\n")
-        wrong.chmod(0o600)
-        (place.paths.policy / "main.cedar").write_bytes(OPEN + b"// changed\n")
-        done = client(place, "policy", "apply", "--yes", "--passphrase-file", str(wrong))
-        assert done.returncode == 2
-        assert kernel.end() == (0, "")
 
 
 def test_agents_come_and_go_while_the_kernel_runs(place: Place) -> None:
@@ -296,21 +250,6 @@ def test_a_plane_without_an_address_is_on_its_socket_only(place: Place) -> None:
         assert kernel.end() == (0, "")
 
 
-def test_a_socket_that_a_dead_kernel_left_is_no_resident_kernel(place: Place) -> None:
-    prepared(place)
-    with up(place) as kernel:
-        kernel.end(signal.SIGKILL)
-    assert (place.paths.run / "control.sock").exists()
-    (place.paths.policy / "main.cedar").write_bytes(OPEN + b"// another\n")
-    assert client(place, "policy", "apply", "--yes").returncode == 0
-    with up(place) as kernel:
-        connection = OverUnix(place.paths.run / "control.sock")
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().status == 200
-        connection.close()
-        assert kernel.end() == (0, "")
-
-
 def test_a_tool_that_hangs_holds_its_callers_and_nobody_else(place: Place) -> None:
     token = prepared(place, waits=True)
     agents.remove(place.paths, "ann")
@@ -387,8 +326,7 @@ def test_other_machines_may_come_through_tls_and_are_known_by_certificate_or_tok
         f'client_ca = "{authority.path}"\n[control]\nlisten = ""\n'
     )
     shown = authority.issue("carol")
-    added = client(place, "agents", "add", "carol", "--certificate", str(shown[0]), "--format", "json")
-    assert (added.returncode, "token" in json.loads(added.stdout)) == (0, False)
+    agents.add(place.paths, Agent("carol", certificate=Digest(shown[2])), token=False)
 
     def ask(chain: tuple[Path, Path, str] | None, token: str | None = None) -> str:
         context = ssl.create_default_context(cafile=str(authority.path))
@@ -417,30 +355,6 @@ def test_other_machines_may_come_through_tls_and_are_known_by_certificate_or_tok
     assert token not in place.paths.agents.read_text()
 
 
-def test_who_calls_is_managed_by_commands_that_tell_a_token_once(place: Place) -> None:
-    made = client(place, "agents", "add", "coder", "--per-s", "5", "--owner", "owner")
-    assert made.returncode == 0, made.stderr
-    token = next(line.split()[1] for line in made.stdout.splitlines() if line.startswith("token"))
-    listed = client(place, "agents", "list")
-    assert listed.stdout.split() == ["coder", "token", "owner"]
-    assert token not in listed.stdout
-    again = client(place, "agents", "rotate", "coder")
-    assert token not in again.stdout
-    for words, why in (
-        (("add", "coder"), "already"),
-        (("add", "x", "--owner", "nobody"), "no person"),
-        (("add", "x", "--burst", "3"), "a burst is of a rate"),
-        (("add", "x", "--certificate", str(place.paths.config)), "not one certificate"),
-        (("rotate", "nobody"), "there is no agent"),
-        (("remove", "nobody"), "there is no agent"),
-    ):
-        no = client(place, "agents", *words)
-        assert (no.returncode, why in no.stderr) == (1, True), no.stderr
-    assert client(place, "agents", "add", "kernel").returncode == 2
-    assert client(place, "agents", "remove", "coder").returncode == 0
-    assert agents.read(place.paths) == []
-
-
 # `DELETE` with a body is refused by the front (400), and `TRACE` with 501. What a statement must be is more than a schema says.
 STRANGERS = """
 [phases.coverage]
@@ -451,6 +365,7 @@ checks.positive_data_acceptance.enabled = false
 """
 
 
+@pytest.mark.whole
 def test_a_stranger_who_knows_only_the_description_finds_no_answer_that_is_not_in_it(place: Place) -> None:
     program, token = schemathesis(), prepared(place)
     (place.folder / "schemathesis.toml").write_text(STRANGERS)
@@ -459,7 +374,7 @@ def test_a_stranger_who_knows_only_the_description_finds_no_answer_that_is_not_i
         said = kernel.ask("control", "GET", "/openapi.json", unix=True).value
         said["paths"] = {path: of for path, of in said["paths"].items() if path in CONTROL and not path.endswith("/tail")}
         (place.folder / "openapi.json").write_text(json.dumps(said))
-        options = ["--url", f"http://{kernel.listening['control']}", "--max-examples", "10", "--seed", "1"]
+        options = ["--url", f"http://{kernel.listening['control']}", "--max-examples", "20", "--seed", "1"]
         operator = f"Authorization: Bearer {place.paths.operator_token.read_text().strip()}"
         run = subprocess.run(
             [program, "run", "openapi.json", *options, "--header", operator, "--phases", "coverage,fuzzing"],

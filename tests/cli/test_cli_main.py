@@ -13,6 +13,7 @@ import pytest
 from app.kernels import Place
 from cli.terminal import Terminal
 from helm_ai_kernel import __version__
+from helm_ai_kernel.app import resident
 from helm_ai_kernel.cli import parser
 from helm_ai_kernel.tcb.codes import Reason
 
@@ -37,7 +38,8 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
         "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey", "witness log",
         "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list", "agents rotate",
-        "agents remove",
+        "agents remove", "approvals list", "approvals show", "approvals approve", "approvals deny", "approvals dispute",
+        "approvals withdraw", "approvals override", "approvals grant", "approvals revoke", "freeze", "release",
     }  # fmt: skip
 
 
@@ -191,3 +193,14 @@ def test_a_reader_that_goes_away_is_no_failure_to_talk_about(place: Place) -> No
     line = f"{program} explain --format json | true; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.stdout, ended.stderr) == ("2\n", "")
+
+
+def test_no_command_but_the_resident_kernel_loads_what_serves(terminal: Terminal) -> None:
+    code = "import sys, helm_ai_kernel.cli; print([name for name in ('starlette', 'httptools', 'anyio') if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = ended.stdout.strip()
+    assert loaded == "['httptools']", "of the witness, whose listener reads requests"
+    said = " ".join(terminal.done("up", "--help").out.split())
+    assert f"(default: {resident.WITHIN_S:.0f})" in said
+    assert f"(default: {resident.WAIT_S:.0f})" in said
+    assert resident.OPEN_LOOPBACK in said

@@ -14,13 +14,16 @@ from executor.trust import APPROVAL, AT, EXECUTION, LOG, trust
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.host import Answer, Decide, Reply
 from helm_ai_kernel.guardian.budget import Budget
+from helm_ai_kernel.ledger.asked import HELD_MAX
 from helm_ai_kernel.tcb import checkpoint, merkle, pack, statement
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.approvals import Approvals, concerns
 from helm_ai_kernel.tcb.call import Admitted, Call, Refusal
+from helm_ai_kernel.tcb.ceremony import Held as Waits
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Claim, ClaimState, Decision, Facts, Outcome, Status, Verdict
-from helm_ai_kernel.tcb.digest import Digest
+from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
@@ -84,6 +87,7 @@ class MemoryLog:
     used: dict[tuple[str, str], int] = field(default_factory=dict)
     in_force: list[Boundary] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
+    approvals: Approvals = field(default_factory=Approvals)
 
     def __post_init__(self) -> None:
         self.registry, self.origin = trust()
@@ -169,12 +173,17 @@ class MemoryLog:
         if isinstance(admitted, Call) and admitted.key is not None:
             content["key"] = known.get("key") or self.keep(admitted.key.encode())
         again = decision.repeats is not None
-        content["args_hash"] = known["args_hash"] if again else self.keep(admitted.args or b"")
+        waits = facts.approval is not None and decision.requires is None
+        over = None if facts.approval is None else self.approvals.held[facts.approval.call]
+        content["args_hash"] = known["args_hash"] if again else over.args if waits and over else self.keep(admitted.args or b"")
         intent = isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and not again
         if intent:
             content |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": dict(decision.reserve)}  # type: ignore[union-attr]
         content = {name: value for name, value in content.items() if value not in (None, [], {}) or name == "policy"}
-        receipt = self.append(session, Kind.DECISION, content, (decision.repeats,) if decision.repeats else ())
+        causes = (decision.repeats, over and over.call, *decision.relies)
+        receipt = self.append(session, Kind.DECISION, content, [cause for cause in causes if cause])
+        if concerns(receipt):
+            self.approvals.follow(receipt, session.principal)
         if intent and isinstance(admitted, Call):
             self._open(session, admitted, receipt, {name: windows[name] for name in decision.reserve})
         return receipt
@@ -247,7 +256,18 @@ class MemoryLog:
         windows = {budget.name: budget.window(session.id, clock.wall_ms) for budget in covering}
         left = {budget.name: budget.left(self.used.get((budget.name, windows[budget.name]), 0)) for budget in covering}
         hold = self.holds.get(admitted.tool)
-        return Facts(session.principal, session.door, self.policy, clock, hold, claim, left), held, windows
+        waiting = None if held is not None else self._waiting(session, admitted)
+        crowded = sum(one.principal == session.principal for one in self.approvals.held.values()) >= HELD_MAX
+        facts = Facts(session.principal, session.door, self.policy, clock, hold, claim, left, approval=waiting, crowded=crowded)
+        return facts, held, windows
+
+    def _waiting(self, session: Session, call: Call) -> Waits | None:
+        """The held call that this one is."""
+        same = (session.principal, call.tool, call.pin, call.args)
+        for one in self.approvals.held.values():
+            if (one.principal, one.tool, one.pin, self.attachments[one.args][SALT_BYTES:]) == same:
+                return one.read()
+        return None
 
     def _open(self, session: Session, call: Call, receipt: Receipt, windows: dict[str, str]) -> None:
         for item in windows.items():

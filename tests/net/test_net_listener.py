@@ -160,6 +160,24 @@ async def test_a_client_that_has_sent_its_last_byte_is_still_answered() -> None:
 
 
 @run
+async def test_what_was_whole_when_a_client_had_sent_its_last_byte_is_answered() -> None:
+    async with front() as up:
+        go = asyncio.Event()
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            await go.wait()
+            return await echo(head, body)
+
+        up.door.say, wire = slow, await up.wire()
+        await wire.send(up.get("/1") + up.get("/2") + up.get("/3")[:-1])
+        wire.writer.write_eof()
+        await until(lambda: any(connection.ended for connection in up.listener._books.members))
+        go.set()
+        answer = await wire.rest()
+        assert [b"/%d " % n in answer for n in (1, 2, 3)] == [True, True, False]
+
+
+@run
 async def test_a_failure_of_the_door_is_told_and_claims_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async with front() as up:
         said: list[object] = []
@@ -370,6 +388,18 @@ async def test_who_does_not_go_after_the_last_answer_is_made_to() -> None:
         wire = await up.wire()
         await wire.send(b"nonsense\r\n")
         assert (await wire.reply())[0] == 400
+        await until(lambda: not up.listener._books.members)
+
+
+@run
+async def test_who_sends_on_and_on_after_the_last_answer_is_cut_off() -> None:
+    async with front(Bounds(linger_s=60, linger_bytes=10_000)) as up:
+        wire = await up.wire()
+        await wire.send(b"nonsense\r\n")
+        assert (await wire.reply())[0] == 400
+        await wire.send(b"x" * 5_000)
+        assert up.listener._books.members
+        await wire.send(b"x" * 10_000)
         await until(lambda: not up.listener._books.members)
 
 

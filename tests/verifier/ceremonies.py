@@ -6,7 +6,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import EffectBy
-from packs import AT, TOOL, Deployment, Log, after, ceremony, key
+from packs import AT, Deployment, Log, after, ceremony, key
 
 HOUR = 3_600_000  # for so long a call waits
 ADA, BOB, BOBS_OTHER = (key(f"asked {name}", Purpose.APPROVAL) for name in ("ada", "bob", "bob again"))
@@ -111,9 +111,9 @@ def _never(log: Log, agent: str) -> None:
 
 def _others(log: Log, agent: str) -> None:
     """What no kernel dispatches, what was only counted, and who has nobody to ask."""
-    deployed = {"effect_by": EffectBy.CLIENT.value}
-    log.decide(agent, Verdict.ALLOW, tool=TOOL, more=deployed)
-    log.decide(agent, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more={"effect_by": EffectBy.NONE.value})
+    asks = {"effect_by": EffectBy.NONE.value}
+    log.decide(agent, Verdict.ALLOW, more=asks)
+    log.decide(agent, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more=asks)
     log.deny(agent, Reason.ERR_APPROVAL_REQUIRED, alone=True, not_by=("ada", "bob"))
     log.deny(agent, Reason.ERR_APPROVAL_REQUIRED, crowded=True)
     log.gap(ERR_RATE_LIMITED=1200, ERR_UPSTREAM_SHAPE=1)

@@ -142,7 +142,7 @@ def test_the_story_of_calls_that_wait_for_people_says_who_said_what(visit: Visit
         assert word in story
     assert (
         "a question, and no call" in story
-        and "what comes of it is the client's" in story
+       
         and "nobody is there to be asked" in story
     )
     scopes = {one.body["scope"]: visit.text(told[one.index]) for one in log.receipts if "scope" in one.body}

@@ -86,6 +86,12 @@ def find(config: Config, name: str) -> Waiting:
     return shown
 
 
+def leaf(config: Config, name: str) -> Digest:
+    """Of the one receipt with that log index, or whose leaf hash begins so; raises `OutsideError`."""
+    with Reader(config.paths.store) as reader:
+        return reader.find(name).leaf
+
+
 async def say(desk: Desk, call: Waiting, act: Act, signer: Signer) -> Receipt:
     """One person's word on a held call, in answer to a new challenge; raises `Refused`."""
     ceremony, key = call.ceremony, signer.public.id

@@ -14,7 +14,23 @@ from helm_ai_kernel import __version__
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
 from helm_ai_kernel.tcb.findings import Exit
 
-from . import agents, backups, checkpoint, erasure, evidence, packs, policy, setup, tools, trial, trust, up, witness
+from . import (
+    agents,
+    approvals,
+    backups,
+    checkpoint,
+    erasure,
+    evidence,
+    freezes,
+    packs,
+    policy,
+    setup,
+    tools,
+    trial,
+    trust,
+    up,
+    witness,
+)
 from .output import PROGRAM, Declined, Parser, at_home, complain
 
 INTERRUPTED = 130  # as shells say it
@@ -67,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (setup, up, agents, tools, policy, evidence, packs, backups, trust, erasure, checkpoint, witness, trial):
+    operating = (setup, up, agents, tools, policy, approvals, freezes)
+    for module in (*operating, evidence, packs, backups, trust, erasure, checkpoint, witness, trial):
         module.add(commands)
     return top

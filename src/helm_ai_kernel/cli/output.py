@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from helm_ai_kernel.app.config import Config, Paths, load, paths
 from helm_ai_kernel.tcb.findings import Exit, visible
+from helm_ai_kernel.tcb.receipt import Receipt
 
 Commands = Any  # argparse's subparsers action has no public type
 PROGRAM = "helm-ai-kernel"
@@ -173,6 +174,11 @@ def at_home(args: argparse.Namespace, hint: str) -> str:
     if not home or words == hint or "--h" in words or words.startswith(HOMELESS):
         return hint
     return f"{hint} --home {shlex.quote(home)}"
+
+
+def place(receipt: Receipt) -> dict[str, Any]:
+    """Where a receipt stands, as commands name it in JSON."""
+    return {"index": receipt.index, "leaf": receipt.leaf}
 
 
 def where(args: argparse.Namespace) -> Paths:

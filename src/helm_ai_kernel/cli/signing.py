@@ -23,17 +23,26 @@ def signing_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="first line is the passphrase; a file of mode 0600 or a pipe (default: ask; $HELM_PASSPHRASE_FILE)",
     )
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE", help="sign with this key file (default: yours that is in the registry)"
+    )
     parser.add_argument("--ssh-agent", action="store_true", help="sign with a key that your ssh-agent holds")
     parser.add_argument("--yes", action="store_true", help="sign without asking again")
 
 
-def person(args: argparse.Namespace, settings: Config, shown: Iterable[str], question: str) -> Signer:
-    """The approval key of a person who has seen `shown` and said yes. Raises `Declined` where they did not."""
+def person(
+    args: argparse.Namespace, settings: Config, shown: Iterable[str], question: str,
+    *, purpose: Purpose = Purpose.APPROVAL, path: Path | None = None,
+) -> Signer:  # fmt: skip
+    """The key of a person who has seen `shown` and said yes. Raises `Declined` where they did not."""
     operate.check_reachable(settings.paths)
     tell(args, shown)
     if not agreed(args, question):
         raise Declined("nothing was signed", f"{args.typed} --yes")
-    keys = [entry.key for entry in trust.known(settings.paths).in_force(Purpose.APPROVAL).values()]
+    path = path or args.key
+    if path is not None:
+        return keyfile.read_person(path, purpose, passphrase(args, f"your {purpose.value} key"))
+    keys = [entry.key for entry in trust.known(settings.paths).in_force(purpose).values()]
     if args.ssh_agent or (settings.approval_key == "ssh-agent" and not args.passphrase_file):
         return agent.find(keys)
     held = keyfile.find_person(settings.paths.people_keys, keys)

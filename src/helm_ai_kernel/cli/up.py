@@ -1,30 +1,29 @@
-"""`up`: the resident kernel, until a signal ends it."""
+"""`up`: the resident kernel, until a signal ends it. Only this command loads what serves: every other one starts without it."""
 
 import argparse
 import asyncio
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
-from helm_ai_kernel.app import resident
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
-from helm_ai_kernel.verifier.document import document
 
 from .output import PROGRAM, Commands, command, config, number
+
+if TYPE_CHECKING:
+    from helm_ai_kernel.app.resident import Listening
 
 
 def add(commands: Commands) -> None:
     up = command(commands, "up", "every configured door, until SIGTERM; SIGHUP reads the agents again", f"{PROGRAM} up")
-    up.add_argument(
-        "--within-s", type=number, default=int(resident.WITHIN_S), metavar="N", help="how long calls under way have at the end"
-    )
-    up.add_argument(
-        "--wait-s", type=number, default=int(resident.WAIT_S), metavar="N", help="how long to wait for the kernel before this one"
-    )
+    up.add_argument("--within-s", type=number, metavar="N", help="how long calls under way have at the end (default: 10)")
+    up.add_argument("--wait-s", type=number, metavar="N", help="how long to wait for the kernel before this one (default: 5)")
     up.add_argument("--ready-fd", type=number, metavar="FD", help="where to write READY=1; also to $NOTIFY_SOCKET")
     up.add_argument(
-        resident.OPEN_LOOPBACK,
+        "--insecure-open-loopback",
+        dest="open_loopback",
         action="store_true",
         help="calls from this machine need no credential; recorded in every receipt",
     )
@@ -32,15 +31,20 @@ def add(commands: Commands) -> None:
 
 
 def run_up(args: argparse.Namespace) -> int:
+    from helm_ai_kernel.app import resident
+    from helm_ai_kernel.verifier.document import document
+
     if args.ready_fd is not None:
         try:
             os.fstat(args.ready_fd)
         except OSError:
             detail = f"file descriptor {args.ready_fd} is not open"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"{PROGRAM} up --help") from None
-    asked = resident.Asked(document(), args.within_s, args.wait_s, args.ready_fd, args.insecure_open_loopback)
+    said: dict[str, Any] = {"within_s": args.within_s, "wait_s": args.wait_s, "ready_fd": args.ready_fd}
+    given = {name: value for name, value in said.items() if value is not None}
+    asked = resident.Asked(document(), open_loopback=args.open_loopback, **given)
 
-    def tell(listening: list[resident.Listening]) -> None:
+    def tell(listening: "list[Listening]") -> None:
         if args.format == "json":
             print(json.dumps({"listening": [{"plane": one.plane, "at": one.at} for one in listening]}))
         else:

@@ -8,7 +8,8 @@ import base64
 import binascii
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -59,7 +60,7 @@ class Records(Protocol):
         """Every receipt behind that index, or from now on, as it becomes durable; None now and then, while nothing happens."""
         ...
 
-    def pack(self, *, attachments: bool) -> AsyncIterator[bytes]: ...
+    def pack(self, *, attachments: bool) -> AsyncGenerator[bytes, None]: ...
 
     async def standing(self, what: str) -> Json:
         """`trust`, `tools`, `policy` or `approvals`, as it is in force."""
@@ -206,9 +207,10 @@ class _Routes:
         first = await anext(pieces, b"")  # what cannot be exported is said by a status, not by an answer that ends early
 
         async def whole() -> AsyncIterator[bytes]:
-            yield first
-            async for piece in pieces:
-                yield piece
+            async with aclosing(pieces):
+                yield first
+                async for piece in pieces:
+                    yield piece
 
         named = {"Content-Disposition": 'attachment; filename="evidence.tar"', "Content-Security-Policy": CSP}
         return StreamingResponse(whole(), media_type="application/x-tar", headers=named)

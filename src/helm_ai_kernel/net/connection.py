@@ -90,6 +90,8 @@ class Connection(Channel):
     def _bound(self) -> None:
         """More must come: by when, and is there room?"""
         bounds = self.books.bounds
+        if self.ended:  # nothing more comes, and all that was whole is answered
+            return self.leave()
         if self.state is State.BODY:
             self.deadline = self._began + min(bounds.body_s, bounds.head_s + self._received / bounds.body_rate)
         elif self._fresh and self._reader.held:
@@ -134,7 +136,7 @@ class Connection(Channel):
         """Write a whole answer; whether the next request may be read now."""
         if self.lost:
             return False
-        last = self.ended or not self._reader.keeps_open or self.books.closing
+        last = not self._reader.keeps_open or self.books.closing
         self.transport.write(self._whole(reply, keeps_open=not last))
         return self._over(last)
 
@@ -163,7 +165,7 @@ class Connection(Channel):
 
     async def _stream(self, reply: Reply, body: AsyncIterator[bytes]) -> None:
         """In chunks, as fast as the client takes them. What makes them is closed in any case."""
-        last = self.ended or not self._reader.keeps_open or self.books.closing
+        last = not self._reader.keeps_open or self.books.closing
         try:
             if self.lost or self.ended:  # nothing would tell when its reader goes
                 return self.transport.close()
@@ -182,7 +184,7 @@ class Connection(Channel):
             if close is not None:
                 await close()
         self.enter(State.ANSWERING)
-        if self._over(last or self.ended):
+        if self._over(last):
             self._read()
 
     # -- ending

@@ -164,8 +164,9 @@ helm.approvals = (() => {
       this.grants.take(leaf, { subject: this.subjectOf(principal, tool, pin), calls, lasts: lasts_ms, voice });
     }
 
-    // A lapse, which anybody can judge: null, or [code, detail].
+    // Null, or [code, detail].
     lapse({ call: leaf, clock, parents, trust }) {
+      if (!this.registry) return null;
       const call = this.held.find(this.log.find(leaf));
       if (call < 0) return invalid("a lapse ends what is no held call");
       const truth = this.held.conclude(call, this.held.read(call, trust.size), this.clocks.read(clock));

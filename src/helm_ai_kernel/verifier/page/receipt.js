@@ -25,7 +25,7 @@ helm.receipt = (() => {
 
   const START = { event: oneOf("start", "end"), principal: name, door: name, client: orNull(name), policy: orNull(digest), catalog: orNull(digest) };
   const END = { event: oneOf("start", "end"), count, reason: name };
-  const DECIDED = { sub: optional(name), facts, policy: orNull(digest), effect_by: oneOf("kernel", "client", "none") };
+  const DECIDED = { sub: optional(name), facts, policy: orNull(digest), effect_by: oneOf("kernel", "none") };
   const RAW = { ...DECIDED, raw_hash: digest, verdict: oneOf("DENY", "ALLOW", "ESCALATE"), reason: refusal };
   const DECISION = {
     ...DECIDED,

@@ -35,7 +35,6 @@ helm.rows = (() => {
     if (receipt.facts.hold) rows.push(row("held by", link(receipt.facts.hold, entry)));
     if (receipt.repeats) rows.push(row("answered as", link(receipt.repeats, entry), ", and dispatched no more"));
     if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
-    else if (receipt.effect_by === "client" && receipt.verdict === "ALLOW") rows.push(row("what happened", "the kernel dispatched nothing; what the client did is not told here"));
     else if (receipt.requires) rows.push(row("what happened", "the call was held: nothing was dispatched here"));
     else if (!receipt.repeats) rows.push(row("what happened", "nothing was dispatched"));
     return rows;

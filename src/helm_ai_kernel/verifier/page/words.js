@@ -49,7 +49,6 @@ helm.words = (() => {
   function markOf(receipt) {
     const { effect_by, requires, relies, facts, reason, verdict } = receipt;
     if (effect_by === "none") return ": a question, and no call";
-    if (effect_by === "client") return ": what comes of it is the client's, and not told here";
     if (requires) return facts.approval ? ": held on, for more" : ": held, until people answer";
     if (isByOverride(receipt)) return ": dispatched by OVERRIDE";
     if (relies) return isByGrant(receipt) ? ": dispatched by a grant" : ": dispatched as approved";
