@@ -66,6 +66,7 @@ class Waiting:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
+            self._watch = None
         self.wake()
 
     async def _until(self, within_s: float) -> bool:
