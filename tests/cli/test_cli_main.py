@@ -34,12 +34,13 @@ COMMANDS = {command.prog.removeprefix("helm-ai-kernel "): command for command in
 def test_there_are_the_commands_that_are_documented() -> None:
     assert set(COMMANDS) == {
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
-        "tools release", "policy check", "policy apply", "receipts list", "receipts show", "receipts graph", "pack export",
-        "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke", "trust threshold",
-        "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey", "witness log",
-        "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list", "agents rotate",
-        "agents remove", "approvals list", "approvals show", "approvals approve", "approvals deny", "approvals dispute",
-        "approvals withdraw", "approvals override", "approvals grant", "approvals revoke", "freeze", "release",
+        "tools release", "policy check", "policy test", "policy apply", "receipts list", "receipts show", "receipts graph",
+        "pack export", "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke",
+        "trust threshold", "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey",
+        "witness log", "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list",
+        "agents rotate", "agents remove", "approvals list", "approvals show", "approvals approve", "approvals deny",
+        "approvals dispute", "approvals withdraw", "approvals override", "approvals grant", "approvals revoke", "freeze",
+        "release",
     }  # fmt: skip
 
 

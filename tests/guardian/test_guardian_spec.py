@@ -10,6 +10,7 @@ from guardian_faces import A_CATALOG, Tool, call, catalog, facts
 from helm_ai_kernel.guardian import bundle, check, protect, rules, schema
 from helm_ai_kernel.guardian.policy import Policy, decide
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.ceremony import APPROVERS_MAX, WAIT_MS_MAX, Requirement
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.jcs import canonical
 
@@ -37,6 +38,18 @@ def test_the_example_decides_as_the_page_says(row: list[str]) -> None:
         sub,
         named,
     ]
+
+
+def test_the_rule_about_approvals_asks_for_what_the_page_says() -> None:
+    (rule,) = rules.parse("main.cedar", block("cedar", 1))
+    assert rule.requires == Requirement(2, 600_000, 3_600_000)
+    said = dict(re.findall(r"^\| `@(\w+)` \| [^|]+ \| ([^|]+) \|$", PAGE, re.MULTILINE))
+    assert set(said) == set(rules._ASKS) and said["approvers"] == str(Requirement().approvers)
+    assert said["expires"] == "`1h`" and Requirement().expires_ms == 3_600_000 and Requirement().timelock_ms == 0
+    assert f"1 to {APPROVERS_MAX}, in ASCII digits" in PAGE and f"at most {WAIT_MS_MAX // 86_400_000} days" in PAGE
+    both = Policy.from_files({"main.cedar": (block("cedar") + block("cedar", 1)).encode()}, TOOLS, [])
+    decision = decide(both, call(TOOL["name"], {"path": "/data/x", "rate": 0.8}, TOOLS), facts(both))
+    assert (decision.rules, decision.requires) == (("large-writes", "slowly"), Requirement(2, 600_000, 3_600_000, ("ann",)))
 
 
 def test_the_page_has_its_examples() -> None:

@@ -39,7 +39,7 @@ def test_the_document_is_the_promised_one(told: dict[str, Any], folder: Path) ->
     for call in told["calls"]:
         assert set(call) == {"door", "tool", "verdict", "reason", "outcome", "receipt"}
         assert set(call["receipt"]) == {"leaf", "index", "session", "seq"}
-        assert call["door"] == "library"
+        assert call["door"] == "execute"
     assert set(told["replay"]) == {"verdict", "exit", "decisions", "differs"}
     assert (told["home"], told["pack"]) == (str(folder / "home"), str(folder / "home/packs/demo.tar"))
 
@@ -54,14 +54,30 @@ def test_all_verdicts_and_outcomes_are_real(told: dict[str, Any]) -> None:
         ("time/convert_time", "DENY", "ERR_SCHEMA_VIOLATION", None),
         ("desk/send_mail", "DENY", "ERR_POLICY_DENY", None),
         ("desk/wipe", "ESCALATE", "ERR_APPROVAL_REQUIRED", None),
+        ("desk/pay", "ESCALATE", "ERR_APPROVAL_REQUIRED", None),
+        ("desk/pay", "ALLOW", "OK", "OK"),
+        ("desk/pay", "ALLOW", "REPEATED", "OK"),
         ("desk/temperature", "ALLOW", "ERR_CONNECTOR_CONTRACT_DRIFT", "DRIFT"),
         ("desk/temperature", "DENY", "ERR_TOOL_HALTED", None),
         ("desk/temperature", "ALLOW", "OK", "OK"),
-        ("desk/pay", "ALLOW", "OK", "OK"),
-        ("desk/pay", "ALLOW", "REPEATED", "OK"),
-        ("desk/crash", "ALLOW", "ERR_OUTCOME_UNKNOWN", "UNKNOWN"),
-        ("desk/crash", "DENY", "ERR_OUTCOME_UNKNOWN", None),
+        ("desk/append_note", "DENY", "ERR_FROZEN", None),
+        ("desk/append_note", "ALLOW", "OK", "OK"),
+        ("desk/pay", "ALLOW", "ERR_OUTCOME_UNKNOWN", "UNKNOWN"),
+        ("desk/pay", "DENY", "ERR_OUTCOME_UNKNOWN", None),
     ]
+
+
+def test_what_was_approved_is_what_was_dispatched_and_it_went_once(told: dict[str, Any]) -> None:
+    held, went, again = (call["receipt"] for call in told["calls"][7:10])
+    with Reader(Path(told["home"]) / "store") as reader:
+        receipts = list(reader.receipts())
+    asked, outcome = receipts[held["index"]], receipts[went["index"]]
+    intent = next(receipt for receipt in receipts if receipt.leaf == outcome.body["decision"])
+    (approval,) = intent.body["relies"]  # type: ignore[misc]
+    assert asked.leaf in intent.parents and approval in intent.parents
+    statement = next(receipt for receipt in receipts if receipt.leaf == approval)
+    assert statement.body["statement"]["body"]["call"] == asked.leaf  # type: ignore[index,call-overload]
+    assert again == went
 
 
 def test_what_it_says_was_recorded_is_in_the_log(told: dict[str, Any]) -> None:
@@ -71,15 +87,15 @@ def test_what_it_says_was_recorded_is_in_the_log(told: dict[str, Any]) -> None:
         receipt, named = receipts[call["receipt"]["index"]], call["receipt"]
         assert (receipt.leaf, receipt.session, receipt.seq) == (named["leaf"], named["session"], named["seq"])
         assert receipt.body.get("status") == call["outcome"] or call["outcome"] is None
-    assert Counter(receipt.kind.value for receipt in receipts)["hold"] == 1
+    kinds = Counter(receipt.kind.value for receipt in receipts)
+    assert (kinds["hold"], kinds["recovery"]) == (2, 1)  # a tool that broke its contract, and a freeze
 
 
 def test_what_was_allowed_happened_once_and_what_was_not_did_not(told: dict[str, Any], folder: Path) -> None:
     effects = {path.name: path.read_text().splitlines() for path in (folder / "desk").iterdir()}
     assert effects == {
-        "notes.txt": ["buy milk"],
-        "payments.txt": ["alice 4200"],
-        "crashes.txt": ["the effect happened"],
+        "notes.txt": ["buy milk", "buy bread"],
+        "payments.txt": ["alice 420000", "bob 500"],
     }
 
 
@@ -95,6 +111,8 @@ def test_the_story_ends_with_commands_that_work(folder: Path) -> None:
     told = folder.parent / "told"
     code, out = said("demo", "--upstream", str(upstream()), "--folder", str(told))
     assert code == 0
+    shown = out[out.index("$ helm-ai-kernel approvals show") :]
+    assert 'cents = 420000\n        to = "alice"\n' in shown.partition("$ helm-ai-kernel approvals approve")[0]
     commands = [line.split() for line in out.splitlines() if line.startswith("  helm-ai-kernel ")]
     assert len(commands) == 2
     for words in commands:

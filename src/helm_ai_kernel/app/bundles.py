@@ -12,17 +12,19 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
 
+_PLACES = ((".", ".cedar"), ("overlays", ".cedar"), ("tests", ".json"))
+
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """`*.cedar` and `overlays/*.cedar` as a person left them. All else is refused: a misspelt folder must not lose a rule."""
+    """`*.cedar` and `overlays/*.cedar` as a person left them. All else is refused: a misspelt folder must not lose a rule.
+
+    Tests (`tests/*.json`) may be there, and are no part of the bundle (`cases.py`).
+    """
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        known = name.as_posix() in ("overlays", "tests") or (
-            name.suffix == ".cedar" and name.parent.as_posix() in (".", "overlays")
-        )
-        if not known:
-            detail = f"`{path}` is no policy file: `*.cedar` and `overlays/*.cedar` are (policy tests are not built yet)"
+        if name.as_posix() not in ("overlays", "tests") and (name.parent.as_posix(), name.suffix) not in _PLACES:
+            detail = f"`{path}` is no policy file: `*.cedar`, `overlays/*.cedar` and `tests/*.json` are"
             raise Refused(Reason.ERR_POLICY_ERROR, detail, hint=f"move it out of `{folder}`")
     for path in sorted(folder.glob("*.cedar")) + sorted(folder.glob("overlays/*.cedar")):
         if path.stat().st_size > FILE_BYTES_MAX:

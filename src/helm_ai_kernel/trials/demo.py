@@ -1,9 +1,11 @@
-"""The main job on real parts: a real MCP server, real functions, all three verdicts, a crash, and the proof of it all.
+"""The main job on real parts: an agent at the HTTP door, real services, every verdict, an approval, a crash, and the proof.
 
-Nothing here is scripted output: every line is read from the answer or the receipt that it tells of.
+Nothing here is scripted output: every line is read from the answer, the receipt or the command that it tells of.
 """
 
 import asyncio
+import http.client
+import json
 import os
 import secrets
 import shlex
@@ -11,210 +13,197 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helm_ai_kernel.app import home, operate
-from helm_ai_kernel.app.config import Upstream
-from helm_ai_kernel.app.kernel import Kernel
-from helm_ai_kernel.app.runtime import Runtime
+from helm_ai_kernel.app import agents, home, operate
+from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.credentials import keyfile
-from helm_ai_kernel.credentials.subjects import Subjects
-from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
-from helm_ai_kernel.ledger.export import whole
-from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.gateway.identity import Agent
 from helm_ai_kernel.tcb import pack
-from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
-from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.tcb.graph import ProofGraph, draw
-from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.keys import Purpose, Signer
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from .desk import Desk
+from .desk import EFFECTS, OPERATIONS, Desk, serving
 from .places import Places
+from .resident import LISTEN, Up, up
+from .story import PROGRAM, Say, Story
 
+AGENT = "coder"
 POLICY = """\
 @id("time-is-free")
-permit (principal == Agent::"local", action in Action::"read", resource == Server::"time");
+permit (principal == Agent::"coder", action in Action::"read", resource == Server::"time");
 
 @id("desk-is-open")
-permit (principal == Agent::"local", action, resource == Server::"desk");
+permit (principal == Agent::"coder", action, resource == Server::"desk");
 
 @id("mail-stays-inside")
 @description("mail goes to example.com only")
 forbid (principal, action == Action::"desk/send_mail", resource)
 unless { context.args.to like "*@example.com" };
+
+@id("large-payments")
+@description("a person looks at payments of more than 100.00")
+@require("approval")
+forbid (principal, action == Action::"desk/pay", resource)
+when { context.args.cents > 10000 };
 """
-
-PROGRAM = "helm-ai-kernel"
-Say = Callable[[str], None]
-
-
-@dataclass
-class Story:
-    """What the demo tells and what it returns."""
-
-    say: Say
-    calls: list[dict[str, Any]] = field(default_factory=list)
-
-    def call(self, kernel: Kernel, what: str, tool: str, arguments: dict[str, Json], key: str | None = None) -> Answer:
-        answer = kernel.call(tool, arguments, key=key)
-        shown = "" if answer.output is None else f": {_shown(answer.output)}"
-        self.tell(tool, answer.verdict, answer.reason, answer.outcome, answer.decision, what + shown)
-        return answer
-
-    def tell(self, tool: str, verdict: Verdict, reason: Reason, outcome: Receipt | None, decision: Receipt, what: str) -> None:
-        receipt = outcome or decision
-        status = None if outcome is None or outcome.status is None else outcome.status.value
-        self.calls.append(
-            {
-                "door": "library",
-                "tool": tool,
-                "verdict": verdict.value,
-                "reason": reason.value,
-                "outcome": status,
-                "receipt": {"leaf": receipt.leaf, "index": receipt.index, "session": receipt.session, "seq": receipt.seq},
-            }
-        )
-        self.say(f"  {verdict.value:<9}{reason.value:<30}{status or '-':<9}{what}")
-
-
-def _shown(output: bytes) -> str:
-    """The beginning of what was released: of an MCP result its text, in one line."""
-    value: Any = parse(output, any_number=True)
-    content = value.get("content") if isinstance(value, dict) else None
-    text = str(content[0].get("text")) if content else output.decode()
-    return visible(" ".join(text.split()), 100)
 
 
 def run(upstream: str, folder: Path | None, say: Say) -> dict[str, Any]:
     """The whole story; `upstream` is the command of the official MCP time server. Returns what `demo --format json` prints."""
-    places = Places.within(Path(tempfile.mkdtemp(prefix="helm-demo-")) if folder is None else folder)
-    story = Story(say)
+    places = Places.within(Path(tempfile.mkdtemp(prefix="helm-demo-")) if folder is None else folder.absolute())
+    story = Story(say, places, secrets.token_hex(16).encode(), Desk(places.desk))
     say(f"A new kernel in {places.home}")
-    phrase = secrets.token_hex(16).encode()
-    made = home.init(places.paths, lambda: phrase)
-    person = keyfile.read_person(places.paths.people_keys / "approval", Purpose.APPROVAL, phrase)
+    made = home.init(places.paths, lambda: story.phrase)
     say(f"  genesis  {made.genesis}  (all that a verifier needs to know beforehand)")
-    _set_up(places, upstream, person, story)
-    _crash(places, story)
-    desk = Desk(places)
-    with desk.kernel as kernel:
-        _after_crash(kernel, desk, story)
-    return _prove(places, story, made.genesis)
+    story.token = agents.add(places.paths, Agent(AGENT), token=True).token or ""
+    with serving(story.desk) as url:
+        _configure(places, url, upstream)
+        with up(places) as kernel:
+            say(f"  agents   at http://{kernel.data}, operators at http://{kernel.control}")
+            _set_up(kernel, story)
+            _calls(kernel, story)
+            _approval(kernel, story)
+            _drift(kernel, story)
+            _freeze(kernel, story)
+            _crash(kernel, story)
+        with up(places) as kernel:
+            _after_crash(kernel, story)
+            size = kernel.export(places.paths.packs / "demo.tar")
+            if code := kernel.end():
+                raise RuntimeError(f"the kernel ended with {code}")
+    return _prove(story, made.genesis, size)
 
 
-def _set_up(places: Places, upstream: str, person: Signer, story: Story) -> None:
-    desk = Desk(places)
-    with desk.kernel as kernel:
-        story.say("Before anything is pinned or allowed, nothing runs")
-        story.call(kernel, "a call on the first day", "desk/append_note", {"text": "hello"})
-        story.say("A person pins the tools and puts a policy into force, each signed with their approval key")
-        time, _ = asyncio.run(operate.ask("time", Upstream((upstream, "--local-timezone", "UTC"))))
-        operate.classify(time, ["read"], [])
-        (places.paths.policy / "main.cedar").write_text(POLICY, encoding="utf-8")
-        for propose in (
-            lambda runtime: operate.propose_pins(runtime, time),
-            lambda runtime: operate.propose_pins(runtime, kernel.proposal()),
-            operate.propose_policy,
-        ):
-            _sign(kernel, propose, person, story)
-        _calls(kernel, desk, story)
-        _drift(kernel, person, story)
-        _duplicates(kernel, desk, story)
+def _configure(places: Places, url: str, upstream: str) -> None:
+    """What an operator writes into `helm.toml`: where the services are, and where to listen."""
+    command = json.dumps([upstream, "--local-timezone", "UTC"])
+    desk = f'[upstream.desk]\nurl = "{url}"\noperations = "desk.json"\naddresses = ["loopback"]\n'
+    with places.paths.config.open("a", encoding="utf-8") as file:
+        file.write(f"[upstream.time]\ncommand = {command}\n{desk}{LISTEN}")
+    (places.home / "desk.json").write_text(json.dumps(OPERATIONS, indent=1), encoding="utf-8")
 
 
-def _sign(kernel: Kernel, propose: Callable[[Runtime], operate.Proposal], person: Signer, story: Story) -> None:
-    async def act(runtime: Runtime) -> Receipt:
-        return await operate.activate(runtime, propose(runtime), [person])
+def _set_up(kernel: Up, story: Story) -> None:
+    story.say("Before anything is pinned or allowed, nothing runs")
+    story.call(kernel, "a call on the first day", "desk/append_note", {"text": "hello"})
+    story.say("A person pins the tools and puts a policy into force, each signed with their approval key")
+    paths, config = story.places.paths, story.config
+    (paths.policy / "main.cedar").write_text(POLICY, encoding="utf-8")
+    person = keyfile.read_person(paths.people_keys / "approval", Purpose.APPROVAL, story.phrase)
+    for server, effects in (("time", ["read"]), ("desk", EFFECTS)):
+        proposed, _ = asyncio.run(operate.ask(server, config.upstreams[server]))
+        operate.classify(proposed, effects, [])
+        _sign(config, lambda now, doc=proposed: operate.propose_pins(now, doc), person, story)  # type: ignore[misc]
+    _sign(config, operate.propose_policy, person, story)
 
-    receipt = kernel.run(act)
+
+def _sign(config: Config, propose: Callable[[operate.InForce], operate.Proposal], person: Signer, story: Story) -> None:
+    """Signed here, and sent to the kernel over its control socket: the key never reaches it."""
+    receipt = asyncio.run(operate.enact(config, propose(operate.standing(config)), propose, [person]))
     signed = Statement.from_record(Record.from_json(receipt.body["statement"]))
     if signed.policy is not None and signed.catalog is not None:
         policy, catalog = signed.policy.after[7:19], signed.catalog.after[7:19]
         story.say(f"  receipt {receipt.index}: {signed.kind}, policy {policy} over catalogue {catalog}")
 
 
-def _calls(kernel: Kernel, desk: Desk, story: Story) -> None:
-    story.say("Calls: verdict, reason, outcome, what was tried")
-    noon: dict[str, Json] = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+def _calls(kernel: Up, story: Story) -> None:
+    story.say("An agent calls, with its token and a plain HTTP client: verdict and status, reason, outcome, what was tried")
+    noon = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
     story.call(kernel, "the official MCP time server", "time/convert_time", noon)
     story.call(kernel, "a note, really written", "desk/append_note", {"text": "buy milk"})
-    story.say(f"            notes.txt now has {desk.count('notes.txt')} line")
+    story.say(f"                notes.txt now has {story.desk.count('notes.txt')} line")
     story.call(kernel, "a tool that nobody pinned", "desk/format_disk", {"path": "/"})
     story.call(kernel, "a number where the schema says text", "time/convert_time", {**noon, "time": 12})
     story.call(kernel, "mail to a stranger", "desk/send_mail", {"to": "eve@evil.test", "subject": "keys"})
     story.call(kernel, "a destructive tool: waits for a person", "desk/wipe", {"path": "/tmp/x"})
-    story.say(f"            effects of the refused calls: {desk.count('outbox.txt') + desk.count('wiped.txt')}")
+    story.say(f"                effects of the refused calls: {story.desk.count('outbox.txt') + story.desk.count('wiped.txt')}")
 
 
-def _drift(kernel: Kernel, person: Signer, story: Story) -> None:
+def _approval(kernel: Up, story: Story) -> None:
+    story.say("A large payment waits for a person, who sees exactly the bytes that would be sent, and approves them")
+    payment = ("desk/pay", {"to": "alice", "cents": 420000}, "invoice-7")
+    held = story.call(kernel, "4,200.00 to alice", *payment)
+    call = str(held.helm["receipt"]["index"])
+    story.type("approvals", "show", call, shows=lambda line: not line.startswith("next: "))
+    story.type("approvals", "approve", call, "--yes", shows=lambda line: line.startswith("approve"))
+    story.call(kernel, "the same request again", *payment)
+    story.call(kernel, "and a retry, answered from the record", *payment)
+    story.say(f"                payments.txt has {story.desk.count('payments.txt')} line")
+
+
+def _drift(kernel: Up, story: Story) -> None:
     story.say("A tool breaks its contract: its output is withheld, and it is held until a person releases it")
     story.call(kernel, "pinned to return a whole number, returned text", "desk/temperature", {"city": "Pompeii"})
-    held = story.call(kernel, "the same tool again", "desk/temperature", {"city": "Naples"})
-    hold = Facts.from_json(held.decision.body["facts"], principal="local", door="library", policy=None).hold
-    if hold is None:
-        raise RuntimeError("a drifted tool was not held")
-
-    async def act(runtime: Runtime) -> Receipt:
-        return await operate.release(runtime, "desk/temperature", hold, [person])
-
-    story.say(f"  receipt {kernel.run(act).index}: released by a signed statement")
+    story.call(kernel, "the same tool again", "desk/temperature", {"city": "Naples"})
+    story.type("tools", "release", "desk/temperature", "--yes", shows=lambda line: "is released" in line)
     story.call(kernel, "after the release", "desk/temperature", {"city": "Naples"})
 
 
-def _duplicates(kernel: Kernel, desk: Desk, story: Story) -> None:
-    story.say("The same payment twice, as a retry would send it")
-    for what in ("the first", "the retry, answered from the record"):
-        story.call(kernel, what, "desk/pay", {"to": "alice", "cents": 4200}, "order-7")
-    story.say(f"            payments.txt has {desk.count('payments.txt')} line")
+def _freeze(kernel: Up, story: Story) -> None:
+    story.say("One word stops everything; a signature lets it go on")
+    story.type("freeze", "all")
+    story.call(kernel, "what was allowed a moment ago", "desk/append_note", {"text": "buy bread"})
+    story.type("release", "all", "--yes", shows=lambda line: line.startswith("released"))
+    story.call(kernel, "after the release", "desk/append_note", {"text": "buy bread"})
 
 
-def _crash(places: Places, story: Story) -> None:
-    story.say("Another process makes a call and is killed with SIGKILL between the effect and its record")
-    command = [sys.executable, "-m", "helm_ai_kernel.trials.desk", str(places.home), str(places.people), str(places.desk)]
-    ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, env={**os.environ})
-    story.say(f"  the process ended with {ended.returncode}")
+def _crash(kernel: Up, story: Story) -> None:
+    story.say("The kernel is killed with SIGKILL between an effect and its record")
+    story.desk.behind_an_effect = kernel.kill
+    try:
+        kernel.execute(story.token, "desk/pay", {"to": "bob", "cents": 500}, "invoice-8")
+        raise RuntimeError("the kernel answered after it was killed")
+    except (http.client.HTTPException, OSError) as error:
+        story.say(f"  the agent's connection ended ({type(error).__name__}), the kernel with {kernel.process.wait()}")
 
 
-def _after_crash(kernel: Kernel, desk: Desk, story: Story) -> None:
-    async def recovered(runtime: Runtime) -> int:
-        return runtime.recovered
-
-    count = kernel.run(recovered)
-    story.say(f"  the next start closed {count} open intent as UNKNOWN; the effect happened {desk.count('crashes.txt')} time")
-    with Reader(kernel.config.paths.store) as reader:
+def _after_crash(kernel: Up, story: Story) -> None:
+    with story.reader() as reader:
+        recovery = [receipt for receipt in reader.receipts() if receipt.kind is Kind.RECOVERY][-1]
         outcome = next(receipt for receipt in reader.receipts() if receipt.status is Status.UNKNOWN)
         decision = reader.find(str(outcome.body["decision"]))
-    story.tell("desk/crash", Verdict.ALLOW, outcome.reason, outcome, decision, "the call that was lost, as the log now has it")
-    story.call(kernel, "a retry with the same key: not run again", "desk/crash", {"text": "the effect happened"}, "crash-1")
+    count = story.desk.count("payments.txt")
+    story.say(
+        f"  the next start closed {recovery.body['open']} open intent as UNKNOWN; payments.txt has {count} lines, one of it"
+    )
+    verdict = "" if decision.verdict is None else decision.verdict.value
+    story.tell("desk/pay", verdict, outcome.reason.value, "UNKNOWN", "the call that was lost, as the log now has it")
+    story.remember("desk/pay", verdict, outcome.reason.value, "UNKNOWN", _named(outcome))
+    again = ("desk/pay", {"to": "bob", "cents": 500}, "invoice-8")
+    story.call(kernel, "a retry with the same key: not run again", *again)
+    story.say(f"                payments.txt has {story.desk.count('payments.txt')} lines")
 
 
-def _prove(places: Places, story: Story, genesis: Digest) -> dict[str, Any]:
-    with Reader(places.paths.store, vault=Subjects(places.paths.subjects)) as reader:
-        evidence, receipts = b"".join(whole(reader)), list(reader.receipts())
+def _named(receipt: Receipt) -> dict[str, Any]:
+    return {"leaf": receipt.leaf, "index": receipt.index, "session": receipt.session, "seq": receipt.seq}
+
+
+def _prove(story: Story, genesis: Digest, size: int) -> dict[str, Any]:
+    places, say = story.places, story.say
     out = places.paths.packs / "demo.tar"
-    out.write_bytes(evidence)
-    session = str(story.calls[0]["receipt"]["session"])
-    story.say("The ProofGraph of the first session")
-    for line in draw(ProofGraph.of(receipts), session):
-        story.say("  " + line)
+    with story.reader() as reader:
+        receipts = list(reader.receipts())
+    say("The ProofGraph of the agent's first session")
+    for line in draw(ProofGraph.of(receipts), str(story.calls[0]["receipt"]["session"])):
+        say("  " + line)
     verify = _verified(out, genesis)
-    again = replay(pack.read(evidence))
-    story.say(f"Evidence pack {out}: {len(evidence)} bytes, {verify['receipts']} receipts in {verify['sessions']} sessions")
-    story.say(f"  verified offline against the genesis: {verify['verdict']} (exit {verify['exit']})")
-    story.say(f"  decisions derived again from policy, catalogue and facts: {again.decisions}, {len(again.differs)} differ")
-    story.say("Look yourself:")
+    again = replay(pack.read(out.read_bytes()))
+    say(f"Evidence pack {out}, taken over the control plane: {size} bytes, {verify['receipts']} receipts")
+    say(f"  verified offline against the genesis: {verify['verdict']} (exit {verify['exit']})")
+    say(f"  decisions derived again from policy, catalogue and facts: {again.decisions}, {len(again.differs)} differ")
+    say("Look yourself:")
     command = shlex.quote(os.path.relpath(Path(sys.argv[0]).absolute())) if sys.argv[0].endswith(PROGRAM) else PROGRAM
-    story.say(f"  {command} pack verify {shlex.quote(str(out))} --genesis {genesis}")
-    story.say(f"  {command} receipts list --home {shlex.quote(str(places.home))}")
+    say(f"  {command} pack verify {shlex.quote(str(out))} --genesis {genesis}")
+    say(f"  {command} receipts list --home {shlex.quote(str(places.home))}")
     return {
         "calls": story.calls,
         "pack": str(out),
