@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.kernels import Place
-from helm_ai_kernel.app import agents
+from helm_ai_kernel.app import agents, asks
 from helm_ai_kernel.app.doors import RuntimeGate
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
@@ -20,6 +20,7 @@ from helm_ai_kernel.gateway.limits import Limiter
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb import digest as hashes
+from helm_ai_kernel.tcb.ceremony import Act
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.wire.head import Head
 from helm_ai_kernel.wire.reply import Reply
@@ -56,7 +57,8 @@ class World:
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         if who is not None:
             named["authorization"] = f"Bearer {self.tokens[who]}"
-        head = Head(method, path, "", "localhost", named)
+        path, _, query = path.partition("?")
+        head = Head(method, path, query, "localhost", named)
         reply = self.door.admit(head, PEER) or await self.door.answer(head, body, PEER)
         return read(reply)
 
@@ -282,6 +284,44 @@ def test_a_sealed_kernel_says_so_and_executes_nothing(place: Place) -> None:
         assert CANARY not in str(value), "why is for the operator"
 
     run(place, body)
+
+
+def test_a_caller_that_waits_for_a_person_and_is_removed_meanwhile_gets_nothing_dispatched(place: Place) -> None:
+    async def body(world: World) -> None:
+        waits = asyncio.create_task(world.send(request("hold"), prefer="wait=60"))
+        while not world.runtime.ledger.writer.state.approvals.held:  # noqa: ASYNC110  (the log says when, and nothing else does)
+            await asyncio.sleep(0)
+        agents.remove(place.paths, "ann")
+        (about,) = await asyncio.to_thread(asks.waiting, place.config)
+        await asks.say(world.runtime, about, Act.APPROVE, place.approver)
+        status, _, value = await waits
+        assert (status, value["helm"]["verdict"]) == (202, "ESCALATE")
+
+    run(place, body)
+    assert not [receipt for receipt in place.receipts() if receipt.is_intent]
+
+
+def test_a_verdict_is_that_of_the_same_request_with_its_key_and_its_session(place: Place) -> None:
+    async def body(world: World) -> None:
+        assert (await world.send(request(text="a"), idempotency_key="k"))[0] == 200
+        for path in ("/mcp/v1/execute", "/v1/evaluate"):
+            assert (await world.send(request(text="b"), path=path, idempotency_key="k"))[0] == 422
+            assert (await world.send(request(text="b"), path=path, helm_session="0" * 32))[0] == 409
+            status, _, value = await world.send(request(text="a"), path=path, idempotency_key="k")
+            assert (status, value["helm"]["reason"]) == (200, "REPEATED")
+            assert ("result" in value) == (path == "/mcp/v1/execute")
+
+    run(place, body)
+
+
+@pytest.mark.parametrize("path", ["/mcp/v1/execute?effect_by=none", "/v1/evaluate?effect_by=client", "/v1/evaluate?x=1"])
+def test_a_query_that_nobody_knows_is_refused(place: Place, path: str) -> None:
+    async def body(world: World) -> None:
+        status, _, value = await world.send(request(text="x"), path=path)
+        assert (status, value["error"]["code"]) == (400, "ERR_UPSTREAM_SHAPE")
+
+    run(place, body)
+    assert not [receipt for receipt in place.receipts() if receipt.kind.value == "decision"]
 
 
 def test_every_status_of_the_data_plane_is_the_table_s() -> None:

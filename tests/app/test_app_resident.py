@@ -1,5 +1,6 @@
 """`up` as people and supervisors meet it: real processes, real sockets, real signals."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.kernels import Place
+from app.kernels import OPEN, Place
 from app.residents import COMMAND, HERE, Caller, began, go, prepared, up
-from helm_ai_kernel.app import agents
+from helm_ai_kernel.app import agents, asks
+from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.gateway.identity import Agent, Limits
 from helm_ai_kernel.gateway.openapi import CONTROL
 from helm_ai_kernel.tcb.digest import Digest
@@ -171,13 +173,15 @@ def test_an_agent_of_another_user_is_known_by_its_user_and_opens_no_control_plan
     two_users()
     prepared(place)
     agents.add(place.paths, Agent("carol", uid=4242), token=False)
+    shared = place.folder / "shared"
+    said = place.paths.config.read_text()
+    place.paths.config.write_text(said.replace("\n[data]\n", f'\n[data]\nsocket = "{shared / "data.sock"}"\n'))
     with up(place) as kernel:
         run = place.paths.run
         for folder in (place.folder.parents[0], *place.folder.parents, place.folder, place.paths.home, run):
             if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
                 folder.chmod(0o711)
-        for name in ("data.sock", "control.sock"):
-            (run / name).chmod(0o666)  # an administrator's mistake must not matter
+        (run / "control.sock").chmod(0o666)  # an administrator's mistake must not matter
         code = (
             "import os, socket, sys; os.setgroups([]); os.setgid(4242); os.setuid(4242)\n"
             "for path, target in ((sys.argv[1], '/mcp/v1/capabilities'), (sys.argv[2], '/readyz')):\n"
@@ -189,7 +193,7 @@ def test_an_agent_of_another_user_is_known_by_its_user_and_opens_no_control_plan
         )
         other = subprocess.run(
             ["/usr/bin/python3" if Path("/usr/bin/python3").exists() else COMMAND[0], "-I", "-S", "-c", code,
-             str(run / "data.sock"), str(run / "control.sock")],
+             str(shared / "data.sock"), str(run / "control.sock")],
             capture_output=True, text=True, timeout=30, check=False, cwd="/",
         )  # fmt: skip
         assert other.stdout.split() == ["200", "True", "401", "False"], other.stderr
@@ -382,4 +386,28 @@ def test_a_stranger_who_knows_only_the_description_finds_no_answer_that_is_not_i
         )  # fmt: skip
         assert run.returncode == 0, run.stdout
         assert kernel.execute("tools/say", token).status == 200
+        assert kernel.end() == (0, "")
+
+
+ASKS = OPEN + b'@id("ask") @require("approval") forbid (principal, action, resource);\n'
+
+
+def test_with_four_eyes_the_owner_who_is_configured_may_not_approve_what_their_agent_asks_at_a_door(place: Place) -> None:
+    token = prepared(place)
+    said = place.paths.config.read_text().replace("[kernel]", '[kernel]\nowner = "olga"')
+    place.paths.config.write_text(said.replace("[approval]", "[approval]\nfour_eyes = true"))
+    (place.paths.policy / "main.cedar").write_bytes(ASKS)
+
+    async def signed() -> None:
+        runtime = await Runtime.open(place.config)
+        try:
+            await place.signing(None, ASKS)(runtime)
+        finally:
+            await runtime.close()
+
+    asyncio.run(signed())
+    with up(place) as kernel:
+        assert kernel.execute("tools/say", token).status == 202
+        (held,) = asks.waiting(place.config)
+        assert held.ceremony.requires.not_by == ("ann", "olga")
         assert kernel.end() == (0, "")

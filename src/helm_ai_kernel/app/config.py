@@ -15,11 +15,12 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.process import KERNEL
 
-from .planes import CONTROL, CONTROL_PORT, DATA, DATA_PORT, KEYS, Plane, plane, wrong
+from .planes import CONTROL, CONTROL_PORT, DATA, DATA_KEYS, DATA_PORT, KEYS, Plane, plane, wrong
 
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
 [kernel]
 agent = "local"        # the principal of calls through the Python library
+# owner = "owner"      # whose agents these are, as the trust registry names them
 
 [approval]
 key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent holds
@@ -66,7 +67,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"agent", "owner"}),
     "approval": frozenset({"key", "four_eyes", "unattended"}),
     "log": frozenset({"witnesses", "heartbeat_s"}),
-    "data": KEYS,
+    "data": DATA_KEYS,
     "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
@@ -199,6 +200,7 @@ class Config:
     heartbeat_s: int = HEARTBEAT_S
     asked: Asked = Asked()  # of the agent that is named above
     four_eyes: bool = False
+    owner: str = OWNER  # of every agent of whom nobody says otherwise
     data: Plane = DATA
     control: Plane = CONTROL
     insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
@@ -266,7 +268,7 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
         for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
     )
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes, data, control)
+    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes, owner, data, control)
 
 
 def _flag(section: Mapping[str, Any], name: str) -> bool:

@@ -44,8 +44,9 @@ class RuntimeGate:
         request = raw if key is None else with_key(raw, key)
         return await self._runtime.call(request, principal=principal, door=door, session=session, patience=patience)
 
-    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
-        return await self._runtime.evaluate(raw, principal=principal, door=door)
+    async def evaluate(self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None) -> Answer:
+        request = raw if key is None else with_key(raw, key)
+        return await self._runtime.evaluate(request, principal=principal, door=door, session=session)
 
     def capabilities(self, principal: str) -> dict[str, Json]:
         """The tools that are pinned and not held. Whether a call of one is allowed is decided when it comes."""

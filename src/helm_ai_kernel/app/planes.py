@@ -10,7 +10,8 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
 DATA_PORT, CONTROL_PORT = 8790, 8791
-KEYS = frozenset({"listen", "unix", "hosts", "certificate", "key", "client_ca"})
+KEYS = frozenset({"listen", "unix", "hosts", "certificate", "key"})
+DATA_KEYS = KEYS | {"client_ca", "socket"}  # operators are known by their token, and by their user on the kernel's own socket
 
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}(:[0-9]{1,5})?\Z")
 
@@ -25,6 +26,7 @@ class Plane:
     certificate: Path | None = None  # with `key`: TLS on the address
     key: Path | None = None
     client_ca: Path | None = None  # whose certificates agents show
+    socket: Path | None = None  # one more unix socket, for agents that run as other users
 
 
 DATA, CONTROL = Plane(("127.0.0.1", DATA_PORT)), Plane(("127.0.0.1", CONTROL_PORT))
@@ -37,7 +39,7 @@ def plane(home: Path, name: str, said: Mapping[str, Any], listen: Any) -> Plane:
         raise wrong(f"{name}.unix is neither true nor false", "unix = true")
     if not isinstance(hosts, list) or not all(isinstance(host, str) and _HOST.match(host) for host in hosts):
         raise wrong(f"{name}.hosts is not a list of names", 'hosts = ["kernel.example"]')
-    files: dict[str, Path | None] = dict.fromkeys(("certificate", "key", "client_ca"))
+    files: dict[str, Path | None] = dict.fromkeys(("certificate", "key", "client_ca", "socket"))
     for which in files:
         if which in said:
             if not isinstance(said[which], str) or not said[which] or "\0" in said[which]:

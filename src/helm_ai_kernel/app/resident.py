@@ -31,8 +31,8 @@ from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.wire.head import Sizes
 
 from .agents import Watched, operator_token
-from .config import OWNER, Config
 from .config import Asked as Terms
+from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
 from .planes import Plane
 from .runtime import Runtime
@@ -126,9 +126,10 @@ class Doors:
                 host, port = await listener.start_tcp(*plane.address)
                 scheme = "http" if plane.certificate is None else "https"
                 ready.append(Listening(name, f"{scheme}://{written(host)}:{port}"))
-            if plane.unix:
-                await listener.start_unix(path)
-                ready.append(Listening(name, f"unix:{path}"))
+            for place, others in ((path if plane.unix else None, False), (plane.socket, True)):
+                if place is not None:
+                    await listener.start_unix(place, others=others)
+                    ready.append(Listening(name, f"unix:{place}"))
         return ready
 
     async def close(self, within_s: float) -> None:
@@ -143,7 +144,7 @@ class Doors:
         agent = self.agents().by_name.get(principal)
         if agent is None:
             return self._config.asked
-        owner = agent.owner or OWNER
+        owner = agent.owner or self._config.owner
         return Terms((owner,) if self._config.four_eyes else (), agent.unattended or self._config.asked.alone)
 
     def _planes(self) -> Iterator[tuple[str, Plane, Path]]:

@@ -6,7 +6,7 @@ opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobod
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from helm_ai_kernel.executor.host import Answer, Patience
@@ -39,7 +39,7 @@ class Gate(Protocol):
         self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
     ) -> Answer: ...
 
-    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+    async def evaluate(self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None) -> Answer:
         """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
         ...
 
@@ -77,7 +77,7 @@ class DataDoor:
         if not self._limiter.enter(agent):
             return self._limited(1)
         try:
-            return self._told(await self._answer(agent, bare, body, peer))
+            return self._told(await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer)))
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
@@ -90,23 +90,30 @@ class DataDoor:
         """The front said no by itself."""
         self._gaps.count(reason)
 
-    async def _answer(self, agent: Agent, head: Head, body: bytes, peer: Peer) -> Reply:
+    async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool]) -> Reply:
+        """`here`: whether it is still the same agent, and waits."""
+        if head.query and (head.path, head.query) != (EVALUATE, "effect_by=none"):
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "nothing is asked for in a query here", hint=head.path)
         if head.path == CAPABILITIES:
             return document(self._gate.capabilities(agent.name), fields=_trace(head))
-        if head.path == EVALUATE:
-            return await self._verdict(agent, head, body)
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        answer = await self._gate.execute(
-            body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=_patience(head, peer)
-        )
+        if head.path == EVALUATE:
+            answer = await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], key=key, session=session)
+        else:
+            patience = Patience(_seconds(head), here)
+            answer = await self._gate.execute(
+                body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=patience
+            )  # fmt: skip
         return answered(answer, _trace(head))
 
-    async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
-        if head.query not in ("", "effect_by=none"):
-            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "a verdict is asked for to know it, and for nothing else", hint=EVALUATE)
-        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE]), _trace(head))
+    def _knows(self, agent: Agent, head: Head, peer: Peer) -> bool:
+        """Whether these credentials still name that agent."""
+        try:
+            return self._identity.who(head, peer)[0].name == agent.name
+        except (Refused, OutsideError):
+            return False
 
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
@@ -142,7 +149,7 @@ def _trace(head: Head) -> Fields:
     return (("traceparent", sent),) if _TRACE.match(sent) else ()
 
 
-def _patience(head: Head, peer: Peer) -> Patience:
+def _seconds(head: Head) -> float:
     """How long the caller would rather wait for a person than come again. Whoever went away must find the call held then."""
     found = _WAIT.match(head.fields.get("prefer", ""))
-    return Patience(float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0, peer.here)
+    return float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.tcb.approvals import held_call
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Verdict
+from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
@@ -55,6 +55,8 @@ def answered(answer: Answer, fields: Fields = ()) -> Reply:
     code = STATUS[answer.reason]
     if answer.verdict is Verdict.DENY and code < 300:  # what would wait for a person, and does not
         code = 403
+    if answer.outcome is not None and answer.outcome.status in (Status.FAILED, Status.DRIFT):
+        code = 502  # whatever went wrong, it went wrong behind the kernel
     if answer.output is not None:
         body = b'{"result":%b,"helm":%b}' % (answer.output, canonical(helm))
         return Reply(200, (JSON, *carried), body)

@@ -111,4 +111,4 @@ class Challenges:
         passed = now.since(given)
         if nonce != said.nonce or passed is None or passed.perhaps_ms > CHALLENGE_MS:
             detail = "the statement does not answer a challenge that is good now"
-            raise Refused(Reason.ERR_APPROVAL_CHALLENGE, detail, hint="look at the call again: helm-ai-kernel approvals show")
+            raise Refused(Reason.ERR_APPROVAL_CHALLENGE, detail, hint="helm-ai-kernel approvals list")

@@ -76,9 +76,12 @@ class Listener:
         self._begin(_Endpoint(sock, admission, self._tls))
         return bind.written(address), port
 
-    async def start_unix(self, path: Path) -> None:
-        """Listen at a socket of mode 0600 in a folder of mode 0700, which is made if it is not there. Raises `OutsideError`."""
-        opened = UnixSocket.open(path)
+    async def start_unix(self, path: Path, *, others: bool = False) -> None:
+        """Listen at a socket of mode 0600 in a folder of mode 0700, which is made if it is not there. Raises `OutsideError`.
+
+        `others`: other users may connect, and are told apart by their user: 0666, in a folder that none of them can write to.
+        """
+        opened = UnixSocket.open(path, others=others)
         self._begin(_Endpoint(opened.sock, Admission(frozenset({"localhost"}) | self._hosts, types=self._types), None, opened))
 
     async def close(self, *, within_s: float) -> None:

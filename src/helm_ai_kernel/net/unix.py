@@ -1,4 +1,4 @@
-"""A door in the file system: a socket that nobody but its owner can reach, and that two processes never both have.
+"""A door in the file system: a socket that nobody but its owner can reach, unless it is for others, and that two never both have.
 
 The folder is the lock: 0700, so that a socket is never open to others, not even between its birth and its mode. Who listens
 holds a lock beside the socket until the end; so what a dead process left is replaced, and what a living one has is not.
@@ -31,12 +31,12 @@ class UnixSocket:
         self._file = _identity(path)
 
     @classmethod
-    def open(cls, path: Path) -> "UnixSocket":
-        """Raises `OutsideError`."""
+    def open(cls, path: Path, *, others: bool = False) -> "UnixSocket":
+        """`others`: other users may connect. Raises `OutsideError`."""
         if len(os.fsencode(path)) > PATH_BYTES_MAX:
             raise _unusable(path, f"its name has more than {PATH_BYTES_MAX} bytes", "choose a shorter one")
         try:
-            _private(path.parent)
+            _check_folder(path.parent, others)
             lock = _locked(path)
         except OSError as error:
             raise _unusable(path, (error.strerror or str(error)).lower(), f"ls -ld {path.parent}") from None
@@ -45,7 +45,7 @@ class UnixSocket:
             _clear(path)
             sock.setblocking(False)
             sock.bind(os.fspath(path))
-            path.chmod(0o600)
+            path.chmod(0o666 if others else 0o600)
             sock.listen(BACKLOG)
             return cls(path, sock, lock)
         except OSError as error:
@@ -68,13 +68,15 @@ def peer_uid(sock: socket.socket) -> int:
     return uid
 
 
-def _private(folder: Path) -> None:
-    """Make it, or raise where others may enter it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _check_folder(folder: Path, others: bool) -> None:
+    """Make it, or raise where others may enter it; or, where they are to enter it, may put something there."""
+    folder.mkdir(mode=0o711 if others else 0o700, parents=True, exist_ok=True)
     found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        detail = f"others may enter `{folder}`, where a socket is to be"
-        raise OutsideError(Reason.ERR_UNAUTHENTICATED, detail, hint=f"chmod 700 {folder}")
+    wrong = stat.S_IMODE(found.st_mode) & (0o022 if others else 0o077)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or wrong:
+        can, mode = ("write to", 711) if others else ("enter", 700)
+        detail = f"others may {can} `{folder}`, where a socket is to be"
+        raise OutsideError(Reason.ERR_UNAUTHENTICATED, detail, hint=f"chmod {mode} {folder}")
 
 
 def _locked(path: Path) -> int:
