@@ -1,10 +1,13 @@
-"""An MCP server over stdio with the tools `send` and `note`: what it was called with is a line of the file named first."""
+"""An MCP server over stdio with the tools `send` and `note`: what it was called with is a line of the file named first.
+
+It answers with whatever stands in `to`."""
 
 import json
 import os
 import sys
 
-SCHEMA = {"type": "object", "properties": {"amount": {"type": "number"}, "to": {"type": "string"}}}
+PROPERTIES = {"amount": {"type": "number"}, "cents": {"type": "integer"}, "to": {"type": "string"}}
+SCHEMA = {"type": "object", "properties": PROPERTIES}
 TOOLS = [{"name": name, "description": "does it", "inputSchema": SCHEMA} for name in ("send", "note")]
 
 
@@ -12,8 +15,7 @@ def called(params: dict) -> dict:
     fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(fd, json.dumps([params["name"], params["arguments"]], sort_keys=True).encode() + b"\n")
     os.close(fd)
-    said = os.environ.get("SAYS", "done")
-    return {"content": [{"type": "text", "text": said}]}
+    return {"content": [{"type": "text", "text": str(params["arguments"].get("to", "done"))}]}
 
 
 def answer(message: dict) -> dict:
