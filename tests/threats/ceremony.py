@@ -64,6 +64,9 @@ class Office:
         body = {"statement": statement.record.to_json(), "documents": []}
         return up.ask("control", "POST", "/v1/statements", body, token=self.operator)
 
+    def metrics(self, up: Up) -> str:
+        return up.ask("control", "GET", "/metrics", token=self.operator).data.decode()
+
     def attack(self, up: Up, held: Waiting, signer: Signer, *, nonce: str | None = None, **said: Any) -> Answered:
         """An approval of that call, asked for and signed as it should be, but for what is `said` instead."""
         given = nonce if nonce is not None else str(self.challenge(up, held.ceremony.call, signer.public.id).value["nonce"])

@@ -1,4 +1,4 @@
-"""T7, approval bypass: clocks that go back, jump, stand still or belong to another boot. Nothing is dispatched that both do not allow."""
+"""T7, approval bypass: clocks that go back, jump, stand still or are of another boot dispatch nothing that both do not allow."""
 
 import asyncio
 from collections.abc import Callable, Iterator
