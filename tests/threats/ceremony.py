@@ -111,17 +111,22 @@ def flipped(digest: str) -> str:
 def office(place: Place, notes: bytes = b"", *names: str, configure: str = "", **agent: Any) -> Office:
     """A home whose kernel asks before `tools/send`."""
     place.configure(HERE + configure)
-    command = [sys.executable, "-I", "-S", str(SERVER), str(place.folder / "effects")]
+    pin(place, "tools", ASK % notes)
+    tokens = {name: agents.add(place.paths, Agent(name, **agent), token=True).token or "" for name in names or ("ann",)}
+    return Office(place, tokens)
+
+
+def pin(place: Place, server: str, policy: bytes, *more: str) -> None:
+    """A person pins the tools of that server, all of which write, and puts the policy into force."""
+    command = [sys.executable, "-I", "-S", str(SERVER), str(place.folder / "effects"), *more]
 
     async def pinned() -> None:
         runtime = await Runtime.open(place.config)
         try:
-            doc, _ = await operate.ask("tools", Upstream(tuple(command)))
+            doc, _ = await operate.ask(server, Upstream(tuple(command)))
             operate.classify(doc, ["write"], [])
-            await place.signing(doc, ASK % notes)(runtime)
+            await place.signing(doc, policy)(runtime)
         finally:
             await runtime.close()
 
     asyncio.run(pinned())
-    tokens = {name: agents.add(place.paths, Agent(name, **agent), token=True).token or "" for name in names or ("ann",)}
-    return Office(place, tokens)

@@ -8,7 +8,15 @@ import sys
 
 PROPERTIES = {"amount": {"type": "number"}, "cents": {"type": "integer"}, "to": {"type": "string"}}
 SCHEMA = {"type": "object", "properties": PROPERTIES}
-TOOLS = [{"name": name, "description": "does it", "inputSchema": SCHEMA} for name in ("send", "note")]
+
+
+def tools() -> list:
+    """As they are now: what the file named second says is their description."""
+    said = "does it"
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], encoding="utf-8") as file:
+            said = file.read()
+    return [{"name": name, "description": said, "inputSchema": SCHEMA} for name in ("send", "note")]
 
 
 def called(params: dict) -> dict:
@@ -21,7 +29,7 @@ def called(params: dict) -> dict:
 def answer(message: dict) -> dict:
     if message["method"] == "initialize":
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
-    return {"tools": TOOLS} if message["method"] == "tools/list" else called(message["params"])
+    return {"tools": tools()} if message["method"] == "tools/list" else called(message["params"])
 
 
 for line in sys.stdin.buffer:
