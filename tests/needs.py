@@ -5,6 +5,7 @@ Where `CI=true` such a skip is a failure (`tests/conftest.py`): `.ci/run` instal
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-cl
 APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
 APT |= {"chromium": "chromium"}  # the page, as a person sees it
 # Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
-MAY_SKIP = ("the public corpus", "no private mounts here", "one user only here")
+MAY_SKIP = ("the public corpus", "no private mounts here", "no other time here", "one user only here")
 
 
 def needs(tool: str, install: str = "") -> str:
@@ -26,6 +27,22 @@ def needs(tool: str, install: str = "") -> str:
     if found is None:
         pytest.skip(f"`{tool}` is not installed: {install or 'apt-get install ' + APT[tool]}")
     return found
+
+
+def namespace_of_time(days: int) -> list[str]:
+    """What is put before a command whose machine was booted so many days earlier, or later; skips where nobody may."""
+    how = ["unshare", "--time", "--boottime", str(days * 86_400)]
+    if shutil.which("unshare") is None or subprocess.run([*how, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"no other time here: {' '.join(how)} true")
+    return how
+
+
+def faketime() -> Path:
+    """What is preloaded into a process to which the wall clock shall tell another time; skips where it is absent."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("no other time here: apt-get install libfaketime")
+    return found[0]
 
 
 def upstream() -> Path:

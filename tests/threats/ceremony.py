@@ -64,6 +64,9 @@ class Office:
         body = {"statement": statement.record.to_json(), "documents": []}
         return up.ask("control", "POST", "/v1/statements", body, token=self.operator)
 
+    def metrics(self, up: Up) -> str:
+        return up.ask("control", "GET", "/metrics", token=self.operator).data.decode()
+
     def attack(self, up: Up, held: Waiting, signer: Signer, *, nonce: str | None = None, **said: Any) -> Answered:
         """An approval of that call, asked for and signed as it should be, but for what is `said` instead."""
         given = nonce if nonce is not None else str(self.challenge(up, held.ceremony.call, signer.public.id).value["nonce"])
@@ -108,17 +111,22 @@ def flipped(digest: str) -> str:
 def office(place: Place, notes: bytes = b"", *names: str, configure: str = "", **agent: Any) -> Office:
     """A home whose kernel asks before `tools/send`."""
     place.configure(HERE + configure)
-    command = [sys.executable, "-I", "-S", str(SERVER), str(place.folder / "effects")]
+    pin(place, "tools", ASK % notes)
+    tokens = {name: agents.add(place.paths, Agent(name, **agent), token=True).token or "" for name in names or ("ann",)}
+    return Office(place, tokens)
+
+
+def pin(place: Place, server: str, policy: bytes, *more: str) -> None:
+    """A person pins the tools of that server, all of which write, and puts the policy into force."""
+    command = [sys.executable, "-I", "-S", str(SERVER), str(place.folder / "effects"), *more]
 
     async def pinned() -> None:
         runtime = await Runtime.open(place.config)
         try:
-            doc, _ = await operate.ask("tools", Upstream(tuple(command)))
+            doc, _ = await operate.ask(server, Upstream(tuple(command)))
             operate.classify(doc, ["write"], [])
-            await place.signing(doc, ASK % notes)(runtime)
+            await place.signing(doc, policy)(runtime)
         finally:
             await runtime.close()
 
     asyncio.run(pinned())
-    tokens = {name: agents.add(place.paths, Agent(name, **agent), token=True).token or "" for name in names or ("ann",)}
-    return Office(place, tokens)

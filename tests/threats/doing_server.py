@@ -1,25 +1,35 @@
-"""An MCP server over stdio with the tools `send` and `note`: what it was called with is a line of the file named first."""
+"""An MCP server over stdio with the tools `send` and `note`: what it was called with is a line of the file named first.
+
+It answers with whatever stands in `to`."""
 
 import json
 import os
 import sys
 
-SCHEMA = {"type": "object", "properties": {"amount": {"type": "number"}, "to": {"type": "string"}}}
-TOOLS = [{"name": name, "description": "does it", "inputSchema": SCHEMA} for name in ("send", "note")]
+PROPERTIES = {"amount": {"type": "number"}, "cents": {"type": "integer"}, "to": {"type": "string"}}
+SCHEMA = {"type": "object", "properties": PROPERTIES}
+
+
+def tools() -> list:
+    """As they are now: what the file named second says is their description."""
+    said = "does it"
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], encoding="utf-8") as file:
+            said = file.read()
+    return [{"name": name, "description": said, "inputSchema": SCHEMA} for name in ("send", "note")]
 
 
 def called(params: dict) -> dict:
     fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(fd, json.dumps([params["name"], params["arguments"]], sort_keys=True).encode() + b"\n")
     os.close(fd)
-    said = os.environ.get("SAYS", "done")
-    return {"content": [{"type": "text", "text": said}]}
+    return {"content": [{"type": "text", "text": str(params["arguments"].get("to", "done"))}]}
 
 
 def answer(message: dict) -> dict:
     if message["method"] == "initialize":
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
-    return {"tools": TOOLS} if message["method"] == "tools/list" else called(message["params"])
+    return {"tools": tools()} if message["method"] == "tools/list" else called(message["params"])
 
 
 for line in sys.stdin.buffer:
