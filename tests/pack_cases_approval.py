@@ -5,7 +5,7 @@ An insider with the kernel's keys wrote what is wrong; what people sign, they si
 
 from collections.abc import Callable
 
-from helm_ai_kernel.tcb import registry
+from helm_ai_kernel.tcb import pack, registry
 from helm_ai_kernel.tcb.ceremony import Act, Held, Requirement, State, confirmation, intent
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import Status, Verdict
@@ -17,7 +17,7 @@ from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import Receipt
 from pack_case import Made, case, of
 from pack_cases_log import begun, sets
-from packs import AT, TOOL, Body, Deployment, Log, after, key, relined
+from packs import AT, TOOL, Body, Deployment, Log, after, key, relined, repack
 
 HOUR = 3_600_000  # for so long a call waits, unless it is said otherwise
 ADA, BOB, BOBS_OTHER = (key(name, Purpose.APPROVAL) for name in ("ada", "bob", "bob again"))
@@ -1081,6 +1081,17 @@ def override_by_the_requester() -> Made:
 
 
 @case(INVALID, Finding.APPROVAL_INVALID)
+def override_by_the_requester_beside_another() -> Made:
+    """Two roots override, and the second of them, by key id, has the name of the agent that called."""
+    log, _ = team(threshold=2)
+    roots = {log.deployment.root.public.id: "OLGA", RITA.public.id: "RITA"}
+    agent = log.start(roots[max(roots)])
+    call = log.escalate(agent)
+    log.override(call, log.deployment.root, RITA)
+    return done(log, agent, log.resume(agent, call))
+
+
+@case(INVALID, Finding.APPROVAL_INVALID)
 def override_too_late() -> Made:
     """The roots override when the time of the call is over."""
     log, _, call = asked()
@@ -1090,18 +1101,18 @@ def override_too_late() -> Made:
 
 @case(INVALID, Finding.APPROVAL_INVALID)
 def override_by_a_root_that_ended() -> Made:
-    """One of two roots that signed an override was revoked between it and the dispatch."""
+    """Of two roots that signed an override the second, by key id, was replaced between it and the dispatch."""
     log, agent = team(threshold=2)
-    olga = key("olga again", Purpose.ROOT)
-    log.deployment.sign(
-        registry.addition(log.deployment.registry, olga.public, "olga", None, at=AT), log.deployment.root, RITA, olga
-    )
-    agent = restart(log)
     call = log.escalate(agent)
     log.override(call, log.deployment.root, RITA)
     held = log.held(call)
-    ends = registry.revocation(log.deployment.registry, log.deployment.root.public.id, End.CESSATION, at=AT)
-    log.deployment.sign(ends, olga, RITA)
+    first, second = sorted((log.deployment.root, RITA), key=lambda root: root.public.id)
+    third, new = key("a third root", Purpose.ROOT), key("a root again", Purpose.ROOT)
+    added = registry.addition(log.deployment.registry, third.public, "rolf", None, at=AT)
+    log.deployment.sign(added, first, second, third)
+    trust = log.deployment.registry
+    rotated = registry.rotation(trust, new.public, trust.keys[second.public.id], at=AT)
+    log.deployment.sign(rotated, first, third, new)
     agent = restart(log)
     return done(log, agent, log.resume(agent, call, held=held))
 
@@ -1303,6 +1314,35 @@ def grant_without_end() -> Made:
     return restated(log, sets(lasts_ms=0))
 
 
+# questions, which are no calls
+
+
+@case(Exit.VALID)
+def asked_what_would_be() -> Made:
+    """Somebody asks what would be decided of a call that would go, of one that would wait, of one that waits: nothing moves."""
+    log, agent, call = approved()
+    question: Body = {"effect_by": "none"}
+    log.decide(agent, Verdict.ALLOW, more=question)
+    log.decide(agent, Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, more=question)
+    log.decide(agent, Verdict.ALLOW, more=question, facts={"approval": log.held(call)})
+    return done(log, agent, log.resume(agent, call))
+
+
+@case(INVALID, Finding.PACK_MALFORMED)
+def question_that_is_held() -> Made:
+    """A question holds a call that nobody made."""
+    log, _, _ = asked()
+    return remade(log, sets(effect_by="none"))
+
+
+@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
+def effect_by_the_client() -> Made:
+    """A verdict that the client acts on: no door of this version gives one."""
+    log, agent = begun()
+    log.deny(agent)
+    return remade(log, sets(effect_by="client"))
+
+
 # freezes
 
 
@@ -1450,6 +1490,16 @@ def read_after_its_dispatch() -> Made:
     return of(log)
 
 
+@case(INVALID, Finding.APPROVAL_INVALID, Finding.APPROVAL_REUSED)
+def lapsed_after_its_dispatch() -> Made:
+    """What was dispatched lapses, and is dispatched again: it ended when it went."""
+    log, agent, call = approved()
+    held = log.held(call)
+    log.settle(agent, log.resume(agent, call).leaf)
+    log.lapse(call, clock=after(HOUR + 1))
+    return done(log, agent, log.resume(agent, call, held=held))
+
+
 @case(INVALID, Finding.FLOW_INVALID)
 def lapse_in_an_agents_session() -> Made:
     """A lapse is told in the session of the agent that called."""
@@ -1505,6 +1555,30 @@ def gap_of_calls_that_were_allowed() -> Made:
     log, _ = begun()
     log.gap()
     return remade(log, sets(counts={Reason.OK.value: 1}))
+
+
+# what is not asked
+
+
+@case(INVALID, Finding.REGISTRY_INVALID)
+def approvals_without_a_registry() -> Made:
+    """The registry has no genesis: who approved cannot be told, and nothing is found of a call that went too early."""
+    log, agent, call = approved(timelock_ms=60_000)
+    other = log.escalate(agent)
+    log.settle(agent, log.resume(agent, call).leaf)
+    log.lapse(other, clock=after(), parents=[])
+    log.revoke(call)
+    files = {**log.files(), pack.TRUST: b"".join(log.files()[pack.TRUST].splitlines(keepends=True)[1:])}
+    return Made(repack(files), None)
+
+
+@case(Exit.VALID)
+def approval_in_a_part() -> Made:
+    """A part holds the dispatch, and not what it relies on: nothing of that is asked."""
+    log, agent, call = approved(timelock_ms=60_000)
+    went = log.resume(agent, call, clock=after(60_000))
+    log.settle(agent, went.leaf)
+    return of(log, log.part(went.index))
 
 
 # a story that goes wrong in two places

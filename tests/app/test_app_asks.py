@@ -12,7 +12,7 @@ from app.kernels import Place, Program
 from helm_ai_kernel import Kernel
 from helm_ai_kernel.app import asks, operate
 from helm_ai_kernel.app.runtime import Runtime
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger import writer
 from helm_ai_kernel.ledger.export import whole
@@ -118,7 +118,7 @@ def test_a_caller_that_waits_gets_the_result_when_a_person_has_approved(place: P
 
         async def work(runtime: Runtime) -> Answer:
             raw = b'{"tool":"python/pay","arguments":{"amount":7}}'
-            call = asyncio.create_task(runtime.call(raw, principal="local", door="library", wait_s=60))
+            call = asyncio.create_task(runtime.call(raw, principal="local", door="library", patience=Patience(60)))
             while not runtime.ledger.writer.state.approvals.held:  # noqa: ASYNC110  (the log says when, and nothing else does)
                 await asyncio.sleep(0)
             about = await asyncio.to_thread(asks.waiting, place.config)
@@ -127,6 +127,26 @@ def test_a_caller_that_waits_gets_the_result_when_a_person_has_approved(place: P
 
         answer = desk.run(work)
         assert (answer.verdict, answer.output, desk.done) == (Verdict.ALLOW, b'"paid 7"', [7])
+        desk.verified()
+
+
+def test_a_caller_that_went_away_uses_no_approval_up(place: Place) -> None:
+    with Desk(place) as desk:
+
+        async def work(runtime: Runtime) -> list[Answer]:
+            raw = b'{"tool":"python/pay","arguments":{"amount":7}}'
+            waits = [True]
+            gone = runtime.call(raw, principal="local", door="library", patience=Patience(60, lambda: waits[0]))
+            call = asyncio.create_task(gone)
+            while not runtime.ledger.writer.state.approvals.held:  # noqa: ASYNC110  (the log says when, and nothing else does)
+                await asyncio.sleep(0)
+            about = await asyncio.to_thread(asks.waiting, place.config)
+            waits[0] = False
+            await asks.say(runtime, about[0], Act.APPROVE, place.approver)
+            return [await call, await runtime.call(raw, principal="local", door="library")]
+
+        first, second = desk.run(work)
+        assert (first.verdict, second.verdict, desk.done) == (Verdict.ESCALATE, Verdict.ALLOW, [7])
         desk.verified()
 
 

@@ -33,7 +33,7 @@ PETS: dict[str, Any] = {
                 "operationId": "addPet",
                 "description": "Adds one.",
                 "requestBody": {"$ref": "#/components/requestBodies/Pet"},
-                "responses": {"201": {"description": ""}, "200": {"description": ""}},
+                "responses": {"201": {"content": {"application/json": {"schema": {"type": "object"}}}}, "200": {}},
             },
         },
         "/pets/{id}": {
@@ -95,6 +95,7 @@ def test_a_document_becomes_operations_that_can_be_pinned_and_called() -> None:
     assert placed(catalog, "dropPet", id="123456789") == "maxLength at /properties/id/maxLength"
     listing, dropping = catalog.tools["s/listPets"], catalog.tools["s/dropPet"]
     assert listing.raw["description"] == "All pets." and dropping.output is None
+    assert catalog.tools["s/addPet"].output is None  # one of two answers that are there has no such body
     assert listing.output is not None
     assert listing.output.violation({"pets": [{"name": 1}]}, 20) is not None
     assert "$ref" not in json.dumps(listing.raw) and "example" not in json.dumps(dropping.raw["inputSchema"])
@@ -149,10 +150,11 @@ def test_what_stands_beside_a_reference_applies_too() -> None:
 
 def test_what_is_no_operation_that_a_tool_can_be_is_refused_by_name_too() -> None:
     doc = changed("/pets", "post")
+    doc["paths"]["/pets/{id}"]["servers"] = [{"url": "https://evil.example"}]
     doc["paths"] |= {"/a": {"$ref": "#/components/pathItems/a"}, "/b": {"head": {"operationId": "b"}, "get": 5}, "/c": 5}
     made, refused = definitions(doc)
-    assert len(made) == 3
-    assert list(refused) == ["* /a", "GET /b", "HEAD /b", "* /c"]
+    assert [raw["name"] for raw in made] == ["listPets", "addPet"]
+    assert list(refused) == ["DELETE /pets/{id}", "* /a", "GET /b", "HEAD /b", "* /c"]
 
 
 def test_another_version_is_not_read() -> None:

@@ -78,7 +78,7 @@ def test_a_proposal_on_disk_is_ascii_and_comes_back_the_same(place: Place) -> No
         ("{}", "is no catalogue document of `python`"),
         (json.dumps({**document(RAW), "server": "other"}), "is no catalogue document of `python`"),
         (json.dumps({**document(RAW), "tools": [{"name": "note"}]}), "is no catalogue document of `python`"),
-        (json.dumps({**document(RAW), "source": {"kind": "ftp"}}), "the source kind `ftp` is not known"),
+        (json.dumps({**document(RAW), "source": {"kind": "wasi"}}), "the source kind `wasi` is not known"),
         (json.dumps({**document(RAW), "v": 2}), "field `v` is not 1"),
     ],
 )

@@ -392,6 +392,18 @@ async def test_who_does_not_go_after_the_last_answer_is_made_to() -> None:
 
 
 @run
+async def test_who_sends_on_and_on_after_the_last_answer_is_cut_off() -> None:
+    async with front(Bounds(linger_s=60, linger_bytes=10_000)) as up:
+        wire = await up.wire()
+        await wire.send(b"nonsense\r\n")
+        assert (await wire.reply())[0] == 400
+        await wire.send(b"x" * 5_000)
+        assert up.listener._books.members
+        await wire.send(b"x" * 10_000)
+        await until(lambda: not up.listener._books.members)
+
+
+@run
 async def test_a_refusal_arrives_though_the_client_still_sends() -> None:
     async with front() as up:
         wire = await up.wire()

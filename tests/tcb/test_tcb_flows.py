@@ -141,6 +141,6 @@ def test_a_statement_of_an_unknown_kind_is_unsupported() -> None:
     log = short()
     inner = log.receipts[1].body["statement"]
     assert isinstance(inner, dict) and isinstance(inner["body"], dict)
-    later = {**inner, "body": {**inner["body"], "kind": "override"}}
+    later = {**inner, "body": {**inner["body"], "kind": "wish"}}
     with pytest.raises(EvidenceError, match="UNSUPPORTED"):
         log.append(log.kernel, Kind.STATEMENT, {"statement": later})

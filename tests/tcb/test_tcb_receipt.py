@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.call import Effect
+from helm_ai_kernel.tcb.ceremony import Held, Requirement, State
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Finding, Reason
-from helm_ai_kernel.tcb.decision import Claim, ClaimState, Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Claim, ClaimState, Facts, Granted, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest, digest, leaf
 from helm_ai_kernel.tcb.envelope import pae
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -37,8 +39,11 @@ def name(of: str) -> Digest:
     return digest(of.encode())
 
 
+CLOCK = Clock(1_767_323_045_678, "b0" * 16, 1000)
+
+
 def facts(**more: Any) -> Json:
-    return Facts("", "", None, Clock(1_767_323_045_678, "b0" * 16, 1000), **more).to_json()
+    return Facts("", "", None, CLOCK, **more).to_json()
 
 
 def body(kind: Kind, parents: Sequence[Digest] = (), **content: Any) -> Body:
@@ -61,13 +66,20 @@ def outcome(status: Status, **content: Any) -> Body:
     return body(Kind.OUTCOME, [name("intent")], decision=name("intent"), status=status.value, ms=7, **content)
 
 
-def statement(kind: StatementKind, **content: Json) -> Body:
+def statement(kind: StatementKind, clock: bool = False, **content: Json) -> Body:
     signed = sign(kind, content, log=LOG, at=AT, nonce="0c" * 16, signers=[APPROVAL])
-    return body(Kind.STATEMENT, statement=signed.record.to_json())
+    return body(Kind.STATEMENT, statement=signed.record.to_json(), **({"clock": CLOCK.to_json()} if clock else {}))
 
 
 CHANGE: Json = {"from": name("old"), "to": name("new")}
 REPEAT = Claim(name("first"), ClaimState.DONE, True)
+NEEDED = Requirement(2, 1000, 5000, ("agent", "olga"))
+HELD = Held(name("call"), CLOCK, NEEDED, State.COMPLETE, CLOCK, (name("first"), name("second")), disputed=True)
+SILENT = Held(name("call"), CLOCK, Requirement(not_by=("agent",)), State.WAITING)
+GRANT = Granted(name("grant"), 3, CLOCK, ("ada", "bob"))
+LONELY = facts(not_by=("olga",), frozen=name("freeze"), alone=True, crowded=True)
+GRANTED: dict[str, Json] = {"principal": "agent", "tool": "demo/add", "pin": name("pin"), "calls": 2, "lasts_ms": 3}
+GRANTED["where"] = {"a": {"at_most": 5}}
 WHY = {"rules": ["deny-all", "no-mail"], "sub": "daily", "key": name("key")}
 
 # sample -> (its shape, its body): every field of every shape is in one of them (a test below says so)
@@ -97,7 +109,19 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     ),
     "denied": ("decision", called(Verdict.DENY, Reason.ERR_BUDGET_EXHAUSTED, facts=facts(hold=name("hold")), **WHY)),
     "unknown tool": ("decision", decision(Verdict.DENY, Reason.ERR_TOOL_NOT_ALLOWED, tool="no/tool", args_hash=name("args"))),
-    "escalated": ("decision", called(Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, rules=["ask-a-person"])),
+    "escalated": (
+        "decision",
+        called(Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, rules=["ask-a-person"], requires=NEEDED.to_json(), facts=LONELY),
+    ),
+    "waits": ("decision", called(Verdict.ESCALATE, Reason.ERR_APPROVAL_PENDING_TIMELOCK, facts=facts(approval=HELD))),
+    "resumed": (
+        "decision",
+        called(
+            Verdict.ALLOW, Reason.OK, deadline_ms=1, relies=[name("first"), name("second")],
+            facts=facts(approval=HELD, grant=GRANT),
+        ),
+    ),
+    "silent": ("decision", called(Verdict.DENY, Reason.ERR_APPROVAL_EXPIRED, facts=facts(approval=SILENT))),
     "ok": (
         "outcome",
         outcome(Status.OK, output_hash=name("out"), contract="schema", spent={"daily": 1, "total": 1}, tool_error=True),
@@ -113,6 +137,17 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "activation": ("statement", statement(StatementKind.ACTIVATION, policy=CHANGE, catalog=CHANGE)),
     "release": ("statement", statement(StatementKind.RELEASE, tool="demo/add", hold=name("hold"))),
     "erasure": ("statement", statement(StatementKind.ERASURE, subject="5b" * 16, count=3)),
+    "approval": (
+        "statement", statement(StatementKind.APPROVAL, True, call=name("call"), intent=name("intent"), decision="approve",
+        confirmation=name("answer")),
+    ),
+    "override": ("statement", statement(StatementKind.OVERRIDE, True, call=name("call"), intent=name("intent"))),
+    "grant": ("statement", statement(StatementKind.GRANT, True, **GRANTED)),
+    "revocation": ("statement", statement(StatementKind.REVOCATION, grant=name("grant"))),
+    "thaw": ("statement", statement(StatementKind.RELEASE, scope="all", hold=name("hold"))),
+    "freeze": ("freeze", body(Kind.HOLD, scope="server:demo", by="olga", reason="ERR_FROZEN")),
+    "lapse": ("lapse", body(Kind.LAPSE, [name("call")], call=name("call"), clock=CLOCK.to_json(), reason="ERR_APPROVAL_EXPIRED")),
+    "gap": ("gap", body(Kind.GAP, door="mcp-http", counts={"ERR_UPSTREAM_SHAPE": 3})),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
     "recovery": ("recovery", body(Kind.RECOVERY, size=3, root=name("root"), open=1)),
     "recovery elsewhere": ("recovery", body(Kind.RECOVERY, size=1, root=name("root"), open=0, heads=["one", "other"])),
@@ -147,7 +182,7 @@ def test_a_receipt_of_each_kind_reads_back_as_what_was_sealed(sample: str) -> No
     receipt = Receipt.from_bytes(line, 7)
     assert (receipt.body, receipt.line, receipt.leaf, receipt.index) == (content, line, leaf(line), 7)
     assert (receipt.log, receipt.session, receipt.seq, receipt.prev) == (LOG, "5e" * 16, 3, name("prev"))
-    assert receipt.kind == shape.split()[0] and list(receipt.parents) == content["parents"]
+    assert receipt.kind == shape.split()[0].replace("freeze", "hold") and list(receipt.parents) == content["parents"]
     assert (receipt.trust.size, receipt.trust.head) == (4, name("registry"))
 
 
@@ -217,6 +252,11 @@ NO_TOOL = {"empty tool"}  # the caller's word for a tool; it may be any
 NO_LOG = {"empty statement/body/log"}  # signed for a log without a name, which is not this one
 CHANGED = {f"null statement/body/{name}/from" for name in ("policy", "catalog")}  # nothing was in force before
 
+READ = {f"{how} facts/approval/{what}" for how, what in (
+    ("remove", "disputed"), ("remove", "statements/0"), ("remove", "statements/1"), ("remove", "requires/not_by"),
+    ("remove", "requires/not_by/0"), ("remove", "requires/not_by/1"), ("empty", "requires/not_by/0"),
+)}  # fmt: skip  # whether it is what the log shows is asked where the log is (V10)
+
 # sample -> the changes after which it is another receipt of its kind; every other change of any sample is refused
 ANOTHER_RECEIPT: dict[str, set[str]] = {
     # whether it is a head is asked where the registry is (V8)
@@ -229,7 +269,14 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "repeat": NO_POLICY | NO_TOOL | {"remove key", "remove facts/claim"},
     "denied": NAMED | NO_POLICY | NO_TOOL | {"remove sub", "remove key", "remove facts/hold"},
     "unknown tool": NO_POLICY | NO_TOOL,
-    "escalated": {"remove rules"} | NO_POLICY | NO_TOOL,
+    "escalated": {"remove rules"} | NO_POLICY | NO_TOOL
+    | {"remove facts/alone", "remove facts/crowded", "remove facts/frozen", "remove facts/not_by", "empty facts/not_by/0"}
+    | {"remove requires/not_by", "remove requires/not_by/0", "remove requires/not_by/1", "empty requires/not_by/0"},
+    "waits": NO_POLICY | NO_TOOL | READ,
+    "resumed": NO_POLICY | NO_TOOL | READ | {"remove relies", "remove relies/0", "remove relies/1", "remove facts/approval"}
+    | {"remove facts/grant", "remove facts/grant/by/0", "remove facts/grant/by/1", "empty facts/grant/by/0"},
+    "silent": NO_POLICY | NO_TOOL | {"remove facts/approval"}
+    | {"remove facts/approval/requires/not_by", "empty facts/approval/requires/not_by/0"},
     "ok": PARENT | {"remove tool_error", "remove spent", "remove spent/daily", "remove spent/total", "add spent/extra"},
     "drift": PARENT | {"remove sub", "remove truncated"},
     "unknown": PARENT | {"remove sub"},
@@ -239,6 +286,13 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "activation": CHANGED | NO_LOG,
     "release": {"empty statement/body/tool"} | NO_LOG,  # and then it releases nothing: no hold is on a tool without a name
     "erasure": NO_LOG,
+    "approval": NO_LOG,
+    "override": NO_LOG,
+    "grant": NO_LOG | {f"empty statement/body/{field}" for field in ("principal", "tool", "where")}  # a grant of nothing
+    | {"remove statement/body/where/a", "retype statement/body/where/a/at_most"},  # 1.5 is a number, too
+    "revocation": NO_LOG,
+    "thaw": NO_LOG | {"empty statement/body/scope"},
+    "lapse": PARENT,
     "hold": PARENT,
 }  # fmt: skip
 
@@ -283,7 +337,7 @@ def test_a_field_of_one_shape_is_refused_in_every_other() -> None:
 
 def test_a_receipt_relabelled_as_another_kind_is_refused() -> None:
     for sample, content in BODIES.items():
-        for kind in {*Kind, "trust", "pin", "gap", "checkpoint", ""} - {content["kind"]}:
+        for kind in {*Kind, "trust", "pin", "checkpoint", ""} - {content["kind"]}:
             found = finding({**content, "kind": str(kind)})
             assert found is (Finding.PACK_MALFORMED if kind in set(Kind) else Finding.UNSUPPORTED), (sample, kind)
 
@@ -307,8 +361,40 @@ MALFORMED, UNSUPPORTED = Finding.PACK_MALFORMED, Finding.UNSUPPORTED
         ("an unknown reason", "denied", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("an unknown effect class", "denied", {"effect": "harmless"}, UNSUPPORTED),
         ("an effect by somebody unknown", "denied", {"effect_by": "nobody"}, UNSUPPORTED),
-        ("an allow of what the client does", "intent", {"effect_by": "client"}, UNSUPPORTED),
-        ("a question that is no call", "denied", {"effect_by": "none"}, UNSUPPORTED),
+        ("an effect by the client", "denied", {"effect_by": "client"}, UNSUPPORTED),
+        ("an intent of a question that is no call", "intent", {"effect_by": "none"}, MALFORMED),
+        ("a question that is held", "escalated", {"effect_by": "none"}, MALFORMED),
+        ("a call that waits for nothing", "escalated", {"requires": ...}, MALFORMED),
+        ("a denial that is held", "denied", {"requires": NEEDED.to_json()}, MALFORMED),
+        ("an intent that is held", "intent", {"requires": NEEDED.to_json()}, MALFORMED),
+        ("a held call of no tool", "escalated", {"pin": ..., "effect": ...}, MALFORMED),
+        ("an escalation because of a policy", "escalated", {"reason": "ERR_POLICY_DENY"}, MALFORMED),
+        ("an escalation because of silence", "waits", {"reason": "ERR_APPROVAL_EXPIRED"}, MALFORMED),
+        ("a call that is held, and has a timelock", "escalated", {"reason": "ERR_APPROVAL_PENDING_TIMELOCK"}, MALFORMED),
+        ("a denial that waits", "silent", {"reason": "ERR_APPROVAL_PENDING_TIMELOCK"}, MALFORMED),
+        ("nobody is needed", "escalated", {"requires": {**NEEDED.to_json(), "approvers": 0}}, MALFORMED),
+        ("seventeen are", "escalated", {"requires": {**NEEDED.to_json(), "approvers": 17}}, MALFORMED),
+        ("no time", "escalated", {"requires": {**NEEDED.to_json(), "expires_ms": 0}}, MALFORMED),
+        ("more than a year", "escalated", {"requires": {**NEEDED.to_json(), "expires_ms": 31_622_400_001}}, MALFORMED),
+        ("a timelock of it", "escalated", {"requires": {**NEEDED.to_json(), "timelock_ms": 31_622_400_001}}, MALFORMED),
+        ("excluded in disorder", "escalated", {"requires": {**NEEDED.to_json(), "not_by": ["b", "a"]}}, MALFORMED),
+        ("excluded twice", "escalated", {"requires": {**NEEDED.to_json(), "not_by": ["a", "a"]}}, MALFORMED),
+        ("65 excluded", "escalated", {"requires": {**NEEDED.to_json(), "not_by": [f"{n:02}" for n in range(65)]}}, MALFORMED),
+        ("a denial that relies", "denied", {"relies": [name("first")]}, MALFORMED),
+        ("a repeat that relies", "repeat", {"relies": [name("first")]}, MALFORMED),
+        ("an escalation that relies", "waits", {"relies": [name("first")]}, MALFORMED),
+        ("relied on nothing", "resumed", {"relies": []}, MALFORMED),
+        ("relied on twice", "resumed", {"relies": [name("first")] * 2}, MALFORMED),
+        ("relied on seventeen", "resumed", {"relies": [name(str(n)) for n in range(17)]}, MALFORMED),
+        ("an unparsed request that read a hold", "raw", {"facts": facts(hold=name("hold"))}, MALFORMED),
+        ("a false flag", "escalated", {"facts": {**facts(), "alone": False}}, MALFORMED),  # type: ignore[dict-item]
+        ("a grant that is used up", "resumed", {"facts": facts(grant=replace(GRANT, left=0))}, MALFORMED),
+        ("a grant of nobody", "resumed", {"facts": facts(grant=replace(GRANT, by=()))}, MALFORMED),
+        ("a grant in disorder", "resumed", {"facts": facts(grant=replace(GRANT, by=("b", "a")))}, MALFORMED),
+        ("complete since never", "waits", {"facts": facts(approval=replace(HELD, since=None))}, MALFORMED),
+        ("waiting since then", "waits", {"facts": facts(approval=replace(HELD, state=State.WAITING))}, MALFORMED),
+        ("denied by nobody", "silent", {"facts": facts(approval=replace(SILENT, state=State.DENIED))}, MALFORMED),
+        ("complete by nobody", "waits", {"facts": facts(approval=replace(HELD, statements=()))}, MALFORMED),
         ("an unparsed request that is allowed", "raw", {"verdict": "ALLOW", "reason": "OK"}, MALFORMED),
         ("an unparsed request that waits", "raw", {"verdict": "ESCALATE", "reason": "ERR_APPROVAL_REQUIRED"}, MALFORMED),
         ("an unparsed request denied for nothing", "raw", {"reason": "OK"}, MALFORMED),
@@ -417,6 +503,21 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("no switch, said", "end", {"build": {"version": "0", "insecure": []}}, MALFORMED),
         ("a hold without a reason", "hold", {"reason": "OK"}, MALFORMED),
         ("a hold for a repeat", "hold", {"reason": "REPEATED"}, MALFORMED),
+        ("a hold because of a freeze", "hold", {"reason": "ERR_FROZEN"}, MALFORMED),
+        ("a freeze because of a drift", "freeze", {"reason": "ERR_CONNECTOR_CONTRACT_DRIFT"}, MALFORMED),
+        ("a freeze of a tool", "freeze", {"scope": "demo/add"}, MALFORMED),
+        ("a freeze of no server", "freeze", {"scope": "server:"}, MALFORMED),
+        ("a freeze of a server in capitals", "freeze", {"scope": "server:Demo"}, MALFORMED),
+        ("a freeze of a server with a long name", "freeze", {"scope": "server:" + "a" * 65}, MALFORMED),
+        ("a freeze of an agent with a space", "freeze", {"scope": "agent:a b"}, MALFORMED),
+        ("a freeze of half a session", "freeze", {"scope": "session:" + "a" * 16}, MALFORMED),
+        ("a freeze of everything and more", "freeze", {"scope": "all\n"}, MALFORMED),
+        ("a lapse for a denial", "lapse", {"reason": "ERR_APPROVAL_DENIED"}, MALFORMED),
+        ("a gap of what was allowed", "gap", {"counts": {"OK": 1}}, MALFORMED),
+        ("a gap of none", "gap", {"counts": {"ERR_UPSTREAM_SHAPE": 0}}, MALFORMED),
+        ("a gap of what is not known", "gap", {"counts": {"ERR_NO_SUCH_CODE": 1}}, UNSUPPORTED),
+        ("an approval at no time", "approval", {"clock": ...}, MALFORMED),
+        ("a pin at a time", "pin", {"clock": CLOCK.to_json()}, MALFORMED),
         ("a hold for something unknown", "hold", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("a negative tree", "recovery", {"size": -1}, MALFORMED),
         ("negative work", "recovery", {"open": -1}, MALFORMED),
@@ -425,7 +526,7 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("three heads", "recovery", {"heads": ["one", "other", "third"]}, MALFORMED),
         ("a head that is none", "recovery", {"heads": [1]}, MALFORMED),
         ("a head beyond what a note has", "recovery", {"heads": ["a" * (NOTE_BYTES_MAX + 1)]}, MALFORMED),
-        ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "grant"}}}, MALFORMED),
+        ("a statement of a kind unknown here", "pin", {"statement": {"body": {"kind": "wish"}}}, MALFORMED),
     ],
 )
 def test_a_receipt_that_breaks_a_rule_of_its_kind_is_refused(rule: str, sample: str, new: Body, expected: Finding) -> None:
@@ -448,10 +549,22 @@ def test_a_record_that_is_no_statement_is_no_content_of_a_statement_receipt() ->
 def test_every_value_of_a_closed_list_is_read() -> None:
     for effect in Effect:
         assert finding(changed("intent", effect=effect.value)) is None
+    for effect_by in EffectBy:
+        later = effect_by is EffectBy.CLIENT
+        assert finding(changed("denied", effect_by=effect_by.value)) is (UNSUPPORTED if later else None)
     for reason in set(Reason) - {Reason.OK, Reason.REPEATED}:
-        assert finding(changed("denied", reason=reason.value)) is None
+        waits, frozen = reason is Reason.ERR_APPROVAL_PENDING_TIMELOCK, reason is Reason.ERR_FROZEN
+        assert finding(changed("denied", reason=reason.value)) is (MALFORMED if waits else None)
         assert finding(changed("failed", reason=reason.value)) is None
-        assert finding(changed("hold", reason=reason.value)) is None
+        assert finding(changed("hold", reason=reason.value)) is (MALFORMED if frozen else None)
+        assert finding(changed("gap", counts={reason.value: 1})) is None
+
+
+@pytest.mark.parametrize(
+    "scope", ["all", "server:a", "server:9_-" + "a" * 61, "agent:!", "agent:" + "~" * 128, "session:" + "5e" * 16]
+)
+def test_a_freeze_is_of_everything_a_server_an_agent_or_a_session(scope: str) -> None:
+    assert finding(changed("freeze", scope=scope)) is None
 
 
 # -- what a receipt says of itself
@@ -462,12 +575,12 @@ def of(content: Body) -> Receipt:
 
 
 def test_only_an_allow_that_we_dispatch_is_an_intent() -> None:
-    assert {sample for sample, content in BODIES.items() if of(content).is_intent} == {"intent"}
+    assert {sample for sample, content in BODIES.items() if of(content).is_intent} == {"intent", "resumed"}
     assert EffectBy(BODIES["intent"]["effect_by"]) is EffectBy.KERNEL
 
 
 def test_a_receipt_tells_its_verdict_status_reason_and_rules() -> None:
-    assert [of(BODIES[sample]).verdict for sample in ("intent", "denied", "escalated", "ok")] == [*Verdict, None]
+    assert [of(BODIES[sample]).verdict for sample in ("intent", "denied", "waits", "ok")] == [*Verdict, None]
     statuses = {Status.OK: "ok", Status.FAILED: "failed", Status.DRIFT: "drift", Status.UNKNOWN: "unknown", Status.LATE: "late"}
     assert {status: of(BODIES[sample]).status for status, sample in statuses.items()} == {status: status for status in Status}
     assert of(BODIES["intent"]).status is None

@@ -58,7 +58,7 @@ class Governed:
         async def work(runtime: Runtime) -> Reply:
             agents = Agents([Agent("local", token=digest(TOKEN.encode()))])
             door = DataDoor(
-                Gate(runtime), DataIdentity(lambda: agents), Limiter(lambda: 0), Gaps("data", RuntimeGaps(), runtime.keep)
+                Gate(runtime), DataIdentity(lambda: agents), Limiter(lambda: 0), Gaps("data", RuntimeGaps(runtime), runtime.keep)
             )
             head = Head("POST", EXECUTE, "", "localhost", {"authorization": f"Bearer {TOKEN}"})
             return door.admit(head, PEER) or await door.answer(head, raw, PEER)

@@ -10,6 +10,7 @@ from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from packs import AT, Deployment, Log, key, short, story
+from verifier.ceremonies import KEYS, asked
 
 
 def busy() -> Log:
@@ -124,6 +125,7 @@ def secrets(log: Log) -> dict[str, SecretKey]:
         key("lost", Purpose.APPROVAL),
         GONE,
         *NEW,
+        *KEYS,
     )
     return {secret.public.id: secret for secret in all_}
 
@@ -135,4 +137,5 @@ BASES: Mapping[str, Log] = {
     "turned": turned(),
     "moved": moved(),
     "stolen": stolen(),
+    "asked": asked(),
 }

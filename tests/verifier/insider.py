@@ -2,13 +2,16 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 
 from faults.tamper import places, put
+from helm_ai_kernel.tcb.ceremony import Act, Requirement, confirmation, intent
 from helm_ai_kernel.tcb.digest import Digest, leaf
 from helm_ai_kernel.tcb.digest import text as digest_text
 from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash, root
@@ -41,7 +44,7 @@ def _retold(draw: Random, told: list[Told], log: Log) -> str:
     """One thing that the insider does to what the log tells; says what."""
     at, other = draw.randrange(len(told)), draw.randrange(len(told))
     how = draw.choice(
-        ("edit", "edit", "edit", "edit", "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again")
+        (*("edit",) * 4, "gone", "doubled", "swapped", "moved", "cut", "session", "signer", "told again", "clock", "clock")
     )
     one = told[at]
     if how == "edit" and not one.edits:  # of two faults in one receipt a verifier tells one
@@ -50,6 +53,8 @@ def _retold(draw: Random, told: list[Told], log: Log) -> str:
         new = another(draw, place, old, found)
         one.edits += (lambda body: put(body, place, copy.deepcopy(new)),)
         return f"{at} {place} {old!r} -> {new!r}"
+    if how == "clock" and (clocks := [value for one in told for place, value in places(one.body) if place[-1] == "clock"]):
+        return _retimed(draw, told, draw.choice(clocks))
     if how == "gone" and len(told) > 1:
         del told[at]
     elif how == "doubled":
@@ -74,6 +79,21 @@ def _retold(draw: Random, told: list[Told], log: Log) -> str:
     return f"{how} {at} {other}"
 
 
+def _retimed(draw: Random, told: Sequence[Told], clock: Json) -> str:
+    """Wherever a clock is named, another one: as it was set, or as it is by another boot."""
+    assert isinstance(clock, dict)
+    by = draw.choice((1, -1, 5, -10, 100, -1000, 60_000, 3_600_000, -3_600_000))
+    moved = draw.choice((("wall_ms",), ("boot_ms",), ("wall_ms", "boot_ms")))
+    new = {name: max(0, int(str(value)) + by) if name in moved else value for name, value in clock.items()}
+    if draw.random() < 0.2:
+        new["boot"] = "0" * 32
+    for one in told:
+        for place, value in list(places(one.body)):
+            if value == clock:
+                put(one.body, place, dict(new))
+    return f"clock {clock} -> {new}"
+
+
 def _signed(log: Log, told: Sequence[Told], relink: bool) -> list[bytes]:
     """The lines: each names the new leaves of what it named, and with `relink` counts on in its session."""
     lines: list[bytes] = []
@@ -96,6 +116,7 @@ def _signed(log: Log, told: Sequence[Told], relink: bool) -> list[bytes]:
                 edit(body)
             except (KeyError, IndexError, TypeError):
                 continue  # another edit took its place away
+        _ask_again(log, one.body, body, leaves)
         _state_again(log, body)
         if not isinstance(body.get("kind"), str):
             body["kind"] = one.body["kind"]
@@ -107,11 +128,36 @@ def _signed(log: Log, told: Sequence[Told], relink: bool) -> list[bytes]:
     return lines
 
 
-def _state_again(log: Log, body: Body) -> None:
-    """The person signs what the statement says now."""
+def _ask_again(log: Log, before: Body, body: Body, names: dict[Digest, Digest]) -> None:
+    """People sign for a held call as it is told now, and confirm what they say now."""
+    with suppress(EvidenceError, KeyError):
+        old, new = (_intent(log, one) for one in (before, body))
+        names.setdefault(old, new)
+    said, now = _inner(before), _inner(body)
+    if "confirmation" in now and now["confirmation"] == said.get("confirmation"):
+        with suppress(KeyError, IndexError, TypeError, ValueError):
+            act, key_id = Act(str(now["decision"])), str(now["signers"][0])  # type: ignore[index]
+            now["confirmation"] = confirmation(Digest(str(now["intent"])), str(now["nonce"]), key_id, act)
+
+
+def _intent(log: Log, body: Body) -> Digest:
+    requires = Requirement.from_json(body["requires"])
+    principal = log.principals[str(body["session"])]
+    deployment = str(body["log"]).rpartition("/")[0]
+    return intent(deployment, principal, str(body["tool"]), Digest(str(body["pin"])), Digest(str(body["args_hash"])), requires)
+
+
+def _inner(body: Body) -> Body:
+    """Of a statement, what a person signed."""
     statement = body.get("statement")
     inner = statement.get("body") if isinstance(statement, dict) else None
-    if isinstance(inner, dict) and isinstance(inner.get("kind"), str) and isinstance(statement, dict) and len(statement) == 2:
+    return inner if isinstance(inner, dict) else {}
+
+
+def _state_again(log: Log, body: Body) -> None:
+    """The person signs what the statement says now."""
+    statement, inner = body.get("statement"), _inner(body)
+    if isinstance(inner.get("kind"), str) and isinstance(statement, dict) and len(statement) == 2:
         signers = inner.get("signers")
         keys = secrets(log)
         known = [keys[str(name)] for name in signers if str(name) in keys] if isinstance(signers, list) else []

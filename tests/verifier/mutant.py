@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from random import Random
 
 from faults.tamper import HOWS, Path, places, put
+from helm_ai_kernel.tcb.ceremony import Act, State
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.tcb.receipt import Kind
+from helm_ai_kernel.tcb.receipt import EffectBy, Kind
 from pack_case import Made
 from packs import WALL_MS
 
-WORDS: tuple[Json, ...] = (*(word.value for kind in (Verdict, Status, Reason, Kind) for word in kind), "start", "end", "kernel")
+KINDS = (Verdict, Status, Reason, Kind, Act, State, EffectBy)
+WORDS: tuple[Json, ...] = (*(word.value for kind in KINDS for word in kind), "start", "end", "all", "agent", "Olga")
 
 
 @dataclass(frozen=True)

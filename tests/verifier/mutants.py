@@ -35,9 +35,9 @@ def mutants(seed: int) -> Iterator[Mutant]:
     ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked, *(_seen,) * 6)
     number = 0
     while True:
-        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen"))
+        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen", "asked", "asked", "asked"))
         log = BASES[name]
-        way = draw.choice(ways)
+        way = _insider if name == "asked" and draw.random() < 0.6 else draw.choice(ways)
         try:
             mutant = way(draw, log)
         except Refused:

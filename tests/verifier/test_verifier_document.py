@@ -106,5 +106,5 @@ def test_an_installed_wheel_has_the_page(tmp_path: Path) -> None:
 
 def test_the_page_knows_every_reason_that_a_receipt_can_give() -> None:
     """One that it does not know would be UNSUPPORTED there, and is none here."""
-    receipt = (PAGE / "receipt.js").read_text(encoding="utf-8")
-    assert [reason for reason in Reason if f'"{reason.value}"' not in receipt] == []
+    reasons = (PAGE / "reasons.js").read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f'"{reason.value}"' not in reasons] == []

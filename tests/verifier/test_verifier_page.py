@@ -9,9 +9,11 @@ from playwright.sync_api import Browser, Error, sync_playwright
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.verifier.document import document
 from needs import needs
-from packs import Deployment, Log, policy, relined, story
+from packs import Deployment, Log, key, policy, relined, story
+from verifier.bases import BASES
 from verifier.visit import Visit
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
@@ -107,6 +109,62 @@ def test_what_is_withheld_or_erased_is_said_to_be(visit: Visit) -> None:
     assert "withheld" in visit.text("#receipt-5") and "erased" not in visit.text("#receipt-5")
     assert f"{len(gone) + 1} withheld or erased" in visit.text("#report")
     assert subject in visit.text(f"#receipt-{erasure.index}")
+
+
+def test_the_story_of_calls_that_wait_for_people_says_who_said_what(visit: Visit) -> None:
+    log = BASES["asked"]
+    places = {receipt.leaf: receipt.index for receipt in log.receipts}
+    told = [f"#receipt-{at}" for at in range(len(log.receipts))]
+    held = [one for one in log.receipts if "requires" in one.body]
+    assert visit.verify(log.pack(withhold=False), log.genesis) == "VALID exit 0"
+    more, overridden, denied, by_grant, frozen, silent, unused, back, _ = (told[one.index] for one in held[1:])
+    asks = visit.text(more)
+    assert "held on, for more" in asks and "the approvals of 2 people, not agent, within 1 hour; then it waits 1 second" in asks
+    said = ["approved by ada", "approved by bob", "approval withdrawn by ada", "disputed: all approvals so far are void by Bob"]
+    said += ["approved by Bob", "approved by olga", "approved by ada", "dispatched"]
+    assert [one.partition(" (receipt")[0] for one in visit.texts(f"{more} li")] == said
+    assert "OVERRIDE by rita, olga" in visit.text(overridden) and "dispatched by OVERRIDE" in visit.text(overridden)
+    assert "denied by ada" in visit.text(denied) and "dispatched by a grant" in visit.text(by_grant)
+    assert "approved by bob" in visit.text(frozen) and "lapsed: nobody answered in time" in visit.text(silent)
+    assert "expired, and the caller was told so" in visit.text(unused) and "approved by olga" in visit.text(back)
+    overrides = [one.index for one in log.receipts if '"kind":"override"' in one.line.decode()]
+    assert "OVERRIDE roots let held calls go" in visit.text("#report")
+    assert all(f"receipt {at}" in visit.text("#report") for at in (*overrides, overrides[0] + 1))  # and the call that went by it
+    assert visit.page.locator(".tone-override.entry").count() == 3 and visit.page.locator("rect.overridden").count() == 3
+    assert all("OVERRIDE" in visit.texts(f"{told[at]} strong.override") for at in overrides)
+    story = visit.text(".story")
+    for word in (
+        "surely 999 milliseconds of the 1 second of its timelock",
+        "a clock went back",
+        "disputed before",
+        "1,200 \u00d7 ERR_RATE_LIMITED",
+    ):
+        assert word in story
+    assert (
+        "a question, and no call" in story
+       
+        and "nobody is there to be asked" in story
+    )
+    scopes = {one.body["scope"]: visit.text(told[one.index]) for one in log.receipts if "scope" in one.body}
+    assert "everything" in scopes["all"] and "a server: elsewhere" in scopes["server:elsewhere"] and "olga" in scopes["all"]
+    thaws = [one for one in log.receipts if '"scope":"all"' in one.line.decode() and "statement" in one.body]
+    assert [
+        f"as receipt {places[parent]} had frozen it" in visit.text(told[one.index]) for one in thaws for parent in one.parents
+    ] == [True]
+    assert "3 calls by agent to demo/add, within 1 hour" in story and '{"a":{"equals":1},"b":{"any":true}}' in story
+
+
+def test_who_is_not_in_the_registry_approves_nothing_in_the_story_either(visit: Visit) -> None:
+    log = Log(Deployment("strange"))
+    log.start_kernel()
+    log.activate()
+    agent = log.start()
+    call = log.escalate(agent)
+    log.approve(call, key("stranger", Purpose.APPROVAL))
+    assert visit.verify(log.pack(), log.genesis) == "INVALID exit 40"
+    assert "approved by a key that the registry does not have (receipt 4) but: KEY_UNKNOWN" in visit.text(
+        f"#receipt-{call.index}"
+    )
 
 
 def test_the_time_that_witnesses_say_is_shown_and_a_policy_that_is_none_is_no_question(visit: Visit) -> None:

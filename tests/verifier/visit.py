@@ -1,6 +1,6 @@
 """A visit of the page: what a person does there, what they see, and what must not happen meanwhile.
 
-Where `$HELM_SCREENSHOTS` names a folder, what a person would see at the end is written there.
+Where `$HELM_SCREENSHOTS` names a folder, what a person would see at the end is written there, as a printer has it.
 """
 
 import os
@@ -46,7 +46,15 @@ class Visit:
         self.page.locator(selector).dispatch_event("click")
 
     def text(self, selector: str = "#answer") -> str:
-        return self.page.inner_text(selector)
+        return "\n".join(self.texts(selector)[:1])
+
+    def texts(self, selector: str) -> list[str]:
+        """What is there, as a printer has it: a session that nobody scrolled to is not laid out on a screen, and has no text."""
+        self.page.wait_for_selector(selector, state="attached")
+        self.page.emulate_media(media="print")
+        found = self.page.locator(selector).all_inner_texts()
+        self.page.emulate_media(media="screen")
+        return found
 
     def last_words(self) -> str:
         return self.page.locator("#answer > :last-child").inner_text()
@@ -54,6 +62,7 @@ class Visit:
     def leave(self, name: str) -> None:
         """Nobody was asked for anything but the file, and for the thread that it hands over."""
         if folder := os.environ.get("HELM_SCREENSHOTS"):
+            self.page.emulate_media(media="print")  # with the sessions that nobody scrolled to
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
         assert self.odd == []
         assert [url for url in self.asked if url != self.address and not url.startswith("blob:")] == []

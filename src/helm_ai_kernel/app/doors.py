@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from helm_ai_kernel.credentials.subjects import Subjects
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
@@ -17,7 +17,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
+from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
 from . import asks, trust
@@ -39,14 +39,13 @@ class RuntimeGate:
         self._runtime = runtime
 
     async def execute(
-        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
     ) -> Answer:
         request = raw if key is None else with_key(raw, key)
-        return await self._runtime.call(request, principal=principal, door=door, session=session, wait_s=wait_s)
+        return await self._runtime.call(request, principal=principal, door=door, session=session, patience=patience)
 
-    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
-        effect_by = EffectBy.CLIENT if client else EffectBy.NONE
-        return await self._runtime.evaluate(raw, principal=principal, door=door, effect_by=effect_by)
+    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+        return await self._runtime.evaluate(raw, principal=principal, door=door)
 
     def capabilities(self, principal: str) -> dict[str, Json]:
         """The tools that are pinned and not held. Whether a call of one is allowed is decided when it comes."""

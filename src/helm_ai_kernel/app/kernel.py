@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from helm_ai_kernel.connectors.output import encode
 from helm_ai_kernel.connectors.python import CALLER, NotApplied, PythonConnector
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
@@ -173,9 +173,9 @@ class Kernel:
 
     def _send(self, raw: bytes, caller: asyncio.AbstractEventLoop | None, wait_s: float | None) -> "Future[Answer]":
         token = CALLER.set(caller)  # the call's task copies this context
-        wait = self._wait_s if wait_s is None else wait_s
+        patience = Patience(self._wait_s if wait_s is None else wait_s)
         try:
-            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR, wait_s=wait))
+            return self._submit(lambda runtime: runtime.call(raw, principal=self.config.agent, door=DOOR, patience=patience))
         finally:
             CALLER.reset(token)
 

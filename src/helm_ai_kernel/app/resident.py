@@ -82,6 +82,7 @@ async def serve(config: Config, asked: Asked, tell: Callable[[list[Listening]], 
         _notify(b"STOPPING=1")
     finally:
         until = time.monotonic() + asked.within_s
+        await runtime.waiting.close()  # whoever waits for a person is told to come again
         if doors is not None:
             await doors.close(asked.within_s)
         await runtime.close(within_s=max(0.0, until - time.monotonic()))

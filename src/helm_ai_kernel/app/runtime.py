@@ -16,7 +16,7 @@ from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.executor.execute import execute
-from helm_ai_kernel.executor.host import Answer, Connector, Decide, Reply, ReplyKind
+from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger import store, succession, trustlog
@@ -44,6 +44,9 @@ from .sessions import Sessions
 from .waiting import Waiting
 
 SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on a slow disk; then it is cancelled
+
+
+NONE = Patience()
 
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
@@ -140,25 +143,23 @@ class Runtime:
         self._retiring.discard(connector)
 
     async def call(
-        self, raw: bytes, *, principal: str, door: str, session: str | None = None, wait_s: float = 0.0
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE
     ) -> Answer:  # fmt: skip
         """Execute one request to its end, even when the caller is cancelled meanwhile.
 
         `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
-        A call that is held for a person is decided again for `wait_s`, whenever something was said of it.
+        A call that is held for a person is decided again, whenever something was said of it, while its caller waits.
         """
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + patience.seconds
         while True:
             answer = await self._once(self._execute(raw, principal, door, session))
             held, left_s = held_call(answer.decision), until - time.monotonic()
-            if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s):
+            if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s) or not patience.here():
                 return answer
 
-    async def evaluate(
-        self, raw: bytes, *, principal: str, door: str, session: str | None = None, effect_by: EffectBy = EffectBy.NONE
-    ) -> Answer:  # fmt: skip
+    async def evaluate(self, raw: bytes, *, principal: str, door: str, session: str | None = None) -> Answer:
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
-        return await self._once(self._evaluate(raw, principal, door, session, effect_by))
+        return await self._once(self._evaluate(raw, principal, door, session))
 
     async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._closing:
@@ -201,9 +202,9 @@ class Runtime:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
             return await execute(raw, boundary, SessionHost(self, session, boundary))
 
-    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None, effect_by: EffectBy) -> Answer:
+    async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
-            host = SessionHost(self, session, self.boundary, effect_by)
+            host = SessionHost(self, session, self.boundary, EffectBy.NONE)
             return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:

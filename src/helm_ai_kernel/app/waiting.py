@@ -8,12 +8,13 @@ from contextlib import suppress
 
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.ledger.writer import now
-from helm_ai_kernel.tcb.ceremony import State
+from helm_ai_kernel.tcb.ceremony import Held, State
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 
 LOOK_S = 5.0  # how late the end of a held call is recorded; while the machine slept no timer runs
-TIMELOCK_LEAST_S = 0.05  # clocks count whole ms, and each look is a receipt
+LEAST_S = 0.05  # clocks count whole ms, and each look is a receipt
 
 
 class Waiting:
@@ -35,17 +36,29 @@ class Waiting:
         self._changed = asyncio.Event()
 
     async def moved(self, call: Digest, within_s: float) -> bool:
-        """Until it is worth deciding that held call again; False where that did not come in time, or the kernel closes."""
+        """Until it is worth deciding that held call again, which it is when its time is over, too, so that the caller is told no.
+
+        False where that did not come in time, or the kernel closes; or where silence has ended it already: whoever waited for an
+        answer does not ask again by that.
+        """
         ceremony = self._ledger.writer.state.approvals.held.get(call)
-        if ceremony is None:
-            return True
-        held = ceremony.read(self._ledger.in_force)
+        if ceremony is not None:
+            left_s = self._left_s(ceremony.read(self._ledger.in_force))
+            if not await self._until(min(left_s, within_s)) and within_s < left_s:
+                return False
+        return not self._closed and self._ledger.writer.state.approvals.ended.get(call) is not Reason.ERR_APPROVAL_EXPIRED
+
+    def _left_s(self, held: Held) -> float:
+        """Until something becomes of it though nobody says a word."""
+        clock, requires = now().clock, held.requires
+        over_ms = requires.expires_ms + 1 - clock.perhaps_ms(held.since or held.at)
         if held.state is State.COMPLETE and held.since is not None:
-            passed = now().clock.since(held.since)
-            left_s = (held.requires.timelock_ms - (passed.surely_ms if passed else 0)) / 1000
-            if left_s <= within_s:
-                return await self._until(max(left_s, TIMELOCK_LEAST_S)) or not self._closed
-        return await self._until(within_s) and not self._closed
+            passed = clock.since(held.since)
+            locked_ms = requires.timelock_ms - (passed.surely_ms if passed else 0)
+            over_ms = min(locked_ms, over_ms + requires.timelock_ms)
+        elif held.since is not None:
+            over_ms += requires.timelock_ms
+        return max(over_ms / 1000, LEAST_S)
 
     async def close(self) -> None:
         self._closed = True
@@ -53,6 +66,7 @@ class Waiting:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
+            self._watch = None
         self.wake()
 
     async def _until(self, within_s: float) -> bool:

@@ -31,6 +31,18 @@ class Reply:
     truncated: bool = False
 
 
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a caller waits for a person where its call is held, and whether it still does."""
+
+    seconds: float = 0.0
+    here: Callable[[], bool] = _always
+
+
 class Connector(Protocol):
     """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Protocol
 
-from helm_ai_kernel.executor.host import Answer
+from helm_ai_kernel.executor.host import Answer, Patience
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -27,7 +27,6 @@ METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "P
 DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
 
 _TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context, version 00
-_EFFECT_BY: Mapping[str, bool] = {"": False, "effect_by=none": False, "effect_by=client": True}
 _WAIT = re.compile(r"wait=([0-9]{1,4})\Z")  # RFC 7240 §4.3
 WAIT_S_MAX = 300  # longer than this a connection that says nothing is dropped by something on its way
 _SESSION = re.compile(r"[0-9a-f]{32}\Z")
@@ -37,13 +36,11 @@ class Gate(Protocol):
     """The one way to an effect. Each call runs to its end whoever waits for it; raises `Refused` and `OutsideError`."""
 
     async def execute(
-        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, wait_s: float
-    ) -> Answer:
-        """`wait_s`: how long to wait for a person where the call is held."""
-        ...
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer: ...
 
-    async def evaluate(self, raw: bytes, principal: str, door: str, *, client: bool) -> Answer:
-        """The verdict alone. `client`: whoever asks acts on it."""
+    async def evaluate(self, raw: bytes, principal: str, door: str) -> Answer:
+        """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
         ...
 
     def capabilities(self, principal: str) -> dict[str, Json]: ...
@@ -80,7 +77,7 @@ class DataDoor:
         if not self._limiter.enter(agent):
             return self._limited(1)
         try:
-            return self._told(await self._answer(agent, bare, body))
+            return self._told(await self._answer(agent, bare, body, peer))
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
@@ -93,7 +90,7 @@ class DataDoor:
         """The front said no by itself."""
         self._gaps.count(reason)
 
-    async def _answer(self, agent: Agent, head: Head, body: bytes) -> Reply:
+    async def _answer(self, agent: Agent, head: Head, body: bytes, peer: Peer) -> Reply:
         if head.path == CAPABILITIES:
             return document(self._gate.capabilities(agent.name), fields=_trace(head))
         if head.path == EVALUATE:
@@ -101,15 +98,15 @@ class DataDoor:
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        answer = await self._gate.execute(body, agent.name, DOORS[EXECUTE], key=key, session=session, wait_s=_patience(head))
+        answer = await self._gate.execute(
+            body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=_patience(head, peer)
+        )
         return answered(answer, _trace(head))
 
     async def _verdict(self, agent: Agent, head: Head, body: bytes) -> Reply:
-        """`?effect_by=client` where the client acts on the verdict itself, as hooks do."""
-        by = _EFFECT_BY.get(head.query)
-        if by is None:
-            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "the query is neither empty nor `effect_by`", hint="?effect_by=client")
-        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], client=by), _trace(head))
+        if head.query not in ("", "effect_by=none"):
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "a verdict is asked for to know it, and for nothing else", hint=EVALUATE)
+        return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE]), _trace(head))
 
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
@@ -145,7 +142,7 @@ def _trace(head: Head) -> Fields:
     return (("traceparent", sent),) if _TRACE.match(sent) else ()
 
 
-def _patience(head: Head) -> float:
-    """How long the caller would rather wait for a person than come again."""
+def _patience(head: Head, peer: Peer) -> Patience:
+    """How long the caller would rather wait for a person than come again. Whoever went away must find the call held then."""
     found = _WAIT.match(head.fields.get("prefer", ""))
-    return float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0
+    return Patience(float(min(int(found[1]), WAIT_S_MAX)) if found else 0.0, peer.here)

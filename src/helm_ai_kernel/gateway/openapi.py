@@ -126,7 +126,7 @@ DATA: dict[str, Schema] = {
     "/mcp/v1/capabilities": {"get": _route("the tools that may be called", {200: _json("Capabilities")}, _DATA)},
     "/v1/evaluate": {"post": _route(
         "a verdict without a dispatch", {200: _json("Waiting"), 202: _json("Waiting")}, _DATA, body="Call",
-        parameters=(_parameter("effect_by", {"type": "string", "enum": ["none", "client"]}), _HEADERS[1]),
+        parameters=(_parameter("effect_by", {"type": "string", "enum": ["none"]}), _HEADERS[1]),
     )},
 }  # fmt: skip
 CONTROL: dict[str, Schema] = {

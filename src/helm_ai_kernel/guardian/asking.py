@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from helm_ai_kernel.tcb.ceremony import Requirement
+from helm_ai_kernel.tcb.ceremony import NAMES_MAX, Requirement
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Decision, Facts, Verdict
+from helm_ai_kernel.tcb.errors import Refused
 
 
 def asking(rules: Sequence[Requirement | None], facts: Facts) -> Decision:
@@ -43,5 +44,9 @@ def _needed(asked: Sequence[Requirement], facts: Facts) -> Requirement:
     who = tuple(sorted({facts.principal, *facts.not_by}))
     needed = None if not asked else replace(reduce(Requirement.stricter, asked), not_by=who)
     if facts.approval is None:
-        return needed or Requirement(not_by=who)
-    return facts.approval.requires if needed is None else needed.stricter(facts.approval.requires)
+        found = needed or Requirement(not_by=who)
+    else:
+        found = facts.approval.requires if needed is None else needed.stricter(facts.approval.requires)
+    if len(found.not_by) > NAMES_MAX:
+        raise Refused(Reason.ERR_POLICY_ERROR, "more people may not approve this call than a receipt can name", sub="not_by")
+    return found

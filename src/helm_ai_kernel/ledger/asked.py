@@ -14,7 +14,7 @@ from helm_ai_kernel.tcb.decision import Granted
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.flows import scopes
-from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.ijson import BYTES_MAX, Json
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
@@ -22,6 +22,9 @@ from .transaction import ARGS, Session, Transaction
 from .vault import Subject
 
 HELD_MAX = 64  # calls of one principal that wait at once: more than a person looks at, and what a retry is compared with
+HELD_BYTES_MAX = (
+    4 << 20
+)  # of their arguments, together: each retry reads them again, and whoever lists what waits is told all of them
 CHALLENGE_MS = 300_000  # to look at one call and sign
 CHALLENGES_MAX = 1024  # outstanding at once; one more takes the place of the oldest
 
@@ -38,7 +41,11 @@ def held(tx: Transaction, principal: str, call: Call, about: Subject) -> tuple[H
 
 
 def crowded(tx: Transaction, principal: str) -> bool:
-    return sum(ceremony.principal == principal for ceremony in tx.approvals.held.values()) >= HELD_MAX
+    """Whether one more call of theirs would be too much to look at."""
+    mine = [ceremony.index for ceremony in tx.approvals.held.values() if ceremony.principal == principal]
+    if len(mine) * BYTES_MAX < HELD_BYTES_MAX:
+        return False
+    return len(mine) >= HELD_MAX or sum(tx.attached_bytes(index, ARGS) for index in mine) >= HELD_BYTES_MAX
 
 
 def granted(tx: Transaction, principal: str, call: Call) -> Granted | None:

@@ -242,6 +242,13 @@ class Transaction:
         content = None if subject in self.erased else opened(self.ink.vault, self.start.origin, index, slot, subject, sealed)
         return Kept(subject, content)
 
+    def attached_bytes(self, index: int, slot: int) -> int:
+        """How much is kept there, without reading it."""
+        mine = next((len(row[3]) for row in self._attachments if row[:2] == (index, slot)), None)
+        sql = "SELECT length(content) FROM attachments WHERE idx=? AND slot=?"
+        row = (mine,) if mine is not None else self.conn.execute(sql, (index, slot)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def flush(self) -> int:
         """Hand the group's rows to SQLite and say how many bytes they are; the writer commits."""
         self.conn.executemany("INSERT INTO receipts VALUES (?,?,?,?,?,?)", self._rows)

@@ -7,6 +7,7 @@ LEAVING (the last answer is written; what still comes is thrown away, or the ans
 
 import asyncio
 import math
+from dataclasses import replace
 from enum import StrEnum
 
 from .books import Books
@@ -29,7 +30,7 @@ GIVES_WAY = frozenset({State.WAITING, State.BODY, State.LEAVING})  # no whole re
 class Channel(asyncio.Protocol):
     def __init__(self, books: Books, peer: Peer, key: str) -> None:
         """`key`: the address or the user that this connection is counted for."""
-        self.peer, self.key = peer, key
+        self.peer, self.key = replace(peer, here=lambda: not self.ended), key
         self.deadline = books.now() + books.bounds.head_s
         self.opening: asyncio.Task[None] | None = None  # until the transport is there, through TLS where there is any
         self.state = State.WAITING
@@ -46,7 +47,7 @@ class Channel(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream's
         certificate = certificate_digest(transport.get_extra_info("ssl_object"))
         if certificate is not None:
-            self.peer = Peer(self.peer.address, self.peer.uid, certificate)
+            self.peer = replace(self.peer, certificate=certificate)
         self.due(self.books.bounds.head_s)
 
     def eof_received(self) -> bool:

@@ -1,5 +1,6 @@
 """What a door is to whoever listens for it, and how much and how slowly may be sent to one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,6 +10,10 @@ from helm_ai_kernel.wire.head import Head, Sizes, Wrong
 from helm_ai_kernel.wire.reply import Reply, refusal
 
 
+def _here() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who is at the other end, as this machine's own system says it."""
@@ -16,6 +21,7 @@ class Peer:
     address: str  # "127.0.0.1:51234", "[::1]:51234"; "" on a unix socket
     uid: int | None = None  # of the process at the other end of a unix socket
     certificate: str | None = None  # "sha256:…" of the client's TLS certificate (DER), which was verified
+    here: Callable[[], bool] = field(default=_here, compare=False, repr=False)  # whether somebody still waits for an answer
 
 
 @dataclass(frozen=True, slots=True)

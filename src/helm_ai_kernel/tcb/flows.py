@@ -92,9 +92,7 @@ class Flows:
             case Kind.HOLD:
                 self._hold(receipt)
             case Kind.LAPSE:
-                self._approvals.lapse(receipt, self._counts(receipt))
-                if receipt.body["call"] not in receipt.parents:
-                    raise _flow("does not have the held call among its parents")
+                self._lapse(receipt)
             case Kind.RECOVERY:
                 if receipt.body["open"] != len(self.open):
                     raise _flow(f"counts {receipt.body['open']} open intents where there are {len(self.open)}")
@@ -157,6 +155,14 @@ class Flows:
         relies = receipt.body.get("relies", [])
         if not named | set(relies if isinstance(relies, list) else ()) <= set(receipt.parents):
             raise _flow("does not have the held call, or what it relies on, among its parents")
+
+    def _lapse(self, receipt: Receipt) -> None:
+        if self.registry is None:
+            self._approvals.end(Digest(str(receipt.body["call"])), Reason.ERR_APPROVAL_EXPIRED)
+            return
+        self._approvals.lapse(receipt, self._counts(receipt))
+        if receipt.body["call"] not in receipt.parents:
+            raise _flow("does not have the held call among its parents")
 
     def _counts(self, receipt: Receipt) -> InForce:
         """Whether a key is in force where the receipt stands."""

@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 class EffectBy(StrEnum):
     KERNEL = "kernel"  # we dispatch: an ALLOW is the intent and an outcome must follow
-    CLIENT = "client"  # the client acts on the verdict, or does not: no outcome is owed
+    CLIENT = "client"  # the client acts on the verdict; a later door's
     NONE = "none"  # a question, not a call
 
 
@@ -131,7 +131,10 @@ def _session(body: Mapping[str, Json]) -> None:
 def _decision(body: Mapping[str, Json]) -> None:
     verdict = fields.one_of(body, "verdict", Verdict)
     reason = fields.one_of(body, "reason", Reason)
-    kernels = fields.one_of(body, "effect_by", EffectBy) is EffectBy.KERNEL
+    by = fields.one_of(body, "effect_by", EffectBy)
+    if by is EffectBy.CLIENT:  # it would have to consume approvals and budgets, and no flow of this version says how
+        raise EvidenceError(Finding.UNSUPPORTED, "an effect by the client is not known here")
+    kernels = by is EffectBy.KERNEL
     policy = fields.digest_or_null(body, "policy")
     facts = Facts.from_json(body["facts"], principal="", door="", policy=policy)
     if "sub" in body:

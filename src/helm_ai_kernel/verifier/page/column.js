@@ -65,5 +65,29 @@ helm.column = (() => {
     }
   }
 
-  return { Column, Rows, Numbers };
+  // Short lists of numbers. A list is the place of its length; 0 is the empty one. None ever changes.
+  class Lists {
+    constructor() {
+      Object.assign(this, { items: new Column(Int32Array), size: 1 });
+    }
+
+    of(list) {
+      if (!list.length) return 0;
+      const at = this.size;
+      this.items.set(this.size++, list.length);
+      for (const item of list) this.items.set(this.size++, item);
+      return at;
+    }
+
+    get(at) {
+      return Array.from({ length: this.items.get(at) }, (_, item) => this.items.get(at + 1 + item));
+    }
+  }
+
+  // A table of columns with these names, `{name: Type}`: `row.name.get(number)`.
+  function columns(types) {
+    return Object.fromEntries(Object.entries(types).map(([name, Type]) => [name, new Column(Type)]));
+  }
+
+  return { Column, Rows, Numbers, Lists, columns };
 })();

@@ -53,5 +53,20 @@ helm.elements = (() => {
     return element("a", { href: "#receipt-" + index, class: "ref" }, "receipt " + index);
   }
 
-  return { element, drawn, quiet, button, foreign, name, short, row, anchor };
+  function link(leaf, { links, isPart }) {
+    const index = links.get(leaf) ?? null;
+    if (index !== null) return anchor(index);
+    return isPart ? quiet("a receipt outside this part ", short(leaf)) : element("span", { class: "accused" }, "a receipt that is not here ", short(leaf));
+  }
+
+  function commaed(nodes) {
+    return nodes.flatMap((node, at) => (at ? [", ", node] : [node]));
+  }
+
+  // Who signed a statement, by the names that the registry has for them.
+  function signersOf({ signers }) {
+    return commaed(signers.map((who) => (who === null ? element("span", { class: "accused" }, "a key that the registry does not have") : name(who))));
+  }
+
+  return { element, drawn, quiet, button, foreign, name, short, row, anchor, link, commaed, signersOf };
 })();

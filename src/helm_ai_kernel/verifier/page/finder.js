@@ -4,6 +4,26 @@ helm.finder = (() => {
   "use strict";
   const { Column } = helm.column;
 
+  // Lines that are about an earlier one, each chain from its last line to its first.
+  class Chains {
+    constructor() {
+      Object.assign(this, { lasts: new Column(Int32Array), before: new Column(Int32Array) }); // index + 1
+    }
+
+    put(id, index) {
+      if (id < 0 || id >= index) return;
+      this.before.set(index, this.lasts.get(id));
+      this.lasts.set(id, index + 1);
+    }
+
+    // The last so many, in their order.
+    of(id, many = Infinity) {
+      const lines = [];
+      for (let at = this.lasts.get(id); at && lines.length < many; at = this.before.get(at - 1)) lines.push(at - 1);
+      return lines.reverse();
+    }
+  }
+
   class Finder {
     constructor(log) {
       this.log = log;
@@ -14,18 +34,22 @@ helm.finder = (() => {
       this.next = new Column(Int32Array); // line -> index + 1 of the next one in its list
       this.order = new Column(Int32Array); // the lists as they begin
       this.lists = 0;
-      this.outcomes = new Column(Int32Array); // leaf of an intent, or line of an outcome -> index + 1 of the outcome (before)
+      this.outcomes = new Chains(); // of the leaf of an intent
+      this.words = new Chains(); // of the leaf of a held call: what was said of it, and how it went on
+      this.overrides = new Column(Int32Array); // lines of such statements, and of the calls that went by one
+      this.overrideCount = 0;
     }
 
     receive(index, spot, receipt) {
       this.put(index, spot === null ? 0 : spot.session + 1);
       if (receipt === null) return;
       if (helm.receipt.isIntent(receipt)) this.log.intents.idOf(spot.id);
+      const call = aboutOf(receipt);
+      if (call !== undefined) this.words.put(this.log.find(call), index);
+      if (receipt.statement?.kind === "override" || isByOverride(receipt)) this.overrides.set(this.overrideCount++, index);
       if (receipt.shape !== "outcome") return;
       const id = this.log.find(receipt.decision);
-      if (id >= index || this.log.intents.find(id) < 0) return;
-      this.outcomes.set(index, this.outcomes.get(id));
-      this.outcomes.set(id, index + 1);
+      if (this.log.intents.find(id) >= 0) this.outcomes.put(id, index);
     }
 
     put(index, list) {
@@ -46,12 +70,6 @@ helm.finder = (() => {
       return lines;
     }
 
-    outcomesOf(id) {
-      const lines = [];
-      for (let at = this.outcomes.get(id); at; at = this.outcomes.get(at - 1)) lines.unshift(at - 1);
-      return lines;
-    }
-
     // The list of a session's id; -1 where it is not here.
     listOf(session) {
       const number = this.log.sessions.find(helm.bytes.unhex(session));
@@ -59,5 +77,23 @@ helm.finder = (() => {
     }
   }
 
-  return { Finder };
+  // The held call that a receipt says something of, or ends: not that which waits for it only.
+  function aboutOf({ shape, call, statement, facts, requires, reason }) {
+    if (shape === "lapse") return call;
+    if (shape === "statement") return statement.call;
+    const isStep = shape === "decision" && (requires || ["OK", "ERR_APPROVAL_EXPIRED"].includes(reason));
+    return isStep ? facts.approval?.call : undefined;
+  }
+
+  // A call that a grant let go.
+  function isByGrant({ relies, facts }) {
+    return relies !== undefined && facts.grant !== undefined && relies[0] === facts.grant.statement;
+  }
+
+  // A call that went because of an override.
+  function isByOverride(receipt) {
+    return helm.receipt.isIntent(receipt) && receipt.facts.approval?.state === "overridden" && !isByGrant(receipt);
+  }
+
+  return { Finder, isByGrant, isByOverride };
 })();

@@ -1,5 +1,5 @@
-// V10, the story (verification.md): what must hold between a call, its key, its outcome, a drift and a hold, in log
-// order. Each receipt is met once, what a later one can ask for is in columns by number, and each receipt has the first
+// V10, the story (verification.md): what must hold between a call, its key, its outcome, a drift, a hold and a freeze, in
+// log order. Each receipt is met once, what a later one can ask for is in columns by number, and each receipt has the first
 // fault that it has. What it says counts all the same for those behind it.
 helm.flows = (() => {
   "use strict";
@@ -14,6 +14,7 @@ helm.flows = (() => {
     constructor(log, force, attachments) {
       Object.assign(this, { log, force, attachments: attachments.names });
       this.principals = new Column(Int32Array); // session -> whose it is, by its first start: name + 1
+      this.spelled = new Map(); // such a name -> its text
       // Of an intent:
       this.tools = new Column(Int32Array); // name
       this.callers = new Column(Int32Array);
@@ -36,7 +37,9 @@ helm.flows = (() => {
     receive(spot, receipt) {
       const { shape } = receipt;
       if (shape === "outcome") return this.outcome(spot, receipt);
-      if (shape === "statement") return this.force.receive(spot.place, receipt.statement);
+      if (shape === "statement") return this.force.receive(spot, receipt);
+      if (shape === "lapse") return this.force.approvals.lapse(receipt);
+      if (shape === "decision" || shape === "raw") return this.decision(spot, receipt);
       const fault = this.flow(spot, receipt);
       return fault && ["FLOW_INVALID", fault];
     }
@@ -44,29 +47,53 @@ helm.flows = (() => {
     flow(spot, receipt) {
       const { shape } = receipt;
       if (shape === "start") return this.start(spot.session, receipt);
-      if (shape === "decision" || shape === "raw") return this.decision(spot, receipt);
       if (shape === "hold") return this.hold(spot.id, receipt);
+      if (shape === "freeze") return this.freeze(spot.id, receipt);
       if (shape === "recovery" && receipt.open !== this.openCount) return `a recovery counts ${receipt.open} open intents, and there are ${this.openCount}`;
       return null;
     }
 
     start(session, { principal, policy, catalog }) {
-      if (!this.principals.get(session)) this.principals.set(session, this.log.nameOf(principal) + 1);
+      if (!this.principals.get(session)) {
+        const name = this.log.nameOf(principal);
+        this.principals.set(session, name + 1);
+        if (!this.spelled.has(name)) this.spelled.set(name, helm.bytes.text(helm.bytes.utf8(principal))); // of its own, and no piece of a line
+      }
       return policy === this.force.policy && catalog === this.force.catalog ? null : "a session starts with what is not in force";
     }
 
+    // Of a session whose start is not here it is nobody's.
+    principalOf(session) {
+      const name = this.principals.get(session);
+      return name ? this.spelled.get(name - 1) : "";
+    }
+
     decision(spot, decision) {
-      const { verdict, key, facts, subject } = decision;
+      const principal = this.principalOf(spot.session);
+      const concerned = helm.approvals.concerns(decision);
+      const fault = this.unheeded(spot, decision, principal);
+      const judged = fault ? ["FLOW_INVALID", fault] : concerned ? this.force.approvals.judge(decision, principal) : null;
+      if (concerned) this.force.approvals.follow(spot, decision, principal);
+      if (judged) return judged;
+      if (this.force.erasureOf(decision.subject) !== null) return ["FLOW_INVALID", "a decision names a subject that was erased before"];
+      if (decision.verdict === "DENY" || this.force.policy !== null) return null;
+      return ["FLOW_INVALID", "a call is not denied, and no policy is in force"];
+    }
+
+    // What a decision does not heed of policy, holds, freezes and its key.
+    unheeded(spot, decision, principal) {
+      const { key, facts } = decision;
+      const { holds, freezes, policy } = this.force;
       const tool = decision.tool === undefined ? null : this.log.nameOf(decision.tool);
       const claim = key === undefined ? 0 : this.claims.get(this.numberOf(key));
       if (isIntent(decision)) this.intent(spot, tool, decision);
-      if (decision.policy !== this.force.policy) return "a decision names a policy that is not in force";
-      if (this.force.erasureOf(subject) !== null) return "a decision names a subject that was erased before";
-      if (facts.hold !== undefined && !(tool !== null && this.force.holdsBy(tool, this.log.find(facts.hold)))) return "a decision reads a hold that is not in force on its tool";
-      const fault = claim ? this.claimed(spot.session, tool, decision, claim - 1) : unclaimed(decision);
-      if (fault || verdict === "DENY") return fault;
-      if (this.force.isHeld(tool) || this.drifted.get(tool)) return "a call of a held or drifted tool is not denied";
-      return this.force.policy === null ? "a call is not denied, and no policy is in force" : null;
+      if (decision.policy !== policy) return "a decision names a policy that is not in force";
+      if (facts.hold !== undefined && !(tool !== null && holds.isBy(tool, this.log.find(facts.hold)))) return "a decision reads a hold that is not in force on its tool";
+      const scopes = freezes.count ? helm.stops.scopesOf(principal, decision.session, decision.tool ?? "").map((scope) => this.log.nameOf(scope)) : [];
+      if (facts.frozen !== undefined && !scopes.some((scope) => freezes.isBy(scope, this.log.find(facts.frozen)))) return "a decision reads a freeze that does not stop it";
+      const isStopped = scopes.some((scope) => freezes.has(scope)) || (tool !== null && (holds.has(tool) || this.drifted.get(tool)));
+      if (isStopped && decision.verdict !== "DENY") return "a call of a held or drifted tool, or one that a freeze stops, is not denied";
+      return claim ? this.claimed(spot.session, tool, decision, claim - 1) : unclaimed(decision);
     }
 
     intent({ id, place, session }, tool, { key, args_hash, reserved }) {
@@ -119,7 +146,7 @@ helm.flows = (() => {
       if (first) this.statuses.set(intent, STATUSES.indexOf(status));
       this.unknown.set(intent, first && status === "UNKNOWN" ? 1 : 0);
       const tool = this.tools.get(intent);
-      if (DRIFTS.includes(reason) && !this.force.isHeld(tool)) {
+      if (DRIFTS.includes(reason) && !this.force.holds.has(tool)) {
         this.drifted.set(tool, spot.id + 1);
         this.reasons.set(tool, DRIFTS.indexOf(reason));
       }
@@ -147,8 +174,15 @@ helm.flows = (() => {
       const drift = this.drifted.get(tool);
       const answers = drift && drift - 1 === this.log.find(cause) && DRIFTS[this.reasons.get(tool)] === reason;
       this.drifted.set(tool, 0);
-      this.force.addHold(id, tool);
+      this.force.holds.add(id, tool);
       return answers ? null : "a hold has no drift of its tool as its cause, or another reason";
+    }
+
+    freeze(id, { scope }) {
+      const what = this.log.nameOf(scope);
+      const again = this.force.freezes.has(what);
+      this.force.freezes.add(id, what);
+      return again ? "what is frozen already is frozen" : null;
     }
 
     // V15: where the intents stand.

@@ -6,32 +6,21 @@ helm.force = (() => {
 
   const { Column } = helm.column;
   const { Table } = helm.table;
+  const { Stops } = helm.stops;
+
+  const ABOUT = ["approval", "override", "grant", "revocation"]; // held calls and grants
 
   class Force {
     // `policies`: digest -> {catalog} of what the pack holds.
-    constructor(log, policies) {
-      Object.assign(this, { log, policies });
+    constructor(log, policies, registry) {
+      Object.assign(this, { log, policies, approvals: new helm.approvals.Approvals(log, registry) });
       this.policy = null;
       this.catalog = null;
-      this.holds = new Column(Int32Array); // tool -> how many holds of it are not released
-      this.holdOn = new Column(Int32Array); // leaf of a hold that is not released -> its tool + 1
+      this.holds = new Stops(); // of tools
+      this.freezes = new Stops(); // of scopes
       this.nonces = new Table(16);
       this.erased = new Table(16); // subjects
       this.erasures = new Column(Float64Array); // subject -> where its erasure stands
-    }
-
-    addHold(id, tool) {
-      if (this.holdsBy(tool, id)) return;
-      this.holdOn.set(id, tool + 1);
-      this.holds.set(tool, this.holds.get(tool) + 1);
-    }
-
-    isHeld(tool) {
-      return this.holds.get(tool) > 0;
-    }
-
-    holdsBy(tool, id) {
-      return id >= 0 && this.holdOn.get(id) === tool + 1;
     }
 
     // Where the erasure of a subject stands; null before it.
@@ -41,9 +30,11 @@ helm.force = (() => {
     }
 
     // Null, or [code, detail].
-    receive(index, statement) {
+    receive(spot, receipt) {
+      const { statement } = receipt;
       const reused = this.isReused(statement);
-      const refused = this.follow(index, statement);
+      if (ABOUT.includes(statement.kind)) return reused ?? this.approvals.state(spot, receipt);
+      const refused = this.follow(spot.place, statement);
       if (reused) return reused;
       return refused && ["APPROVAL_INVALID", refused];
     }
@@ -59,12 +50,10 @@ helm.force = (() => {
       return statement.kind === "erasure" ? this.erase(index, statement) : this.change(statement);
     }
 
-    release({ hold, tool }) {
-      const [id, number] = [this.log.find(hold), this.log.nameOf(tool)];
-      if (!this.holdsBy(number, id)) return "it releases what is no hold in force on that tool";
-      this.holdOn.set(id, 0);
-      this.holds.set(number, this.holds.get(number) - 1);
-      return null;
+    release({ hold, tool, scope }) {
+      const id = this.log.find(hold);
+      const isKnown = scope === undefined ? this.holds.remove(id, this.log.nameOf(tool)) : this.freezes.remove(id, this.log.nameOf(scope));
+      return isKnown ? null : "it releases what is no hold in force on that";
     }
 
     erase(index, { subject }) {

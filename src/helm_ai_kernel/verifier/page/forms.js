@@ -30,6 +30,13 @@ helm.forms = (() => {
     return Number.isSafeInteger(value) && value >= 0 ? value : malformed(`\`${field}\` is no count`);
   }
 
+  const within = (least, most) => (value, field) =>
+    count(value, field) >= least && value <= most ? value : malformed(`\`${field}\` is not from ${least} to ${most}`);
+
+  function number(value, field) {
+    return typeof value === "number" ? value : malformed(`\`${field}\` is no number`);
+  }
+
   function codePoints(text, most) {
     if (text.length > 2 * most) return most + 1; // a long text need not be counted
     let points = 0;
@@ -88,6 +95,10 @@ helm.forms = (() => {
     return items;
   }
 
+  function distinct(items, field) {
+    return new Set(items).size === items.length ? items : malformed(`\`${field}\` names one twice`);
+  }
+
   function names(value, field) {
     return ascending(listOf(name, 1)(value, field), field);
   }
@@ -125,6 +136,6 @@ helm.forms = (() => {
 
   return {
     ...{ malformed, unsupported, digest, id, time, count, stringOf, name, tool, text, bool, yes, orNull, oneOf, listOf },
-    ...{ names, counts, digests, object, optional, ascending, matching, DIGEST },
+    ...{ names, counts, digests, object, optional, ascending, distinct, matching, within, number, compareByCodePoint, DIGEST },
   };
 })();

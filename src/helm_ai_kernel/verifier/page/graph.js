@@ -1,5 +1,5 @@
 // The ProofGraph, as numbers: receipts as nodes, a column for each session, log order from top to bottom; an edge along
-// each session and one from each cause to what it caused. Drawing it is the page's.
+// each session and one from each cause to what it caused, which says as what it was named. Drawing it is the page's.
 helm.graph = (() => {
   "use strict";
   const NODES_MAX = 400; // a picture with more is none; the story goes on
@@ -23,9 +23,9 @@ helm.graph = (() => {
       const before = tips.get(session);
       if (before) edges.push({ from: before, to: node, kind: "session" });
       tips.set(session, node);
-      for (const cause of new Set(entry.links.values())) {
-        const from = nodes.get(cause);
-        if (from && from !== node) edges.push({ from, to: node, kind: "cause" });
+      for (const { index, link } of entry.causes) {
+        const from = nodes.get(index);
+        if (from && from !== node) edges.push({ from, to: node, kind: "cause", link });
       }
     }
     const [width, height] = [MARGIN.left + columns.size * COLUMN, MARGIN.top + nodes.size * ROW];

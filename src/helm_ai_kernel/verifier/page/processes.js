@@ -3,7 +3,7 @@
 helm.processes = (() => {
   "use strict";
   const { Column } = helm.column;
-  const KERNELS_ONLY = ["statement", "hold", "recovery"];
+  const KERNELS_ONLY = ["statement", "hold", "freeze", "lapse", "gap", "recovery"];
 
   class Processes {
     constructor(log) {

@@ -41,7 +41,7 @@ helm.reading = (() => {
     begin() {
       const { log } = this;
       this.chain = new helm.chain.Chain(this.isPart);
-      this.force = new helm.force.Force(log, this.policies);
+      this.force = new helm.force.Force(log, this.policies, this.checklist.registry);
       this.processes = this.isPart ? null : new helm.processes.Processes(log);
       this.story = new (this.isPart ? helm.partly : helm.flows).Story(log, this.force, this.attachments);
       this.finder = new helm.finder.Finder(log);
@@ -123,7 +123,7 @@ helm.reading = (() => {
 
     // V9: the first cause that is not where it has to be.
     causesFault(index, receipt) {
-      for (const leaf of helm.receipt.causesOf(receipt)) {
+      for (const leaf of helm.receipt.causesOf(receipt).keys()) {
         const at = this.log.find(leaf);
         if (at < 0 && !this.isPart) return ["DAG_DANGLING", `its cause \`${leaf}\` is not in this log`];
         if (at === index) return ["DAG_CYCLE", "it is its own cause"];

@@ -3,27 +3,11 @@
 helm.receipt = (() => {
   "use strict";
   const forms = helm.forms;
-  const { digest, id, time, count, name, tool, bool, yes, orNull, oneOf, listOf, names, counts, object, optional, malformed } = forms;
-
-  const REASONS = [
-    ...["OK", "REPEATED", "ERR_TOOL_NOT_ALLOWED", "ERR_POLICY_DENY", "ERR_POLICY_ERROR", "ERR_POLICY_NOT_READY"],
-    ...["ERR_UNAUTHENTICATED", "ERR_RATE_LIMITED", "ERR_HTTP_AMBIGUOUS", "ERR_REQUEST_BOUNDS", "ERR_BODY_ENCODING"],
-    ...["ERR_HOST_FORBIDDEN", "ERR_ORIGIN_FORBIDDEN", "ERR_UNMEDIATED_TRANSPORT"],
-    ...["ERR_JSON_NOT_IJSON", "ERR_UPSTREAM_SHAPE", "ERR_SCHEMA_VIOLATION", "ERR_SCHEMA_UNSAFE", "ERR_SCHEMA_BUDGET"],
-    ...["ERR_MCP_SCHEMA_DRIFT", "ERR_CONNECTOR_CONTRACT_DRIFT", "ERR_CONNECTOR_FAILED", "ERR_EGRESS_DENIED"],
-    ...["ERR_APPROVAL_REQUIRED", "ERR_APPROVAL_PENDING_TIMELOCK", "ERR_APPROVAL_DENIED", "ERR_APPROVAL_EXPIRED"],
-    ...["ERR_APPROVAL_CHALLENGE", "ERR_APPROVAL_SELF", "ERR_CLOCK_UNTRUSTED", "ERR_FROZEN"],
-    ...["ERR_APPROVAL_KEY_ROLE", "ERR_APPROVAL_SIGNATURE", "ERR_APPROVAL_CONSUMED", "ERR_APPROVAL_INTENT_MISMATCH"],
-    ...["ERR_IDEMPOTENCY_MISMATCH", "ERR_IDEMPOTENCY_IN_FLIGHT", "ERR_IDEMPOTENCY_KEY_REQUIRED", "ERR_OUTCOME_UNKNOWN"],
-    ...["ERR_BUDGET_EXHAUSTED", "ERR_TOOL_HALTED", "ERR_EVIDENCE_UNAVAILABLE", "ERR_EVIDENCE_FULL"],
-    ...["ERR_SIGNER_UNAVAILABLE", "ERR_STORE_CORRUPT", "ERR_STORE_LOCKED", "ERR_STORE_ROLLBACK", "ERR_SEALED"],
-    ...["ERR_SESSION_ENDED"],
-  ];
-  const reason = oneOf(...REASONS);
-
-  function refusal(value, field) {
-    return ["OK", "REPEATED"].includes(reason(value, field)) ? malformed(`\`${field}\` is no refusal`) : value;
-  }
+  const { digest, id, time, count, name, tool, yes, orNull, oneOf, listOf, names, counts, object, optional, malformed } = forms;
+  const { reason, refusal } = helm.reasons;
+  const { facts, clock, requirement, statements } = helm.facts;
+  // What a freeze stops: everything, a server, a principal, or a session.
+  const scope = forms.matching(/^(all|server:[a-z0-9][a-z0-9_-]{0,63}|agent:[!-~]{1,128}|session:[0-9a-f]{32})$/, "scope");
 
   const EVERY = {
     v: (value) => value, // judged with the record
@@ -39,16 +23,9 @@ helm.receipt = (() => {
     build: object({ version: name, insecure: optional(names) }),
   };
 
-  const FACTS = object({
-    clock: object({ wall_ms: count, boot: id, boot_ms: count }),
-    hold: optional(digest),
-    claim: optional(object({ decision: digest, state: oneOf("open", "done", "unknown"), same_args: bool })),
-    budget: optional(counts),
-  });
-
   const START = { event: oneOf("start", "end"), principal: name, door: name, client: orNull(name), policy: orNull(digest), catalog: orNull(digest) };
   const END = { event: oneOf("start", "end"), count, reason: name };
-  const DECIDED = { sub: optional(name), facts: FACTS, policy: orNull(digest), effect_by: oneOf("kernel") };
+  const DECIDED = { sub: optional(name), facts, policy: orNull(digest), effect_by: oneOf("kernel", "none") };
   const RAW = { ...DECIDED, raw_hash: digest, verdict: oneOf("DENY", "ALLOW", "ESCALATE"), reason: refusal };
   const DECISION = {
     ...DECIDED,
@@ -64,6 +41,8 @@ helm.receipt = (() => {
     reserved: optional(counts),
     deadline_ms: optional(count),
     repeats: optional(digest),
+    requires: optional(requirement),
+    relies: optional(statements),
   };
   const OUTCOME = {
     decision: digest,
@@ -83,10 +62,20 @@ helm.receipt = (() => {
     raw: [RAW, checkRaw],
     decision: [DECISION, checkDecision],
     outcome: [OUTCOME, checkOutcome],
-    statement: [{ statement: helm.statement.read }, () => {}],
-    hold: [{ tool: name, cause: digest, reason: refusal }, () => {}],
+    statement: [{ statement: helm.statement.read, clock: optional(clock) }, checkStatement],
+    hold: [{ tool: name, cause: digest, reason: refusal }, checkHold],
+    freeze: [{ scope, by: name, reason }, ({ reason }) => demand(reason === "ERR_FROZEN", "a freeze with another reason")],
+    lapse: [{ call: digest, clock, reason }, ({ reason }) => demand(reason === "ERR_APPROVAL_EXPIRED", "a lapse with another reason")],
+    gap: [{ door: name, counts: refusals }, () => {}],
     recovery: [{ size: count, root: digest, open: count, heads: optional(heads) }, () => {}],
   };
+
+  // How many of each reason were only counted.
+  function refusals(value, field) {
+    for (const [word, many] of counts(value, field)) if (refusal(word, field) && many === 0) malformed(`\`${field}\` counts none of something`);
+    return value;
+  }
+
   const HEADS = listOf(forms.stringOf(0, 131072), 1, 2);
 
   // The newest checkpoints of another log, as they were found.
@@ -108,8 +97,9 @@ helm.receipt = (() => {
   }
 
   function shapeOf({ kind, body }) {
-    oneOf("session", "decision", "outcome", "statement", "hold", "recovery")(kind, "kind");
+    oneOf("session", "decision", "outcome", "statement", "hold", "lapse", "gap", "recovery")(kind, "kind");
     if (kind === "session") return START.event(body.get("event"), "event");
+    if (kind === "hold" && body.has("scope")) return "freeze";
     return kind === "decision" && body.has("raw_hash") ? "raw" : kind;
   }
 
@@ -119,11 +109,20 @@ helm.receipt = (() => {
 
   function checkRaw(decision) {
     demand(decision.verdict === "DENY", "a request that nobody could read is not denied");
+    demand(Object.keys(decision.facts).length === 1, "of a request that nobody could read nothing but the clock is read");
   }
 
-  // An intent is what dispatches: ALLOW with the reason OK.
+  function checkStatement({ clock, statement }) {
+    demand((clock !== undefined) === helm.statement.TIMED.includes(statement.kind), "`clock` is there exactly of what time counts from");
+  }
+
+  function checkHold({ reason }) {
+    demand(reason !== "ERR_FROZEN", "a hold that is a freeze");
+  }
+
+  // An intent is what the kernel dispatches: ALLOW with the reason OK.
   function isIntent(receipt) {
-    return receipt.shape === "decision" && receipt.reason === "OK";
+    return receipt.shape === "decision" && receipt.effect_by === "kernel" && receipt.reason === "OK";
   }
 
   function checkDecision(decision) {
@@ -134,6 +133,18 @@ helm.receipt = (() => {
     demand(isIntent(decision) === "deadline_ms" in decision, "`deadline_ms` is there exactly if it is an intent");
     demand(isIntent(decision) || !("reserved" in decision), "only an intent reserves");
     demand((decision.reason === "REPEATED") === "repeats" in decision, "`repeats` is there exactly if the reason is REPEATED");
+    checkEscalated(decision);
+  }
+
+  function checkEscalated(decision) {
+    const { verdict, reason, effect_by, facts } = decision;
+    const [escalated, kernels] = [verdict === "ESCALATE", effect_by === "kernel"];
+    demand(!escalated || ["ERR_APPROVAL_REQUIRED", "ERR_APPROVAL_PENDING_TIMELOCK"].includes(reason), "an ESCALATE with another reason");
+    demand(escalated || reason !== "ERR_APPROVAL_PENDING_TIMELOCK", "a timelock that nothing waits for");
+    const held = escalated && kernels && "pin" in decision && reason === "ERR_APPROVAL_REQUIRED";
+    demand(!("requires" in decision) || held, "only a call that is escalated is held");
+    demand("requires" in decision || !escalated || !kernels || "approval" in facts, "an ESCALATE of a call that is not held");
+    demand(isIntent(decision) || !("relies" in decision), "only an intent relies on what people said");
   }
 
   // The table of statuses: what each says about reason, output and contract.
@@ -155,10 +166,18 @@ helm.receipt = (() => {
     return [receipt.args_hash, receipt.raw_hash, receipt.key, receipt.output_hash].filter((name) => name !== undefined);
   }
 
-  // The causes of V9.
+  // The causes of V9 in their order, and as what each is named: Map of leaf -> link of the ProofGraph.
   function causesOf(receipt) {
-    const named = [receipt.decision, receipt.repeats, receipt.facts?.hold, receipt.cause, receipt.statement?.hold];
-    return [...receipt.parents, ...named].filter((leaf) => leaf !== undefined);
+    const { facts, statement } = receipt;
+    const named = [
+      ...[[receipt.decision, "outcome"], [receipt.repeats, "repeat"], [receipt.cause, "hold"]],
+      ...[[facts?.hold, "held"], [facts?.frozen, "held"], [facts?.approval?.call, "asked"], [receipt.call, "asked"]],
+      ...[[statement?.hold, "release"], [statement?.call, "asked"], [statement?.grant, "revoked"]],
+      ...(receipt.relies ?? []).map((leaf) => [leaf, "approval"]),
+    ];
+    const links = new Map(receipt.parents.map((leaf) => [leaf, "cause"]));
+    for (const [leaf, link] of named) if (leaf !== undefined) links.set(leaf, link);
+    return links;
   }
 
   return { read, isIntent, attachmentsOf, causesOf };

@@ -22,6 +22,7 @@ helm.registry = (() => {
       this.publics = new Set();
       this.roots = new Map(); // those in force
       this.threshold = 0;
+      this.thresholds = []; // [size from which on, threshold]
       this.genesis = null;
       this.deployment = null;
     }
@@ -34,6 +35,11 @@ helm.registry = (() => {
 
     headAt(size) {
       return size <= this.size ? (this.heads[size - 1] ?? null) : null;
+    }
+
+    // How many principals with a root had to agree at that size, which some event made.
+    thresholdAt(size) {
+      return this.thresholds.findLast(([since]) => since <= size)[1];
     }
 
     // Those of a log, whether in force or not, the youngest first.
@@ -120,6 +126,7 @@ helm.registry = (() => {
       this.size += 1;
       this.heads.push(helm.merkle.leafDigest(line));
       this.threshold = event.threshold ?? this.threshold;
+      if (event.threshold !== null) this.thresholds.push([this.size, event.threshold]);
       const ended = this.keys.get(event.ends);
       if (ended) {
         ended.until = Math.min(ended.until, this.size);

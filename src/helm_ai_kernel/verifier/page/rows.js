@@ -1,9 +1,9 @@
 // What a receipt says, row by row.
 helm.rows = (() => {
   "use strict";
-  const { element, quiet, foreign, name, short, row, anchor } = helm.elements;
+  const { element, quiet, foreign, name, short, row, anchor, link, signersOf, commaed } = helm.elements;
   const { counted } = helm.words;
-  const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows };
+  const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows, ...helm.waits.ROWS };
 
   function rowsOf(entry) {
     const { receipt } = entry;
@@ -20,16 +20,6 @@ helm.rows = (() => {
     return element("pre", {}, foreign(text));
   }
 
-  function link(leaf, { links, isPart }) {
-    const index = links.get(leaf) ?? null;
-    if (index !== null) return anchor(index);
-    return isPart ? quiet("a receipt outside this part ", short(leaf)) : element("span", { class: "accused" }, "a receipt that is not here ", short(leaf));
-  }
-
-  function commaed(nodes) {
-    return nodes.flatMap((node, at) => (at ? [", ", node] : [node]));
-  }
-
   function decisionRows(entry) {
     const { receipt, outcomes } = entry;
     const rows = [];
@@ -41,9 +31,11 @@ helm.rows = (() => {
     if (receipt.rules) rows.push(row("rules", ...commaed(receipt.rules.map(name))));
     rows.push(row("policy", receipt.policy ? short(receipt.policy) : quiet("none in force")));
     if (receipt.key) rows.push(row("key", attachment(receipt.key, entry)));
+    rows.push(...helm.waits.decisionRows(entry));
     if (receipt.facts.hold) rows.push(row("held by", link(receipt.facts.hold, entry)));
     if (receipt.repeats) rows.push(row("answered as", link(receipt.repeats, entry), ", and dispatched no more"));
     if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
+    else if (receipt.requires) rows.push(row("what happened", "the call was held: nothing was dispatched here"));
     else if (!receipt.repeats) rows.push(row("what happened", "nothing was dispatched"));
     return rows;
   }
@@ -70,11 +62,13 @@ helm.rows = (() => {
 
   function statementRows(entry) {
     const { statement } = entry.receipt;
-    const { kind, hold, subject, count, policy, catalog } = statement;
-    const signers = statement.signers.map((who) => (who === null ? element("span", { class: "accused" }, "a key that the registry does not have") : name(who)));
-    const rows = [row("signed by", ...commaed(signers))];
+    const { kind, hold, scope, subject, count, policy, catalog } = statement;
+    const rows = [row("signed by", ...signersOf(statement))];
     const change = ({ from, to }) => [from ? short(from) : "nothing", " → ", short(to)];
-    if (kind === "release") rows.push(row("releases", link(hold, entry)));
+    const of = helm.waits.statementRows(entry);
+    if (of) rows.push(...of);
+    else if (scope !== undefined) rows.push(row("unfreezes", name(scope), ", as ", link(hold, entry), " had frozen it"));
+    else if (kind === "release") rows.push(row("releases", link(hold, entry)));
     else if (kind === "erasure") rows.push(row("erases", element("code", {}, subject), `: what was kept about this subject, ${counted(count, "attachment")}, can be read no more`));
     else rows.push(row("policy", ...change(policy)), row("catalogue", ...change(catalog)));
     return rows;

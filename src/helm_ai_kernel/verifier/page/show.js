@@ -22,6 +22,7 @@ helm.show = (() => {
         row("receipts", `${number(receipts)} in ${counted(sessions, "session")}`),
         row("attachments", `${number(overview.held)} here`, ...(overview.withheld ? [", ", element("span", { class: "withheld" }, `${number(overview.withheld)} withheld or erased`)] : [])),
         row("witnessed", ...witnessed(report)),
+        ...overrides(overview),
       ),
       element("ul", { class: "axes" }, ...Object.entries(report.axes).map(([axis, value]) => element("li", { class: "axis axis-" + value }, axis, element("b", {}, value.replace("_", " "))))),
     );
@@ -29,6 +30,13 @@ helm.show = (() => {
     box.append(element("h2", {}, "Findings"), element("ul", { class: "findings" }, ...findings.map(findingOf)));
     if (omitted) box.append(element("p", { class: "quiet" }, `and ${number(omitted)} more of these codes: of each the first 20 are shown`));
     return box;
+  }
+
+  // Nobody has to look for one.
+  function overrides({ overrides: count, overridden }) {
+    if (!count) return [];
+    const where = helm.elements.commaed(overridden.map(anchor));
+    return [row("overrides", helm.waits.badge(), " roots let held calls go without what they waited for: ", ...where, ...(count > overridden.length ? [" and others"] : []))];
   }
 
   function witnessed({ witnessed, axes }) {
@@ -53,11 +61,12 @@ helm.show = (() => {
       const label = helm.bytes.printable(id === null ? "unread" : (principal ?? "no start here")).slice(0, 18);
       svg.append(drawn("text", { x, y: 18, class: "column" }, label), drawn("text", { x, y: 32, class: "column quiet" }, (id ?? "").slice(0, 8)));
     }
-    for (const edge of layout.edges) svg.append(drawn("path", { class: "edge " + edge.kind, d: pathOf(edge) }));
+    for (const edge of layout.edges) svg.append(drawn("path", { class: `edge ${edge.kind}${edge.link ? " link-" + edge.link : ""}`, d: pathOf(edge) }, drawn("title", {}, `receipt ${edge.from.entry.index} → ${edge.to.entry.index}: ${edge.link ?? "session"}`)));
     for (const { entry, x, y } of nodes) {
       const title = drawn("title", {}, `receipt ${entry.index}: ${entry.title}`);
       const node = drawn("circle", { cx: x, cy: y, r: 7, class: `node tone-${entry.tone}${entry.faults.length ? " faulty" : ""}` }, title);
-      svg.append(drawn("a", { href: "#receipt-" + entry.index, class: "ref" }, node), drawn("text", { x: x + 12, y: y + 4, class: "label" }, labelOf(entry)));
+      if (entry.tone === "override") svg.append(drawn("rect", { x: x - 10, y: y - 10, width: 20, height: 20, class: "overridden", transform: `rotate(45 ${x} ${y})` }));
+      svg.append(drawn("a", { href: "#receipt-" + entry.index, class: "ref" }, node), drawn("text", { x: x + (entry.tone === "override" ? 17 : 12), y: y + 4, class: "label" }, labelOf(entry)));
     }
     const box = element("section", { class: "graph" }, element("h2", {}, "ProofGraph"), element("div", { class: "scroll" }, svg));
     if (nodes.length < receipts) box.append(element("p", { class: "quiet" }, `This picture has the first ${number(nodes.length)} of ${number(receipts)} receipts, and not the others.`));
@@ -65,8 +74,11 @@ helm.show = (() => {
   }
 
   function labelOf({ index, receipt }) {
-    const what = !receipt ? "unread" : (receipt.verdict ?? receipt.status ?? receipt.statement?.kind ?? receipt.shape);
-    return `${index} ${what}`;
+    if (!receipt) return `${index} unread`;
+    const { verdict, status, statement, shape } = receipt;
+    const said = statement && helm.words.wordOf(statement);
+    const what = said === "override" ? "OVERRIDE" : (verdict ?? status ?? said ?? shape);
+    return `${index} ${what}${helm.finder.isByOverride(receipt) ? " by OVERRIDE" : ""}`;
   }
 
   // A cause in the same column would hide behind the session's edge, so it takes a bow to the left.

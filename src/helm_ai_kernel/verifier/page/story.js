@@ -84,7 +84,7 @@ helm.story = (() => {
   function entryBox(entry) {
     const { index, receipt, tone, faults } = entry;
     const title = element("p", { class: "title" }, element("span", { class: "number" }, String(index)), element("b", {}, entry.title));
-    for (const tool of [receipt?.tool, receipt?.statement?.tool]) if (tool !== undefined) title.append(" ", name(tool));
+    for (const what of [receipt?.tool, receipt?.statement?.tool, receipt?.scope, receipt?.statement?.scope, entry.call?.receipt?.tool]) if (what !== undefined) title.append(" ", name(what));
     const accused = faults.map((fault) => element("p", { class: "accused" }, element("b", {}, fault.code), " ", foreign(fault.detail)));
     return element("li", { class: "entry tone-" + tone, id: "receipt-" + index }, title, element("dl", {}, ...helm.rows.rowsOf(entry)), ...accused);
   }

@@ -4,6 +4,8 @@
 helm.tale = (() => {
   "use strict";
   const TEXT_BYTES_MAX = 16 << 10; // of an attachment
+  const WORDS_MAX = 40; // that are shown of what was said of one held call
+  const OVERRIDES_MAX = 20; // to which the head of the report leads
   const AROUND_BYTES = 64 << 10; // read with a line: who is shown one is shown those behind it
 
   class Teller {
@@ -14,10 +16,12 @@ helm.tale = (() => {
       this.faults = faultsByReceipt(report);
     }
 
-    // {sessions, receipts, held, withheld}: how much there is to show.
+    // {sessions, receipts, held, withheld, overrides, overridden}: how much there is to show, and what nobody should overlook.
     overview() {
       const { log, finder, attachments } = this;
-      return { sessions: finder?.lists ?? 0, receipts: log?.size ?? 0, held: attachments?.held ?? 0, withheld: attachments?.withheld ?? 0 };
+      const overrides = finder?.overrideCount ?? 0;
+      const overridden = Array.from({ length: Math.min(overrides, OVERRIDES_MAX) }, (_, at) => this.placeOf(finder.overrides.get(at)));
+      return { overrides, overridden, sessions: finder?.lists ?? 0, receipts: log?.size ?? 0, held: attachments?.held ?? 0, withheld: attachments?.withheld ?? 0 };
     }
 
     // [{list, id (null: of lines that nobody can read), start, end, count, entries}] in the order in which they begin.
@@ -95,21 +99,41 @@ helm.tale = (() => {
       return entries;
     }
 
-    // {index, line, isPart, receipt, tone, title, session, links, faults, outcomes, held, erased}
+    // {index, line, isPart, receipt, tone, title, session, links, causes, faults, outcomes, held, erased, call, words, voices}
     async entry(line, wholly) {
       const { log, finder } = this;
       const receipt = await this.read(line);
       const index = log.part.placeOf(line);
       const entry = { index, line, isPart: this.isPart, receipt: this.plain(receipt), tone: helm.words.toneOf(receipt), title: helm.words.titleOf(receipt), session: receipt?.session ?? null };
-      const links = new Map();
-      for (const leaf of receipt ? helm.receipt.causesOf(receipt) : []) links.set(leaf, this.placeOf(log.find(leaf)));
-      Object.assign(entry, { links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null });
+      const causes = [...(receipt ? helm.receipt.causesOf(receipt) : [])].map(([leaf, link]) => ({ leaf, link, index: this.placeOf(log.find(leaf)) }));
+      const links = new Map(causes.map((cause) => [cause.leaf, cause.index]));
+      Object.assign(entry, { causes, links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null, call: null, words: [], voices: new Map() });
       if (!receipt || !wholly) return entry;
       const id = log.find(log.leafOf(line));
-      if (helm.receipt.isIntent(receipt)) for (const at of finder.outcomesOf(id)) entry.outcomes.push({ index: log.part.placeOf(at), status: (await this.read(at))?.status });
+      if (helm.receipt.isIntent(receipt)) for (const at of finder.outcomes.of(id)) entry.outcomes.push({ index: log.part.placeOf(at), status: (await this.read(at))?.status });
       entry.erased = this.reading.force.erasureOf(await this.subjectOf(receipt));
       for (const name of helm.receipt.attachmentsOf(receipt)) entry.held.set(name, await this.attachment(name));
+      await this.tellOfPeople(entry, receipt, id);
       return entry;
+    }
+
+    // Of a held call what was said of it, and of a receipt about one which call that is, and whose word it goes by.
+    async tellOfPeople(entry, { call, statement, requires, facts, relies = [] }, id) {
+      entry.call = await this.briefly(statement?.call ?? call);
+      if (requires) for (const line of this.finder.words.of(id, WORDS_MAX)) entry.words.push(await this.brief(line));
+      const { approval, grant } = facts ?? {};
+      for (const leaf of [...(approval?.statements ?? []), ...(grant ? [grant.statement] : []), ...relies]) entry.voices.set(leaf, await this.briefly(leaf));
+    }
+
+    // {index, receipt, faults}, or null where it is not here.
+    async briefly(leaf) {
+      const line = leaf === undefined ? -1 : this.log.find(leaf);
+      return line < 0 ? null : this.brief(line);
+    }
+
+    async brief(line) {
+      const index = this.log.part.placeOf(line);
+      return { index, receipt: this.plain(await this.read(line)), faults: (this.faults.get(index) ?? []).map(({ code }) => code) };
     }
 
     placeOf(line) {
