@@ -1278,6 +1278,17 @@ def grant_for_what_was_disputed() -> Made:
     return done(log, agent, log.resume(agent, call, grant=log.granted(given), relies=[given.leaf]))
 
 
+@case(INVALID, Finding.APPROVAL_INVALID)
+def grant_for_what_was_disputed_before_it_was_held_again() -> Made:
+    """A call that a person disputed is held again because more is asked for, and goes because of a grant."""
+    log, agent, call = asked()
+    given = log.grant()
+    log.say(Act.DISPUTE, call)
+    again = log.escalate(agent, timelock_ms=1000, before=log.held(call))
+    later = after(wall_ms=60_000, boot_ms=60_000)
+    return done(log, agent, log.resume(agent, again, clock=later, grant=log.granted(given), relies=[given.leaf]))
+
+
 @case(INVALID, Finding.APPROVAL_REUSED)
 def approval_used_after_a_grant() -> Made:
     """A held call went because of a grant, is approved, and goes again."""

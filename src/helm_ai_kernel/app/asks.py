@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.ledger.standing import verified
 from helm_ai_kernel.ledger.transaction import ARGS
 from helm_ai_kernel.tcb import digest as hashes
-from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Requirement, confirmation, intent
+from helm_ai_kernel.tcb.approvals import Approvals
+from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Held, Requirement, confirmation, intent
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -20,6 +22,7 @@ from helm_ai_kernel.tcb.grant import Grant
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import SCOPE, Receipt
+from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.tcb.statement import StatementKind, sign
 
 from .config import Config
@@ -35,19 +38,34 @@ class Waiting:
     decision: Receipt
     arguments: bytes  # canonical: what will be dispatched
     door: str
+    held: Held  # as a decision would read it now
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that people were asked and said, as it stands: held calls oldest first, grants that nobody revoked, freezes."""
+
+    waiting: list[Waiting]
+    grants: list[Grant]
+    frozen: dict[str, Digest]  # scope -> leaf of its hold
+
+
+def standing(config: Config, approvals: Approvals | None = None) -> Standing:
+    """A held call whose arguments were erased cannot be shown, and is not. `approvals`: as a running kernel has them."""
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
+        known = reader.approvals() if approvals is None else approvals
+        registry = reader.trust()
+        found = [_shown(reader, one, registry) for one in known.held.values() if one.index < reader.size]
+        frozen = {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
+    return Standing([one for one in found if one is not None], list(known.grants.values()), frozen)
 
 
 def waiting(config: Config) -> list[Waiting]:
-    """Every held call, oldest first; one whose arguments were erased cannot be shown, and is not."""
-    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
-        found = [_shown(reader, one) for one in reader.approvals().held.values()]
-    return [one for one in found if one is not None]
+    return standing(config).waiting
 
 
 def grants(config: Config) -> list[Grant]:
-    """Those that nobody revoked, oldest first."""
-    with Reader(config.paths.store) as reader:
-        return list(reader.approvals().grants.values())
+    return standing(config).grants
 
 
 def frozen(config: Config) -> dict[str, Digest]:
@@ -59,7 +77,7 @@ def frozen(config: Config) -> dict[str, Digest]:
 def to_json(one: Waiting) -> dict[str, Json]:
     """All that an approver needs to work out what they sign, but the salt of what stays in the store."""
     ceremony = one.ceremony
-    held = ceremony.read().to_json()
+    held = one.held.to_json()
     said: dict[str, Json] = {"principal": ceremony.principal, "tool": ceremony.tool, "pin": ceremony.pin, "door": one.door}
     said |= {"arguments": one.arguments.decode(), "args_hash": ceremony.args, "intent": ceremony.intent}
     return {**held, **said, "index": ceremony.index, "rules": list(one.decision.rules), "effect": one.decision.body["effect"]}
@@ -77,7 +95,7 @@ def find(config: Config, name: str) -> Waiting:
     with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
         receipt, approvals = reader.find(name), reader.approvals()
         ceremony = approvals.held.get(receipt.leaf)
-        shown = None if ceremony is None else _shown(reader, ceremony)
+        shown = None if ceremony is None else _shown(reader, ceremony, reader.trust())
     if shown is None:
         how = approvals.ended.get(receipt.leaf)
         said = "is no call that is held" if how is None else f"is held no more: {how.value}"
@@ -122,7 +140,7 @@ async def unfreeze(desk: Desk, scope: str, hold: Digest, signers: Sequence[Signe
     return await _enact(desk, StatementKind.RELEASE, {"scope": scope, "hold": hold}, _nonce(), signers)
 
 
-def _shown(reader: Reader, ceremony: Ceremony) -> Waiting | None:
+def _shown(reader: Reader, ceremony: Ceremony, registry: Registry) -> Waiting | None:
     decision = reader.at(ceremony.index)
     content = reader.attachments(ceremony.index).get(ARGS)
     if content is None:
@@ -130,8 +148,9 @@ def _shown(reader: Reader, ceremony: Ceremony) -> Waiting | None:
     if decision.leaf != ceremony.call or hashes.digest(content) != ceremony.args:
         detail = f"the arguments that are kept beside receipt {ceremony.index} are not those of the held call"
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck")
-    start = next(reader.receipts(session=decision.session))
-    return Waiting(ceremony, decision, content[SALT_BYTES:], str(start.body["door"]))
+    start = verified(next(reader.receipts(session=decision.session)).line, registry)
+    held = ceremony.read(registry.in_force_at(registry.size))
+    return Waiting(ceremony, verified(decision.line, registry), content[SALT_BYTES:], str(start.body["door"]), held)
 
 
 def _intent(desk: Desk, ceremony: Ceremony) -> Digest:

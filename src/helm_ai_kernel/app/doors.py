@@ -132,10 +132,10 @@ class RuntimeRecords:
             yield from whole(reader, attachments=attachments)
 
     def _approvals(self) -> Json:
-        config = self._runtime.config
-        held: list[Json] = [asks.to_json(one) for one in asks.waiting(config)]
-        granted: list[Json] = [asks.grant_json(one) for one in asks.grants(config)]
-        frozen: list[Json] = [{"scope": scope, "hold": leaf} for scope, leaf in asks.frozen(config).items()]
+        now = asks.standing(self._runtime.config, self._runtime.ledger.writer.state.approvals)
+        held: list[Json] = [asks.to_json(one) for one in now.waiting]
+        granted: list[Json] = [asks.grant_json(one) for one in now.grants]
+        frozen: list[Json] = [{"scope": scope, "hold": leaf} for scope, leaf in now.frozen.items()]
         return {"held": held, "grants": granted, "frozen": frozen}
 
     def _trust(self) -> Json:

@@ -198,6 +198,7 @@ class Runtime:
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
     async def _execute(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+        await self.ledger.sure_of(principal)
         async with self.sessions.of(principal, door, named) as session:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
             return await execute(raw, boundary, SessionHost(self, session, boundary))

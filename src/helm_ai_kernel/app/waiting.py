@@ -17,6 +17,10 @@ LOOK_S = 5.0  # how late the end of a held call is recorded; while the machine s
 LEAST_S = 0.05  # clocks count whole ms, and each look is a receipt
 
 
+_SAID = (State.DENIED, State.OVERRIDDEN)
+_OVER = (Reason.ERR_APPROVAL_EXPIRED, Reason.ERR_APPROVAL_CONSUMED)
+
+
 class Waiting:
     """Of one ledger, in its loop."""
 
@@ -38,15 +42,16 @@ class Waiting:
     async def moved(self, call: Digest, within_s: float) -> bool:
         """Until it is worth deciding that held call again, which it is when its time is over, too, so that the caller is told no.
 
-        False where that did not come in time, or the kernel closes; or where silence has ended it already: whoever waited for an
-        answer does not ask again by that.
+        False where that did not come in time, or the kernel closes; or where silence has ended it already, or another caller went
+        on with it: whoever waited for an answer does not ask for another call by that.
         """
         ceremony = self._ledger.writer.state.approvals.held.get(call)
         if ceremony is not None:
-            left_s = self._left_s(ceremony.read(self._ledger.in_force))
+            held = ceremony.read(self._ledger.in_force)
+            left_s = 0.0 if held.state in _SAID else self._left_s(held)  # said before anybody waited to hear it
             if not await self._until(min(left_s, within_s)) and within_s < left_s:
                 return False
-        return not self._closed and self._ledger.writer.state.approvals.ended.get(call) is not Reason.ERR_APPROVAL_EXPIRED
+        return not self._closed and self._ledger.writer.state.approvals.ended.get(call) not in _OVER
 
     def _left_s(self, held: Held) -> float:
         """Until something becomes of it though nobody says a word."""

@@ -3,15 +3,14 @@
 import argparse
 import asyncio
 import re
+import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from helm_ai_kernel.app import asks, operate
 from helm_ai_kernel.app.asks import Waiting
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.credentials import keyfile
-from helm_ai_kernel.guardian.fit import words
 from helm_ai_kernel.tcb.ceremony import Act
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
@@ -52,10 +51,7 @@ def add(commands: Commands) -> None:
         own, "override", "emergency: a threshold of roots lets a call go on at once", f"{PROGRAM} approvals override 12"
     )
     _call(override)
-    override.add_argument(
-        "--root-key", type=Path, action="append", default=[], metavar="FILE", help="of each root (default: yours)"
-    )
-    signing_options(override)
+    signing_options(override, roots=True)
     override.set_defaults(run=run_override)
     grant = command(
         own, "grant", "approve calls like this one beforehand, within bounds",
@@ -78,15 +74,16 @@ def add(commands: Commands) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     settings = config(args)
-    held, grants, frozen = asks.waiting(settings), asks.grants(settings), asks.frozen(settings)
+    standing = asks.standing(settings)
+    held, grants, frozen = standing.waiting, standing.grants, standing.frozen
     data = {"held": [asks.to_json(one) for one in held], "grants": [asks.grant_json(one) for one in grants], "frozen": frozen}
-    lines = [f"FROZEN {visible(scope)}; next: {settings.paths.typed('release ' + scope)}" for scope in frozen]
+    lines = [f"FROZEN {visible(scope)}; next: {settings.paths.typed('release ' + shlex.quote(scope))}" for scope in frozen]
     lines += [asked.line(one) for one in held] or ["no call waits for a person"]
     for grant in grants:
-        first, *rest = words(grant.allows, grant.tool)
+        first, *rest = asked.granted(grant.allows, grant.tool)
         lines += [
-            f"grant {grant.statement[7:19]}: {visible(first)}; {grant.left} left",
-            *(f"    {visible(line)}" for line in rest),
+            f"grant {grant.statement[7:19]}: {first.strip()}; {grant.left} left",
+            *rest,
         ]
     emit(args, data, lines)
     return 0
@@ -124,7 +121,8 @@ def run_grant(args: argparse.Namespace) -> int:
     call = asks.find(settings, args.call)
     content = _granted(call, args.calls, args.lasts, args.where)
     allows = Allows.from_json(content)
-    key = person(args, settings, map(visible, words(allows, call.ceremony.tool)), "sign this grant?")
+    shown = [*asked.whole(call), "beforehand, calls like this one are approved:", *asked.granted(allows, call.ceremony.tool)]
+    key = person(args, settings, shown, "sign this grant?")
     receipt = _at_desk(settings, lambda desk: asks.grant(desk, content, [key]))
     data = {"grant": receipt.leaf, "receipt": place(receipt)}
     emit(
@@ -139,7 +137,7 @@ def run_revoke(args: argparse.Namespace) -> int:
     found = [one for one in asks.grants(settings) if one.statement == named]
     if not found:
         raise Declined(f"`{args.grant}` names no grant in force", settings.paths.typed("approvals list"))
-    key = person(args, settings, map(visible, words(found[0].allows, found[0].tool)), "end this grant?")
+    key = person(args, settings, asked.granted(found[0].allows, found[0].tool), "end this grant?")
     receipt = _at_desk(settings, lambda desk: asks.revoke(desk, found[0].statement, [key]))
     emit(
         args,
@@ -168,7 +166,7 @@ def _after(settings: Config, call: Waiting) -> list[str]:
 
 
 def _roots(args: argparse.Namespace, settings: Config, shown: Iterable[str]) -> Sequence[Signer]:
-    paths = args.root_key or [settings.paths.people_keys / "root"]
+    paths = args.key or [settings.paths.people_keys / "root"]
     first = person(args, settings, shown, "let this call go on at once?", purpose=Purpose.ROOT, path=paths[0])
     return [first, *(keyfile.read_person(path, Purpose.ROOT, passphrase(args, f"`{path}`")) for path in paths[1:])]
 

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from helm_ai_kernel.app.asks import Waiting
-from helm_ai_kernel.guardian.fit import duration
+from helm_ai_kernel.guardian.fit import duration, words
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.ceremony import State
 from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.tcb.ijson import BYTES_MAX, parse
+from helm_ai_kernel.tcb.statement import Allows
 
 from .output import plain
 
@@ -27,7 +28,7 @@ def line(call: Waiting) -> str:
     """One line of a list."""
     ceremony = call.ceremony
     said = plain(parse(call.arguments, bytes_max=BYTES_MAX), LINE_CHARS_MAX)
-    return f"#{ceremony.index:<6} {ceremony.read().state.value:<10} {visible(ceremony.principal)} {visible(ceremony.tool)} {said}"
+    return f"#{ceremony.index:<6} {call.held.state.value:<10} {visible(ceremony.principal)} {visible(ceremony.tool)} {said}"
 
 
 def whole(call: Waiting) -> Iterator[str]:
@@ -48,8 +49,8 @@ def whole(call: Waiting) -> Iterator[str]:
 
 def standing(call: Waiting) -> str:
     """How far it is."""
-    held, ceremony = call.ceremony.read(), call.ceremony
-    names = ", ".join(visible(voice.principal) for voice in ceremony.approvals)
+    held, ceremony = call.held, call.ceremony
+    names = ", ".join(visible(voice.principal) for voice in ceremony.approvals if voice.statement in held.statements)
     if held.state is State.WAITING:
         so_far = f", so far by {names}" if names else ""
         return f"waits for {ceremony.requires.approvers} approval{'s' * (ceremony.requires.approvers > 1)}{so_far}"
@@ -70,13 +71,30 @@ def _terms(call: Waiting) -> Iterator[str]:
     yield f"  silence denies it at {until:%Y-%m-%d %H:%M:%S} UTC; not by {', '.join(map(visible, requires.not_by))}"
 
 
+def granted(allows: Allows, tool: str) -> Iterator[str]:
+    """What a grant allows, whole or said to be cut."""
+    for text in words(allows, tool):
+        yield f"    {visible(text, VALUE_CHARS_MAX)}"
+        if len(text) > VALUE_CHARS_MAX:
+            yield _cut(text)
+        yield from _unusual(text)
+
+
 def _argument(name: str, value: Any) -> Iterator[str]:
     text = plain(value, VALUE_CHARS_MAX)
-    yield f"    {visible(name)} = {text}"
-    if text.endswith("...") and len(text) > VALUE_CHARS_MAX:
-        full = plain(value, 1 << 30)
-        yield f"      CUT: {len(full)} characters in all, sha256 {hashes.digest(full.encode())[7:]}; --format json shows them"
-    unusual = sorted({char for char in _texts(name, value) if not " " <= char <= "~"})
+    yield f"    {visible(name, VALUE_CHARS_MAX)} = {text}"
+    full = plain(value, 1 << 30)
+    if len(full) > VALUE_CHARS_MAX or len(name) > VALUE_CHARS_MAX:
+        yield _cut(full)
+    yield from _unusual("".join(_texts(name, value)))
+
+
+def _cut(full: str) -> str:
+    return f"      CUT: {len(full)} characters in all, sha256 {hashes.digest(full.encode())[7:]}; --format json shows them"
+
+
+def _unusual(text: str) -> Iterator[str]:
+    unusual = sorted({char for char in text if not " " <= char <= "~"})
     for char in unusual[:NAMED_MAX]:
         yield f"      UNUSUAL: \\u{{{ord(char):x}}} {unicodedata.name(char, 'without a name')}"
     if len(unusual) > NAMED_MAX:

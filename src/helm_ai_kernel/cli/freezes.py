@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import getpass
 import os
+import shlex
 
 from helm_ai_kernel.app import asks, operate
 from helm_ai_kernel.tcb.findings import visible
@@ -27,7 +28,11 @@ def run_freeze(args: argparse.Namespace) -> int:
     by = f"{getpass.getuser()} (uid {os.getuid()})"
     receipt = asyncio.run(operate.at_desk(settings, lambda desk: desk.freeze(args.scope, by)))
     data = {"scope": args.scope, "hold": receipt.leaf, "receipt": place(receipt)}
-    emit(args, data, [f"frozen: {args.scope} (receipt {receipt.index}); next: {settings.paths.typed('release ' + args.scope)}"])
+    emit(
+        args,
+        data,
+        [f"frozen: {args.scope} (receipt {receipt.index}); next: {settings.paths.typed('release ' + shlex.quote(args.scope))}"],
+    )
     return 0
 
 

@@ -17,16 +17,20 @@ from helm_ai_kernel.tcb.keys import Purpose, Signer
 from .output import Declined, tell
 
 
-def signing_options(parser: argparse.ArgumentParser) -> None:
+def signing_options(parser: argparse.ArgumentParser, *, roots: bool = False) -> None:
+    """`roots`: it is signed with root keys, which are files, and perhaps with several."""
     parser.add_argument(
         "--passphrase-file",
         type=Path,
         help="first line is the passphrase; a file of mode 0600 or a pipe (default: ask; $HELM_PASSPHRASE_FILE)",
     )
-    parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="sign with this key file (default: yours that is in the registry)"
-    )
-    parser.add_argument("--ssh-agent", action="store_true", help="sign with a key that your ssh-agent holds")
+    if roots:
+        text = "sign with this root key, too; name it once for each root (default: yours)"
+        parser.add_argument("--key", type=Path, metavar="FILE", action="append", default=[], help=text)
+    else:
+        text = "sign with this key file (default: yours that is in the registry)"
+        parser.add_argument("--key", type=Path, metavar="FILE", help=text)
+        parser.add_argument("--ssh-agent", action="store_true", help="sign with a key that your ssh-agent holds")
     parser.add_argument("--yes", action="store_true", help="sign without asking again")
 
 

@@ -262,7 +262,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         " out for something else.",
         Retry.CHANGED,
         "nothing: approvals are signed by people",
-        "look at the call again and answer its new challenge: `helm-ai-kernel approvals approve`",
+        "look at the call again, and answer its new challenge: `helm-ai-kernel approvals list`",
     ),
     Reason.ERR_APPROVAL_SELF: Page(
         "Who asks does not approve: the key belongs to the principal of the call, or to its owner where four eyes are asked for.",
@@ -345,7 +345,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "An operator froze everything, this server, this agent or this session.",
         Retry.SAME_ANSWER,
         "stop, and tell its user",
-        "look into it; then sign the release: `helm-ai-kernel release`",
+        "look into it; then sign the release: `helm-ai-kernel approvals list` says how",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",

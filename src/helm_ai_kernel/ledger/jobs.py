@@ -6,6 +6,7 @@ A job refuses before it writes or not at all: a `Refused` leaves the group as it
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import NamedTuple
 
 from helm_ai_kernel.guardian.budget import Budget
@@ -17,7 +18,7 @@ from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import SCOPE, EffectBy, Kind, Receipt
+from helm_ai_kernel.tcb.receipt import SCOPE, TEXT_MAX, EffectBy, Kind, Receipt
 
 from . import asked
 from .transaction import ARGS, KEY, OUTPUT, Open, Session, Transaction
@@ -155,8 +156,13 @@ def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
     if not SCOPE.match(scope):
         hint = "freeze `all`, `server:NAME`, `agent:NAME` or `session:ID`"
         raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"`{scope[:64]}` is nothing that can be frozen", hint=hint)
+    if not 0 < len(by) <= TEXT_MAX:
+        raise Refused(
+            Reason.ERR_UPSTREAM_SHAPE, f"who freezes has a name of 1 to {TEXT_MAX} characters", hint="use a shorter one"
+        )
     if scope in tx.holds:
-        raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen already", hint="helm-ai-kernel release")
+        hint = f"helm-ai-kernel release {quote(scope)}"
+        raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen already", hint=hint)
     content: dict[str, Json] = {"scope": scope, "by": by, "reason": Reason.ERR_FROZEN.value}
     receipt = tx.append(tx.kernel, Kind.HOLD, content)
     tx.conn.execute("INSERT INTO holds VALUES (?,?)", (scope, hashes.raw(receipt.leaf)))
@@ -255,7 +261,7 @@ def _decided(
         content["repeats"] = decision.repeats
     if held is not None and intent:
         content["args_hash"] = tx.attach(ARGS, salt, call.args, about)  # the held call's name, and a copy of its own
-    elif decision.repeats is not None or (held is not None and decision.requires is None):
+    elif decision.repeats is not None or (held is not None and not (kernels and decision.requires is not None)):
         content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
         tx.salt = salt
     else:

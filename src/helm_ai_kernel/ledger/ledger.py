@@ -193,6 +193,18 @@ class Ledger:
             raise Refused(how, f"no call is held any more by `{call}`", hint="helm-ai-kernel approvals list")
         return self.challenges.give(ceremony, key, now().clock)
 
+    async def sure_of(self, principal: str) -> None:
+        """Wait until it is certain that what people said before this start about that principal's calls was not used up since.
+
+        A start takes it from the receipts that a column of the store names; that it names all of them is for the scrub to find.
+        """
+        approvals, done = self.writer.state.approvals, self.scrubbed
+        if done is None or done.done():
+            return
+        held = any(one.principal == principal and one.index < self._signed.size for one in approvals.held.values())
+        if held or any(one.allows.principal == principal for one in approvals.grants.values()):
+            await asyncio.shield(done)
+
     def in_force(self, key: str) -> bool:
         """Whether that key counts now."""
         registry = self.writer.ink.registry

@@ -12,13 +12,13 @@ from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import Kind, Receipt
 from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
 from .standing import MALFORMED, erasures, signed_for
-from .transaction import ARGS
+from .transaction import ARGS, ASKED
 from .vault import Vault, opened
 
 
@@ -104,7 +104,7 @@ class Reader:
         if session:
             sql, values = sql + " AND session = ?", [*values, bytes.fromhex(session)]
         if kind:
-            sql, values = sql + " AND kind = ?", [*values, kind]
+            sql, values = sql + " AND kind IN (?, ?)", [*values, kind, ASKED if kind == Kind.DECISION else kind]
         for index, line in self._rows(sql + " ORDER BY idx LIMIT ?", (*values, limit)):
             yield Receipt.from_bytes(_blob(line), index)
 

@@ -106,12 +106,15 @@ def check_standing(conn: sqlite3.Connection, registry: Registry) -> Standing:
 def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
     """Reads the receipts of `STANDING` only, however long the log is, and verifies who signed them; raises `OutsideError`."""
     standing = Standing()
+    principals: dict[str, str] = {}
     try:
         for index, line in conn.execute(STANDING):
             receipt = verified(line, registry)
             in_force = registry.in_force_at(receipt.trust.size)
             if receipt.kind is Kind.DECISION:
-                standing.approvals.decided(replace(receipt, index=index), _principal(conn, receipt.session, registry), in_force)
+                if receipt.session not in principals:
+                    principals[receipt.session] = _principal(conn, receipt.session, registry)
+                standing.approvals.decided(replace(receipt, index=index), principals[receipt.session], in_force)
                 continue
             if receipt.kind is Kind.LAPSE:
                 standing.approvals.lapse(receipt, in_force)

@@ -10,7 +10,7 @@ from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.tcb.events import KeyEntry
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.receipt import SCOPE, Kind, Receipt
 from helm_ai_kernel.tcb.statement import TIMED, Change, Statement, StatementKind, authorise
 
 from .asked import Challenges, in_force
@@ -43,7 +43,7 @@ def enact(
     parents: tuple[Digest, ...] = ()
     named = statement.tool or statement.scope or ""
     if statement.hold is not None:
-        hold = tx.holds.get(named)
+        hold = tx.holds.get(named) if (statement.scope is not None) == bool(SCOPE.match(named)) else None
         if hold is None or hold != statement.hold:
             raise _mismatch(f"`{named}` is not held by `{statement.hold}`", "helm-ai-kernel tools list")
         parents = (hold,)

@@ -37,15 +37,15 @@ class Approvals:
     def copy(self) -> "Approvals":
         return Approvals(dict(self.held), dict(self.ended), dict(self.grants))
 
-    def begin(self, receipt: Receipt, principal: str) -> Ceremony:
-        """The ESCALATE of a call that is held from now on."""
+    def begin(self, receipt: Receipt, principal: str, *, disputed: bool = False) -> Ceremony:
+        """The ESCALATE of a call that is held from now on. `disputed`: it was held before, and somebody disputed it then."""
         body = receipt.body
         requires = Requirement.from_json(body["requires"])
         tool, pin, args = str(body["tool"]), Digest(str(body["pin"])), Digest(str(body["args_hash"]))
         deployment = receipt.log.rpartition("/")[0]
         named = intent(deployment, principal, tool, pin, args, requires)
         at = _clock(body)
-        made = Ceremony(receipt.leaf, receipt.index, named, principal, tool, pin, args, requires, at)
+        made = Ceremony(receipt.leaf, receipt.index, named, principal, tool, pin, args, requires, at, disputed=disputed)
         self.held[receipt.leaf] = made
         return made
 
@@ -89,7 +89,8 @@ class Approvals:
         body, facts = receipt.body, _facts(receipt.body)
         held = facts.get("approval")
         call = Digest(str(held["call"])) if isinstance(held, dict) else None
-        if call in self.held:
+        before = None if call is None else self.held.get(call)
+        if call is not None and before is not None:
             if receipt.is_intent:  # whatever it relies on: what the held call waited for has happened
                 self.end(call, Reason.ERR_APPROVAL_CONSUMED)
             elif "requires" in body:
@@ -100,7 +101,7 @@ class Approvals:
         if isinstance(relies, list) and len(relies) == 1 and (grant := self.grants.get(Digest(str(relies[0])))) is not None:
             self.grants[grant.statement] = grant.used()
         if "requires" in body:
-            self.begin(receipt, principal)
+            self.begin(receipt, principal, disputed=before is not None and before.disputed)
 
     def lapse(self, receipt: Receipt, in_force: InForce) -> None:
         """Nobody answered in time, or nobody used the answer; raises `EvidenceError` where the time was not over."""

@@ -94,18 +94,20 @@ helm.approvals = (() => {
       const { facts, requires, relies = [], reason } = decision;
       const call = facts.approval ? this.held.find(this.log.find(facts.approval.call)) : -1;
       const isIntent = helm.receipt.isIntent(decision);
+      const disputed = call >= 0 ? this.held.get(call, "disputed") : 0;
       if (call >= 0 && (isIntent || requires || reason === "ERR_APPROVAL_EXPIRED")) this.held.end(call, isIntent);
       const grant = relies.length === 1 ? this.grants.find(this.log.find(relies[0])) : -1;
       if (grant >= 0) this.grants.use(grant);
-      if (requires) this.begin(spot, decision, principal);
+      if (requires) this.begin(spot, decision, principal, disputed);
     }
 
-    begin({ id }, { record, log, tool, pin, args_hash, requires, facts }, principal) {
+    begin({ id }, { record, log, tool, pin, args_hash, requires, facts }, principal, disputed) {
       const deployment = log.slice(0, Math.max(log.lastIndexOf("/"), 0));
       const intent = digestOf("intent", { args_hash, deployment, pin, principal, requires: record.body.get("requires"), tool });
       const subject = this.subjectOf(principal, tool, pin);
       const names = { args: this.log.nameOf(args_hash), intent: this.log.nameOf(intent) };
-      this.held.begin(id, { subject, ...names, requires: this.requirements.of(requires), at: this.clocks.keep(facts.clock) });
+      const begun = { requires: this.requirements.of(requires), at: this.clocks.keep(facts.clock), disputed };
+      this.held.begin(id, { subject, ...names, ...begun });
     }
 
     subjectOf(principal, tool = null, pin = null) {

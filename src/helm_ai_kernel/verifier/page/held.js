@@ -15,9 +15,10 @@ helm.held = (() => {
     }
 
     // `subject`: whose call, of what tool under which pin; `args`, `intent`: names of them.
-    begin(leaf, { subject, args, intent, requires, at }) {
+    // `disputed`: it was held before, and somebody disputed it then.
+    begin(leaf, { subject, args, intent, requires, at, disputed }) {
       const call = this.numbers.idOf(leaf);
-      const said = { leaf, status: HELD, subject, args, intent, requires, at, approvals: 0, denial: 0, override: 0, disputed: 0 };
+      const said = { leaf, status: HELD, subject, args, intent, requires, at, approvals: 0, denial: 0, override: 0, disputed };
       for (const [name, value] of Object.entries(said)) this.rows[name].set(call, value);
     }
 
