@@ -16,6 +16,7 @@ SCHEMATHESIS = ROOT / ".envs/api/bin/schemathesis"
 
 APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
 APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
+APT |= {"curl": "curl"}  # what the README types
 APT |= {"chromium": "chromium"}  # the page, as a person sees it
 # Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
 MAY_SKIP = ("the public corpus", "no private mounts here", "no other time here", "one user only here")

@@ -111,6 +111,7 @@ FAILURES: list[tuple[str, int]] = [
     ("fsck --home nowhere", 2),
     ("tools list --home nowhere", 2),
     ("policy check --home nowhere", 2),
+    ("policy test --home nowhere", 2),
     ("receipts list --home nowhere", 2),
     ("pack verify nothing.tar", 64),
     ("pack verify home", 64),

@@ -227,3 +227,14 @@ def test_a_test_file_that_nobody_would_read_is_refused(pinned: Terminal) -> None
     (pinned.place.paths.policy / "tests/notes.jsn").rename(pinned.place.paths.policy / "tests/notes.json")
     (pinned.place.paths.policy / "tests/notes.json").write_text('[{"name":1,"name":2}]')
     assert "is not JSON" in pinned("policy", "test").error
+
+
+def test_the_cases_of_a_policy_are_in_a_backup_as_the_policy_is(pinned: Terminal) -> None:
+    write(pinned, RULE)
+    cases(pinned, A, B)
+    backup, elsewhere = pinned.place.folder / "b.tar", pinned.place.folder / "elsewhere"
+    said = pinned.done("backup", str(backup), "--format", "json").json
+    assert said["left_out"] == []
+    assert pinned.sign("restore", str(backup), "--home", str(elsewhere)).code == 0
+    restored, kept = elsewhere / "policy/tests/notes.json", pinned.place.paths.policy / "tests/notes.json"
+    assert restored.read_bytes() == kept.read_bytes()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helm_ai_kernel.guardian.asking import asking
 from helm_ai_kernel.guardian.rules import parse
-from helm_ai_kernel.tcb.ceremony import APPROVERS_MAX, WAIT_MS_MAX, Held, Requirement, State
+from helm_ai_kernel.tcb.ceremony import APPROVERS_MAX, NAMES_MAX, WAIT_MS_MAX, Held, Requirement, State
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Facts, Granted, Verdict
@@ -161,6 +161,14 @@ def test_one_more_rule_never_lets_a_call_go_on_that_was_stopped(
 @given(RULES, KNOWN)
 def test_the_order_of_the_rules_does_not_matter(rules: tuple[Requirement, ...], known: Facts) -> None:
     assert asking(rules, known) == asking(rules[::-1], known)
+
+
+def test_more_people_who_may_not_approve_than_a_receipt_can_name_are_no_approval() -> None:
+    names = tuple(sorted(f"p{at}" for at in range(NAMES_MAX)))
+    assert asking([Requirement()], facts(not_by=names[1:])).requires == Requirement(not_by=("ann", *names[1:]))
+    with pytest.raises(Refused) as no:
+        asking([Requirement()], facts(not_by=names))
+    assert (no.value.reason, no.value.sub) == (Reason.ERR_POLICY_ERROR, "not_by")
 
 
 ANNOTATED = '@id("r") @require("approval") {} forbid (principal, action, resource);'

@@ -1,6 +1,7 @@
 """The demo, run once: the document that it promises, the effects that it claims, and evidence that stands without it."""
 
 import io
+import re
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from helm_ai_kernel.cli import main
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.ijson import parse
-from needs import upstream
+from needs import ROOT, upstream
+
+README = ROOT / "README.md"
 
 
 def said(*argv: str) -> tuple[int, str]:
@@ -107,10 +110,13 @@ def test_its_evidence_verifies_and_every_decision_comes_out_again(told: dict[str
     assert said("fsck", "--home", told["home"])[0] == 0
 
 
-def test_the_story_ends_with_commands_that_work(folder: Path) -> None:
+def test_the_story_has_what_the_readme_shows_and_ends_with_commands_that_work(folder: Path) -> None:
     told = folder.parent / "told"
     code, out = said("demo", "--upstream", str(upstream()), "--folder", str(told))
     assert code == 0
+    excerpts = re.findall(r"^```text\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [line for excerpt in excerpts for line in excerpt.splitlines() if line not in out.splitlines()] == []
+    assert len(excerpts) == 2
     shown = out[out.index("$ helm-ai-kernel approvals show") :]
     assert 'cents = 420000\n        to = "alice"\n' in shown.partition("$ helm-ai-kernel approvals approve")[0]
     commands = [line.split() for line in out.splitlines() if line.startswith("  helm-ai-kernel ")]

@@ -33,8 +33,8 @@ KIND = "backup"
 MANIFEST = "backup.json"  # the first by name, so that a reader knows what may come
 MANIFEST_BYTES_MAX = 16 << 20  # 120 bytes for each file
 _NAME = re.compile(
-    rf"helm\.toml|{STEP}\.txt|catalog/{STEP}\.json|policy/(?:overlays/)?{STEP}\.cedar|store/ledger\.db|store/trust\.jsonl"
-    rf"|store/witnessed/{STEP}\.txt|store/before/{STEP}/ledger\.db|store/before/{STEP}/{STEP}\.txt"
+    rf"helm\.toml|{STEP}\.txt|catalog/{STEP}\.json|policy/(?:overlays/)?{STEP}\.cedar|policy/tests/{STEP}\.json"
+    rf"|store/ledger\.db|store/trust\.jsonl|store/witnessed/{STEP}\.txt|store/before/{STEP}/ledger\.db|store/before/{STEP}/{STEP}\.txt"
 )
 _BLOCK = 512  # of an archive: a header has one, a file is filled up to whole ones, and two are the end
 _WHOLE = "end the kernel and copy its home whole"  # what there is for a home that is too large

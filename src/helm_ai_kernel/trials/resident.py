@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import parse
 
 from .places import Places
@@ -82,7 +84,7 @@ class Up:
 
 @contextmanager
 def up(places: Places) -> Iterator[Up]:
-    """Started and ready; whatever happens, it does not outlive the block."""
+    """Started and ready; whatever happens, it does not outlive the block. Raises `OutsideError` where it does not start."""
     reads, writes = os.pipe()
     words = [*COMMAND, "up", "--format", "json", "--ready-fd", str(writes)]
     with subprocess.Popen(
@@ -93,7 +95,8 @@ def up(places: Places) -> Iterator[Up]:
             with open(reads, "rb") as ready:
                 said = ready.read()  # to its end: the kernel closes it once it has said so, and a dead one has nothing to say
             if said != b"READY=1\n" or process.stdout is None:
-                raise RuntimeError("the kernel did not start")
+                hint = "it said why; without `--folder` the demo works in a new temporary one"
+                raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the kernel of the demo did not start", hint=hint)
             told: Any = parse(process.stdout.readline())
             at = {one["plane"]: one["at"].partition("://")[2] for one in told["listening"] if one["at"].startswith("http")}
             yield Up(places, process, at["data"], at["control"])
