@@ -1,6 +1,7 @@
 """A key for each subject: found by name, destroyed for good, and in between nobody else's."""
 
 import os
+import resource
 import stat
 import threading
 from collections.abc import Callable
@@ -253,3 +254,13 @@ def test_a_key_that_is_destroyed_while_another_thread_reads_it_is_gone_and_never
     stop.set()
     thread.join()
     assert met == [] and len(set(ids)) == 30 and all(vault.of(id) is None for id in ids)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(folder: Path) -> None:
+    vault, (soft, hard) = Subjects(folder), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        found = reason(vault.sweep)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found is Reason.ERR_EVIDENCE_UNAVAILABLE

@@ -138,14 +138,15 @@ class Subjects:
         """What a process that died left half made: a key may be in it. For whoever holds the store's lock."""
 
         def work() -> None:
-            for path in self._folder.glob(".*"):
+            left = list(self._folder.glob(".*"))
+            for path in left:
                 if path.lstat().st_nlink == 1:  # else it is another name of a key that is in its place
                     _overwrite(path)
                 path.unlink()
-            durable.sync_directory(self._folder)
+            if left:
+                durable.sync_directory(self._folder)
 
-        if any(self._folder.glob(".*")):
-            _of_disk("what is left of a key could not be destroyed", work)
+        _of_disk("what is left of a key could not be destroyed", work)
 
     def _new(self, name: str) -> Subject:
         """The link first, of which nothing depends until the key is there: then one sync of the folder makes both durable."""

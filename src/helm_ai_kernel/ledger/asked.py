@@ -22,9 +22,7 @@ from .transaction import ARGS, Session, Transaction
 from .vault import Subject
 
 HELD_MAX = 64  # calls of one principal that wait at once: more than a person looks at, and what a retry is compared with
-HELD_BYTES_MAX = (
-    4 << 20
-)  # of their arguments, together: each retry reads them again, and whoever lists what waits is told all of them
+HELD_BYTES_MAX = 4 << 20  # of their arguments, together: each retry reads them again, and who lists what waits is told all
 CHALLENGE_MS = 300_000  # to look at one call and sign
 CHALLENGES_MAX = 1024  # outstanding at once; one more takes the place of the oldest
 
