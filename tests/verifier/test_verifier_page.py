@@ -140,11 +140,7 @@ def test_the_story_of_calls_that_wait_for_people_says_who_said_what(visit: Visit
         "1,200 \u00d7 ERR_RATE_LIMITED",
     ):
         assert word in story
-    assert (
-        "a question, and no call" in story
-       
-        and "nobody is there to be asked" in story
-    )
+    assert "a question, and no call" in story and "nobody is there to be asked" in story
     scopes = {one.body["scope"]: visit.text(told[one.index]) for one in log.receipts if "scope" in one.body}
     assert "everything" in scopes["all"] and "a server: elsewhere" in scopes["server:elsewhere"] and "olga" in scopes["all"]
     thaws = [one for one in log.receipts if '"scope":"all"' in one.line.decode() and "statement" in one.body]
