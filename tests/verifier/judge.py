@@ -1,4 +1,4 @@
-"""The verifier in JavaScript over many questions, in a process of its own (`judge.mjs`)."""
+"""The verifier in JavaScript over many questions, in a process of its own (`judge.mjs`), and what it says differently."""
 
 import base64
 import json
@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from tempfile import TemporaryFile
 from typing import Any
 
+from helm_ai_kernel.tcb.checklist import verify
 from needs import ROOT, needs
 from pack_case import Made
+from verifier.mutant import Mutant
 
 JUDGE = ROOT / "tests/verifier/judge.mjs"
+SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "part", "witnessed", "not_proven")
 
 
 def asked(questions: Iterable[Made]) -> Callable[[], list[dict[str, Any]]]:
@@ -44,3 +47,26 @@ def frame(made: Made) -> bytes:
 
 def spelled(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def differences(tried: Iterable[Mutant]) -> Iterable[str]:
+    """What the two say differently, and of which pack."""
+    both = list(tried)
+    reports = asked(mutant.made for mutant in both)
+    first = [judged(mutant.made) for mutant in both]
+    said = reports()
+    assert len(said) == len(both)
+    for mutant, ours, theirs in zip(both, first, said, strict=True):
+        for field in SAME:
+            if ours[field] != theirs[field]:
+                yield f"{mutant.what}: {field} is {ours[field]!r}, and in JavaScript {theirs[field]!r}"
+        if codes(ours) != codes(theirs):
+            yield f"{mutant.what}: {sorted(codes(ours) ^ codes(theirs))} only in one of {codes(ours)} and {codes(theirs)}"
+
+
+def judged(made: Made) -> dict[str, Any]:
+    return verify(made.pack, made.question()).to_json()
+
+
+def codes(report: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(found["code"], found["step"]) for found in report["findings"]}

@@ -27,6 +27,7 @@ from verifier.bases import BASES, NEW, SINCE, secrets
 from verifier.insider import tell
 from verifier.mutant import Mutant, another, edited, flipped, flipped_somewhere
 from verifier.seen import any_head, seen
+from verifier.talks import talk
 
 
 def mutants(seed: int) -> Iterator[Mutant]:
@@ -37,7 +38,7 @@ def mutants(seed: int) -> Iterator[Mutant]:
     while True:
         name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen", "asked", "asked", "asked"))
         log = BASES[name]
-        way = _insider if name == "asked" and draw.random() < 0.6 else draw.choice(ways)
+        way = draw.choice((_insider, _insider, _talk, _talk)) if name == "asked" and draw.random() < 0.8 else draw.choice(ways)
         try:
             mutant = way(draw, log)
         except Refused:
@@ -122,6 +123,13 @@ def _insider(draw: Random, log: Log) -> Mutant | None:
         with suppress(EvidenceError):  # a line that is no receipt
             data = pack.build(lines, note, log.deployment.registry.lines, log.policies, log.catalogs, held)
     return Mutant(what, of(log, data, require_resolved=draw.random() < 0.3))
+
+
+def _talk(draw: Random, _: Log) -> Mutant | None:
+    """Another log: people talk about calls that wait, and nobody refuses what they say. Perhaps an insider tells it anew."""
+    log = talk(draw)
+    mutant = _insider(draw, log) if draw.random() < 0.15 else Mutant("as it is", of(log))
+    return mutant and replace(mutant, what=f"{len(log.lines)} receipts, {mutant.what}")
 
 
 def _manifest(draw: Random, log: Log) -> Mutant:

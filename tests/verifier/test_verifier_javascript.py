@@ -4,23 +4,18 @@ The second was first written from the specification and the vectors alone. Where
 """
 
 import subprocess
-from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 import pytest
 
 from helm_ai_kernel.tcb import container
-from helm_ai_kernel.tcb.checklist import verify
 from helm_ai_kernel.tcb.pack import FILES_MAX
 from needs import ROOT, needs
-from pack_case import Made, of
+from pack_case import of
 from packs import short
-from verifier.judge import asked
-from verifier.mutant import Mutant
+from verifier.judge import asked, codes, differences, judged
 from verifier.mutants import mutants
 
-SAME = ("verdict", "exit", "axes", "receipts", "sessions", "log", "size", "root", "part", "witnessed", "not_proven")
 AT_ONCE = 1000  # packs that one process is given
 
 
@@ -55,26 +50,3 @@ def test_more_entries_than_a_manifest_can_list_are_no_pack_to_both() -> None:
     made = of(log, container.write({**files, **more}))
     reports = asked([made])
     assert codes(judged(made)) == codes(reports()[0]) == {("PACK_MALFORMED", "V1")}
-
-
-def differences(tried: Iterable[Mutant]) -> Iterable[str]:
-    """What the two say differently, and of which pack."""
-    both = list(tried)
-    reports = asked(mutant.made for mutant in both)
-    first = [judged(mutant.made) for mutant in both]
-    said = reports()
-    assert len(said) == len(both)
-    for mutant, ours, theirs in zip(both, first, said, strict=True):
-        for field in SAME:
-            if ours[field] != theirs[field]:
-                yield f"{mutant.what}: {field} is {ours[field]!r}, and in JavaScript {theirs[field]!r}"
-        if codes(ours) != codes(theirs):
-            yield f"{mutant.what}: {sorted(codes(ours) ^ codes(theirs))} only in one of {codes(ours)} and {codes(theirs)}"
-
-
-def judged(made: Made) -> dict[str, Any]:
-    return verify(made.pack, made.question()).to_json()
-
-
-def codes(report: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(found["code"], found["step"]) for found in report["findings"]}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
+from helm_ai_kernel.tcb.ceremony import Act
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Status
 from helm_ai_kernel.tcb.keys import Purpose
@@ -148,6 +149,21 @@ def test_the_story_of_calls_that_wait_for_people_says_who_said_what(visit: Visit
         f"as receipt {places[parent]} had frozen it" in visit.text(told[one.index]) for one in thaws for parent in one.parents
     ] == [True]
     assert "3 calls by agent to demo/add, within 1 hour" in story and '{"a":{"equals":1},"b":{"any":true}}' in story
+
+
+def test_of_much_that_was_said_of_one_call_the_last_is_shown_and_that_it_is(visit: Visit) -> None:
+    log = Log(Deployment("talked over"))
+    log.start_kernel()
+    log.activate()
+    call = log.escalate(log.start())
+    for _ in range(21):
+        log.approve(call)
+        log.say(Act.WITHDRAW, call)
+    log.say(Act.DENY, call)
+    assert visit.verify(log.pack(), log.genesis) == "VALID exit 0"
+    said = visit.texts(f"#receipt-{call.index} li")
+    assert len(said) == 40 and said[-1].startswith("denied by olga")
+    assert "more than is shown: these are the last 40" in visit.text(f"#receipt-{call.index}")
 
 
 def test_who_is_not_in_the_registry_approves_nothing_in_the_story_either(visit: Visit) -> None:

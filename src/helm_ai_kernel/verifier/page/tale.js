@@ -99,7 +99,7 @@ helm.tale = (() => {
       return entries;
     }
 
-    // {index, line, isPart, receipt, tone, title, session, links, causes, faults, outcomes, held, erased, call, words, voices}
+    // {index, line, isPart, receipt, tone, title, session, links, causes, faults, outcomes, held, erased, call, words, hasMoreWords, voices}
     async entry(line, wholly) {
       const { log, finder } = this;
       const receipt = await this.read(line);
@@ -120,7 +120,9 @@ helm.tale = (() => {
     // Of a held call what was said of it, and of a receipt about one which call that is, and whose word it goes by.
     async tellOfPeople(entry, { call, statement, requires, facts, relies = [] }, id) {
       entry.call = await this.briefly(statement?.call ?? call);
-      if (requires) for (const line of this.finder.words.of(id, WORDS_MAX)) entry.words.push(await this.brief(line));
+      const lines = requires ? this.finder.words.of(id, WORDS_MAX + 1) : [];
+      entry.hasMoreWords = lines.length > WORDS_MAX;
+      for (const line of lines.slice(-WORDS_MAX)) entry.words.push(await this.brief(line));
       const { approval, grant } = facts ?? {};
       for (const leaf of [...(approval?.statements ?? []), ...(grant ? [grant.statement] : []), ...relies]) entry.voices.set(leaf, await this.briefly(leaf));
     }

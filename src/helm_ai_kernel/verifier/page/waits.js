@@ -71,9 +71,10 @@ helm.waits = (() => {
   }
 
   // What was said of a held call, and how it went on.
-  function answers({ words, isPart }) {
+  function answers({ words, hasMoreWords, isPart }) {
     if (!words.length) return [element("span", { class: "unknown" }, isPart ? "nothing that is in this part" : "nothing, and it never went on: it waits, or was forgotten")];
-    return [element("ul", { class: "words" }, ...words.map((word) => element("li", {}, ...answer(word))))];
+    const before = hasMoreWords ? [quiet(`more than is shown: these are the last ${words.length}`)] : [];
+    return [...before, element("ul", { class: "words" }, ...words.map((word) => element("li", {}, ...answer(word))))];
   }
 
   function answer(word) {
