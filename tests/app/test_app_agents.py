@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.kernels import Place
 from helm_ai_kernel.app import agents
+from helm_ai_kernel.app.config import Paths
 from helm_ai_kernel.gateway.identity import Agent, Agents, Limits
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError, Refused
@@ -136,6 +137,20 @@ def test_a_change_counts_from_the_next_look_on(place: Place) -> None:
     assert watched().of_token(first.token or "") is None
     agents.remove(place.paths, "a")
     assert watched().by_name == {}
+
+
+def test_a_change_while_the_file_is_read_for_the_first_time_is_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = agents.read
+
+    def late(paths: Paths) -> list[Agent]:
+        found = read(paths)
+        monkeypatch.undo()
+        agents.remove(place.paths, "a")
+        return found
+
+    agents.add(place.paths, Agent("a"), token=True)
+    monkeypatch.setattr(agents, "read", late)
+    assert agents.Watched(place.paths)().by_name == {}, "who was taken away in between opens nothing"
 
 
 def test_two_changes_at_once_are_both_there(place: Place) -> None:

@@ -358,6 +358,13 @@ def test_nothing_is_open_but_what_says_nothing_of_this_kernel(place: Place) -> N
                 status = (await world.ask(path, method=method, token=token))[0]
                 assert (status != 401) == (path in OPEN_ROUTES), path
         assert (await world.ask("/nowhere", token=None))[0] == 401
+        for path in OPEN_ROUTES:
+            assert (await world.ask(path, method="HEAD", token=None))[0] == 200
+            for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                assert (await world.ask(path, method=method, token=None))[0] == 401, "nobody's body is read"
+            large = Head("GET", path, "", "localhost", {"content-length": "5"})
+            refused = world.door.admit(large, PEER)
+            assert refused is not None and refused.status == 401
 
     run(place, body)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from helm_ai_kernel.app.openapi import NODES_MAX, definitions
+from helm_ai_kernel.app.openapi import DEPTH_MAX, NODES_MAX, definitions
 from helm_ai_kernel.pep.admit import admit
 from helm_ai_kernel.pep.catalog import EMPTY, Catalog, entry, server_doc
 from helm_ai_kernel.tcb.call import Call
@@ -138,6 +138,24 @@ def test_a_schema_that_holds_itself_or_grows_without_end_is_refused() -> None:
     endless = changed("/pets", "post", requestBody={"$ref": "#/components/requestBodies/Pet"})
     endless["components"]["requestBodies"]["Pet"] = {"$ref": "#/components/requestBodies/Pet"}
     assert "do not end" in definitions(endless)[1]["POST /pets"].detail
+
+
+def test_a_long_chain_of_references_is_refused_and_a_short_one_is_not() -> None:
+    for length, deep in ((10, False), (400, True)):
+        chained = changed("/pets", "post")
+        schemas = chained["components"]["schemas"]
+        for n in range(length):
+            schemas[f"S{n}"] = {"type": "object", "properties": {"x": {"$ref": f"#/components/schemas/S{n + 1}"}}}
+        schemas[f"S{length}"] = {"type": "string"}
+        schemas["Id"] = {"$ref": "#/components/schemas/S0"}
+        made, refused = definitions(chained)
+        assert [raw["name"] for raw in made] == ([] if deep else ["listPets", "addPet", "dropPet"])
+        assert not deep or f"deeper than {DEPTH_MAX}" in refused["POST /pets"].detail
+    straight = changed("/pets", "post")
+    schemas = straight["components"]["schemas"]
+    schemas |= {f"S{n}": {"$ref": f"#/components/schemas/S{n + 1}"} for n in range(400)}
+    schemas["Id"] = {"$ref": "#/components/schemas/S0"}
+    assert f"deeper than {DEPTH_MAX}" in definitions(straight)[1]["POST /pets"].detail
 
 
 def test_what_stands_beside_a_reference_applies_too() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.wire.response import HEAD_BYTES_MAX, INTERIM_MAX, Response, ResponseReader
+from helm_ai_kernel.wire.response import CHUNKS_MAX, HEAD_BYTES_MAX, INTERIM_MAX, Response, ResponseReader
 
 BODY_MAX = 64
 
@@ -147,6 +147,16 @@ def test_an_answer_with_no_end_or_two_is_refused_and_nothing_is_read_after_it(na
     assert caught.value.reason is (Reason.ERR_BODY_ENCODING if sub == "content_encoding" else Reason.ERR_UPSTREAM_SHAPE)
     with pytest.raises(Refused, match="ERR_UPSTREAM_SHAPE"):
         reader.feed(answer(FIVE, body=b"hello"))
+
+
+def test_an_answer_in_very_many_chunks_is_refused() -> None:
+    """Each costs as much as a large one: one byte each would hold up everybody else."""
+    one, last = b"1\r\na\r\n", b"0\r\n\r\n"
+    whole = ResponseReader(body_bytes_max=1 << 20).feed(answer(CHUNKED, body=one * CHUNKS_MAX + last))
+    assert whole is not None and whole.body == b"a" * CHUNKS_MAX
+    with pytest.raises(Refused) as caught:
+        ResponseReader(body_bytes_max=1 << 20).feed(answer(CHUNKED, body=one * (CHUNKS_MAX + 1)))
+    assert caught.value.sub == "chunks"
 
 
 @given(st.sampled_from(sorted(BAD)), st.lists(st.integers(0, 1 << 17), max_size=6))

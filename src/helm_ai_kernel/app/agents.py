@@ -128,9 +128,8 @@ class Watched:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._seen: tuple[int, int, int, int] | None = None
+        self._seen = self._stat()  # before it is read: a change in between is seen with the next look
         self._agents = Agents(read(paths))
-        self._seen = self._stat()
 
     def __call__(self) -> Agents:
         """Raises `OutsideError` while the file cannot be read: then nobody is known."""

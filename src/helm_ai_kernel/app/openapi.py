@@ -14,6 +14,7 @@ from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json
 
 NODES_MAX = 4096  # of one operation's schemas, inlined; as many subschemas can be pinned
+DEPTH_MAX = 24  # schemas in each other, and references on the way to one: each can be two levels of JSON, and 64 can be pinned
 REFS_MAX = 16  # one behind the other
 JSON = "application/json"
 
@@ -57,29 +58,32 @@ class _Reader:
             value = self._at(found["$ref"])
         raise _refused(f"the references of {what} do not end")
 
-    def schema(self, value: Json, trail: tuple[str, ...] = ()) -> Any:
+    def schema(self, value: Json, trail: tuple[str, ...] = (), depth: int = 1) -> Any:
         """A copy with every `$ref` taken."""
         self._nodes += 1
         if self._nodes > NODES_MAX:
             raise _refused(f"its schemas have more than {NODES_MAX} parts when every `$ref` is taken")
+        if max(depth, len(trail)) > DEPTH_MAX:
+            raise _refused(f"its schemas are deeper than {DEPTH_MAX} when every `$ref` is taken")
         if not isinstance(value, dict):
             return value
-        out = {name: self._keyword(name, inner, trail) for name, inner in value.items() if name not in _DROPPED}
+        out = {name: self._keyword(name, inner, trail, depth + 1) for name, inner in value.items() if name not in _DROPPED}
         pointer = out.pop("$ref", None)
         if pointer is None:
             return out
         if str(pointer) in trail:
             raise _refused(f"the schema `{str(pointer)[:64]}` holds itself")
-        target = self.schema(self._at(pointer), (*trail, str(pointer)))
+        target = self.schema(self._at(pointer), (*trail, str(pointer)), depth)
         if isinstance(target, dict) and out.keys() <= {"description", "title", "deprecated"}:
             return {**target, **out}
         return {"allOf": [target], **out} if "allOf" not in out else {"allOf": [target, {"allOf": out.pop("allOf")}], **out}
 
-    def _keyword(self, name: str, value: Json, trail: tuple[str, ...]) -> Any:
+    def _keyword(self, name: str, value: Json, trail: tuple[str, ...], depth: int) -> Any:
         if name in MAPS and isinstance(value, dict):
-            return {key: self.schema(inner, trail) for key, inner in value.items()}
+            return {key: self.schema(inner, trail, depth) for key, inner in value.items()}
         if name in EDGES:
-            return [self.schema(inner, trail) for inner in value] if isinstance(value, list) else self.schema(value, trail)
+            several = value if isinstance(value, list) else None
+            return self.schema(value, trail, depth) if several is None else [self.schema(one, trail, depth) for one in several]
         return value
 
     def _at(self, pointer: Json) -> Json:

@@ -42,7 +42,7 @@ from .replies import refusal, refused
 BODY_BYTES_MAX = 32 << 20  # a statement with a catalogue and a policy, in base64
 PAGE_MAX, PAGE = 1000, 100  # receipts in one answer: each has about 1,000 bytes
 INDEX_MAX = 2**53 - 1
-OPEN = frozenset({"/healthz", "/verify"})  # these say nothing of this kernel
+OPEN = frozenset({"/healthz", "/verify"})  # to whoever reads: these say nothing of this kernel
 
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"  # of all that is no page
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"')
@@ -142,7 +142,9 @@ class ControlDoor:
         self._gaps.count(reason)
 
     def _bare(self, head: Head, peer: Peer) -> Head:
-        return head if head.path in OPEN else self._identity.admit(head, peer)
+        """Nobody's body is read who is not known."""
+        reads = head.method in ("GET", "HEAD") and not head.has_body
+        return head if head.path in OPEN and reads else self._identity.admit(head, peer)
 
     def _told(self, reply: Reply) -> Reply:
         self.answers[reply.status] = self.answers.get(reply.status, 0) + 1

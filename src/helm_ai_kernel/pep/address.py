@@ -44,6 +44,7 @@ _FOUR = {
     "127.0.0.0/8": AddressClass.LOOPBACK,
     "168.63.129.16/32": AddressClass.METADATA,  # Azure's wire server, in public space
     "169.254.0.0/16": AddressClass.LINK_LOCAL,
+    "169.254.42.42/32": AddressClass.METADATA,  # Scaleway
     "169.254.169.0/24": AddressClass.METADATA,  # .254 nearly everywhere; .253, .123 and others of AWS
     "169.254.170.0/24": AddressClass.METADATA,  # AWS ECS (.2) and EKS (.23)
     "169.254.0.23/32": AddressClass.METADATA,  # Tencent Cloud
@@ -73,6 +74,10 @@ _SIX = {
     "2620:4f:8000::/48": AddressClass.RESERVED,  # AS112
     "3fff::/20": AddressClass.DOCUMENTATION,
     "fc00::/7": AddressClass.PRIVATE,
+    "fd00:42::42/128": AddressClass.METADATA,  # Scaleway
+    "fd00:c1::a9fe:a9fe/128": AddressClass.METADATA,  # Oracle Cloud
+    "fd00:100::100:200/128": AddressClass.METADATA,  # Alibaba Cloud
+    "fd00:a9fe:a9fe::1/128": AddressClass.METADATA,  # Akamai (Linode)
     "fd00:ec2::/32": AddressClass.METADATA,  # AWS (::254), EKS (::23)
     "fd20:ce::254/128": AddressClass.METADATA,  # Google Cloud
     "fe80::/10": AddressClass.LINK_LOCAL,

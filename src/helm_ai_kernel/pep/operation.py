@@ -1,7 +1,8 @@
 """An operation of an HTTP API as a pinned tool: where each argument goes in the request, vetted once and for all.
 
 Every argument has exactly one place: a segment of the path, the query, or the body. Placing is exact: two different calls never
-become the same request, and no argument ends a segment, a line or the path. `docs/spec/connector-http.md` is the specification.
+become the same request, except that an empty array in the query is sent as what it is there, nothing; and no argument ends a
+segment, a line or the path. `docs/spec/connector-http.md` is the specification.
 """
 
 import re
@@ -80,8 +81,8 @@ class Operation:
         """Why arguments that keep the tool's schema, or this idempotency key, make no request; None where they make one."""
         for before, name, after in self.path:
             text = "" if name is None else _text(args[name])
-            if name is not None and (not text or _ENDS_SEGMENT.search(text) or before + text + after in (".", "..")):
-                hint = f"`{name}` is one segment of a path: not empty, `.` or `..`, and without `/`"
+            if name is not None and (not text or _ENDS_SEGMENT.search(text) or _leaves(before + text + after)):
+                hint = f"`{name}` is one segment of a path: not empty, `.` or `..`, also before a `;`, and without `/`"
                 return Unplaced(f"operation path {name}", hint)
         if not self.body and not args.keys() <= self._placed():
             return Unplaced("operation rest", "send only the arguments that the operation places")
@@ -111,9 +112,14 @@ def _path(text: str) -> tuple[tuple[str, str | None, str], ...]:
     found = [_SEGMENT.match(segment) for segment in segments]
     parts = [(match[1], match[2], match[3] or "") for match in found if match]
     literal = [before for before, name, _ in parts[:-1] if name is None]
-    if len(parts) < len(segments) or "" in literal or any(segment in (".", "..") for segment in segments):
+    if len(parts) < len(segments) or "" in literal or any(map(_leaves, segments)):
         raise fields.wrong("field `path` is not made of segments, each literal or with one `{name}`, none of them `.` or `..`")
     return tuple(parts)
+
+
+def _leaves(segment: str) -> bool:
+    """Whether it is no name but a step. Servers take parameters (`;…`, RFC 3986 §3.3) off a segment before they resolve it."""
+    return segment.partition(";")[0] in (".", "..")
 
 
 def _headers(value: dict[str, Json], with_body: bool) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
 HEAD_BYTES_MAX = 64 << 10  # of all heads of one answer together; a usual one has 500
+CHUNKS_MAX = 4 << 10  # of a body, as of a request's (`Sizes.chunks`): one of one byte costs as much as a large one
 INTERIM_MAX = 8  # answers 1xx before the answer; servers send one
 CHUNK_LINE_BYTES_MAX = 18  # 16 digits and the end of the line
 
@@ -53,7 +54,7 @@ class ResponseReader:
         self._at = _At.HEAD
         self._data = bytearray()
         self._parts: list[bytes] = []
-        self._size = self._left = self._heads = self._interim = 0
+        self._size = self._left = self._heads = self._interim = self._chunks = 0
         self._status, self._type, self._reusable = 0, "", False
 
     @property
@@ -169,6 +170,9 @@ class ResponseReader:
         if found is None:
             raise shape("chunk", "the length of a chunk is not one hexadecimal number")
         self._left = int(found[1], 16)
+        self._chunks += bool(self._left)  # the last one ends them
+        if self._chunks > CHUNKS_MAX:
+            raise shape("chunks", f"the body has more than {CHUNKS_MAX} chunks")
         self._count(self._left)
         self._at = _At.CHUNK if self._left else _At.TRAILER
         return True
