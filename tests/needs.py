@@ -42,7 +42,7 @@ def faketime() -> Path:
     """What is preloaded into a process to which the wall clock shall tell another time; skips where it is absent."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:
-        pytest.skip("no other time here: apt-get install libfaketime")
+        pytest.skip("libfaketime is not there: apt-get install libfaketime")
     return found[0]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from helm_ai_kernel.net.listener import Bounds, Head, Listener, Reply
+from helm_ai_kernel.net.listener import Bounds, Head, Listener, Peer, Reply
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.ijson import parse
-from net.doors import JSON, TINY, Front, Told, echo, front, until
+from net.doors import JSON, TINY, Front, Told, Wire, echo, front, until
 
 
 def run(test: Callable[..., Coroutine[object, object, None]]) -> Callable[..., None]:
@@ -116,6 +116,36 @@ async def test_a_refusal_of_a_request_without_a_body_closes_nothing() -> None:
         await wire.send(up.get() * 1000)
         assert [(await wire.reply())[0] for _ in range(1000)] == [404] * 1000
         assert not up.door.answered
+
+
+@run
+async def test_others_have_their_turn_between_two_refusals_on_one_connection() -> None:
+    async with front() as up:
+        up.door.early, turns, seen = Reply(404, JSON, b"no"), 0, []
+        admit = up.door.admit
+
+        def counted(head: Head, peer: Peer) -> Reply | None:
+            seen.append(turns)
+            return admit(head, peer)
+
+        up.door.admit = counted  # type: ignore[method-assign]
+        wire = await up.wire()
+        await wire.send(up.get() * 500)
+        while len(seen) < 500:
+            turns += 1
+            await asyncio.sleep(0)
+        assert max(seen.count(turn) for turn in seen) <= 2
+        assert [(await wire.reply())[0] for _ in range(500)] == [404] * 500
+
+
+@run
+async def test_what_was_sent_behind_a_refusal_is_read_though_the_client_has_sent_its_last_byte() -> None:
+    async with front() as up:
+        up.door.early = Reply(404, JSON, b"no")
+        wire = await up.wire()
+        await wire.send(up.get() * 100)
+        wire.writer.write_eof()
+        assert (await wire.rest()).count(b"HTTP/1.1 404 ") == 100
 
 
 @run
@@ -452,6 +482,31 @@ async def test_who_waits_longest_makes_room_and_who_is_answered_does_not() -> No
         assert (await busy.reply())[2] == b"/call busy"
 
 
+async def deaf(up: Front) -> Wire:
+    """A client that asked for much, and does not read: its answer is ready, and waits for it."""
+
+    async def much(head: Head, body: bytes) -> Reply:
+        return Reply(200, (), b"x" * 30_000_000)
+
+    up.door.say = much
+    wire, before = await up.wire(receives=4096), len(up.door.answered)
+    await wire.send(up.get())
+    await until(lambda: len(up.door.answered) > before and not up.listener._books.tasks)
+    up.door.say = echo
+    return wire
+
+
+@run
+async def test_who_does_not_read_its_answer_gives_way() -> None:
+    async with front(Bounds(connections=2, peer_connections=2)) as up:
+        first, second = await deaf(up), await deaf(up)
+        new = await up.wire()
+        await new.send(up.get("/new"))
+        assert (await new.reply())[2] == b"/new "
+        assert len(await first.rest()) < 30_000_000
+        await second.close()
+
+
 @run
 async def test_half_a_body_is_no_whole_request_and_gives_way_to_one() -> None:
     async with front(Bounds(connections=1, peer_connections=1)) as up:
@@ -709,7 +764,120 @@ async def test_a_listener_waits_no_longer_than_it_was_told_and_the_answer_goes_o
         await until(lambda: done == [b"1"])
 
 
+@run
+async def test_who_does_not_read_its_answer_does_not_hold_up_the_end() -> None:
+    async with front() as up:
+        await deaf(up)
+        began = asyncio.get_running_loop().time()
+        await up.listener.close(within_s=20.0)
+        assert asyncio.get_running_loop().time() - began < 10.0
+
+
+@run
+async def test_who_does_not_read_a_stream_does_not_hold_up_the_end() -> None:
+    async with front(Bounds(linger_s=0.1)) as up:
+        closed = streaming(up, 1_000_000, 100_000)
+        wire = await up.wire(receives=4096)
+        await wire.send(up.get())
+        await wire.reader.readuntil(b"\r\n\r\n")
+        (member,) = up.listener._books.members
+        wire.writer.transport.pause_reading()
+        await until(lambda: not member.drained.is_set())
+        began = asyncio.get_running_loop().time()
+        await up.listener.close(within_s=20.0)
+        assert asyncio.get_running_loop().time() - began < 10.0
+        await until(lambda: closed == [True])
+
+
+@run
+async def test_who_does_not_read_small_answers_does_not_hold_up_the_end() -> None:
+    """They fill the system's buffers, and a part of what waits in ours that is not yet too much."""
+    async with front(Bounds(linger_s=0.1)) as up:
+        up.door.early = Reply(404, JSON, b"x" * 10_000)
+        wire = await up.wire(receives=4096)
+        (member,) = up.listener._books.members
+        while not member.transport.get_write_buffer_size():
+            before = len(up.door.admitted)
+            await wire.send(up.get())
+            await until(lambda before=before: len(up.door.admitted) > before)
+        assert member.state == "waiting"
+        began = asyncio.get_running_loop().time()
+        await up.listener.close(within_s=20.0)
+        assert asyncio.get_running_loop().time() - began < 10.0
+
+
+# -- whether the caller is still there
+
+
+@pytest.mark.parametrize("ahead", [b"", b"G"])
+@run
+async def test_a_caller_that_went_away_is_not_here_whatever_it_sent_before(ahead: bytes) -> None:
+    async with front() as up:
+        go = asyncio.Event()
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            await go.wait()
+            return await echo(head, body)
+
+        up.door.say, wire = slow, await up.wire()
+        await wire.send(up.post())
+        await until(lambda: bool(up.door.answered))
+        peer = up.door.answered[0][2]
+        assert peer.here()
+        if ahead:
+            await wire.send(ahead)
+        await wire.close()
+        await until(lambda: not peer.here())
+        go.set()
+        await until(lambda: not up.listener._books.tasks)
+
+
+@run
+async def test_a_caller_whose_request_was_read_behind_refusals_is_here() -> None:
+    async with front() as up:
+        up.door.early, go = Reply(404, JSON, b"no"), asyncio.Event()
+        admit = up.door.admit
+        up.door.admit = lambda head, peer: admit(head, peer) if head.method == "GET" else None  # type: ignore[method-assign]
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            await go.wait()
+            return await echo(head, body)
+
+        up.door.say, wire = slow, await up.wire()
+        await wire.send(up.get() * 3 + up.post())
+        await until(lambda: bool(up.door.answered))
+        assert up.door.answered[0][2].here()
+        await wire.close()
+        await until(lambda: not up.door.answered[0][2].here())
+        go.set()
+        await until(lambda: not up.listener._books.tasks)
+
+
 # -- unix sockets
+
+
+@run
+async def test_those_who_come_through_the_network_take_no_place_at_a_unix_socket(tmp_path: Path) -> None:
+    async with front(Bounds(connections=2, peer_connections=2, held_bytes=1000)) as up:
+        go, path = asyncio.Event(), tmp_path / "run" / "control.sock"
+        await up.listener.start_unix(path)
+
+        async def slow(head: Head, body: bytes) -> Reply:
+            if head.path != "/operator":
+                await go.wait()
+            return await echo(head, body)
+
+        up.door.say = slow
+        for wire in [await up.wire() for _ in range(2)]:
+            await wire.send(up.post(b"x" * 500))
+        await until(lambda: len(up.door.answered) == 2)
+        assert await (await up.wire()).rest() == b"", "there is no place"
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"POST /operator HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n")
+        writer.write(b"Connection: close\r\n\r\n" + b"x" * 500)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        go.set()
 
 
 @run

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from helm_ai_kernel.net.listener import Bounds
+from helm_ai_kernel.net.listener import Bounds, Head, Reply
 from helm_ai_kernel.net.tls import server_context
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError
-from net.doors import TINY, front, until
+from net.doors import TINY, echo, front, until
 from net.test_net_listener import run
 
 PEM = serialization.Encoding.PEM
@@ -135,6 +135,29 @@ async def test_who_shows_no_certificate_or_one_of_somebody_else_is_not_read(
         wire = await up.wire(client(authority))
         await wire.send(up.get())
         assert (await wire.reply())[0] == 200 and up.door.answered[0][2].certificate is None
+
+
+@run
+async def test_a_caller_that_went_away_is_not_here_in_tls_either(authority: Authority, server: tuple[Path, Path]) -> None:
+    for ahead in (b"", b"G"):
+        async with front(tls=server_context(*server)) as up:
+            go = asyncio.Event()
+
+            async def slow(head: Head, body: bytes, go: asyncio.Event = go) -> Reply:
+                await go.wait()
+                return await echo(head, body)
+
+            up.door.say, wire = slow, await up.wire(client(authority))
+            await wire.send(up.post())
+            await until(lambda up=up: bool(up.door.answered))
+            peer = up.door.answered[0][2]
+            assert peer.here()
+            if ahead:
+                await wire.send(ahead)
+            wire.writer.close()
+            await until(lambda peer=peer: not peer.here())
+            go.set()
+            await until(lambda up=up: not up.listener._books.tasks)
 
 
 @run

@@ -1,7 +1,7 @@
-"""What a listener knows of all its connections together: who is there, who only waits, how much is held, what is being answered.
+"""What a listener knows of its connections of one kind: who is there, who only waits, how much is held, what is being answered.
 
-Places are bounded, for everybody and for each peer. Whoever waits longest without a whole request gives up its place to somebody
-new; whoever is being answered never does.
+Places are bounded, for everybody and for each peer. Whoever waits longest, without a whole request or with an answer that it does
+not take, gives up its place to somebody new; whoever's request is under way never does.
 """
 
 import asyncio

@@ -24,13 +24,14 @@ class State(StrEnum):
     LEAVING = "leaving"
 
 
-GIVES_WAY = frozenset({State.WAITING, State.BODY, State.LEAVING})  # no whole request is there: others may have the place
+# No whole request is there, or its answer is, and waits for whoever asked: others may have the place.
+GIVES_WAY = frozenset({State.WAITING, State.BODY, State.FLUSHING, State.LEAVING})
 
 
 class Channel(asyncio.Protocol):
     def __init__(self, books: Books, peer: Peer, key: str) -> None:
         """`key`: the address or the user that this connection is counted for."""
-        self.peer, self.key = replace(peer, here=lambda: not self.ended), key
+        self.peer, self.key = replace(peer, here=lambda: self._here), key
         self.deadline = books.now() + books.bounds.head_s
         self.opening: asyncio.Task[None] | None = None  # until the transport is there, through TLS where there is any
         self.state = State.WAITING
@@ -78,6 +79,11 @@ class Channel(asyncio.Protocol):
     def lost(self) -> bool:
         return self._transport is None or self._transport.is_closing()
 
+    @property
+    def _here(self) -> bool:
+        """Whether somebody surely waits. What is sent ahead hides the end of a connection, so that its sender counts as gone."""
+        return not self.ended and self.transport.is_reading()
+
     def enter(self, state: State) -> None:
         self.books.waits(self, waiting=state in GIVES_WAY)
         self.state, self.deadline = state, math.inf
@@ -122,11 +128,14 @@ class Channel(asyncio.Protocol):
             self.abort()
 
     def end(self) -> None:
-        """The listener closes: what is being answered is, the rest ends now."""
-        if self._transport is None:
+        """The listener closes: what is being answered is, the rest ends now; what is written has `linger_s` to arrive."""
+        if self._transport is None or self.state is State.FLUSHING:
             self.abort()
         elif self.state in GIVES_WAY:
             self._transport.close()
+            self.due(self.books.bounds.linger_s)
+        elif self.state is State.STREAMING and not self.drained.is_set():
+            self.due(self.books.bounds.linger_s)
 
     def abort(self) -> None:
         if self._transport is not None:

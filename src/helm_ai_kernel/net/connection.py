@@ -65,9 +65,25 @@ class Connection(Channel):
                     return self._answer()
                 elif not self._written(self._early):
                     return
+                elif self._reader.held:
+                    return self._wait_turn()
             self._bound()
         except Wrong as wrong:
             self._refuse(wrong)
+
+    def _wait_turn(self) -> None:
+        """Others have theirs between two refusals on one connection: whoever sends ahead does not stop the loop."""
+        if self.books.held > self.books.bounds.held_bytes:
+            raise _no_room()
+        if not self.ended:  # behind the end there is nothing to be read, and to go on reading would be told of it again
+            self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        if not self.lost and self.state is State.WAITING:
+            if not self.ended:
+                self.transport.resume_reading()
+            self._read()
 
     def _admitted(self, head: Head) -> bool:
         """Whether to read on: who asks is judged before one byte of the body is read."""
@@ -99,7 +115,7 @@ class Connection(Channel):
             self.due(bounds.head_s)
         self.hold(self._reader.held + (self._received if self.state is State.BODY else 0))
         if self.books.held > bounds.held_bytes:
-            raise too_much("there is no room for more requests at once", 503)
+            raise _no_room()
 
     def _answer(self) -> None:
         head, body = self._head, b"".join(self._body)
@@ -165,6 +181,7 @@ class Connection(Channel):
 
     async def _stream(self, reply: Reply, body: AsyncIterator[bytes]) -> None:
         """In chunks, as fast as the client takes them. What makes them is closed in any case."""
+        bounds = self.books.bounds
         last = not self._reader.keeps_open or self.books.closing
         try:
             if self.lost or self.ended:  # nothing would tell when its reader goes
@@ -175,7 +192,7 @@ class Connection(Channel):
                 async for piece in body:
                     self.transport.write(chunk(piece))
                     if not self.drained.is_set():
-                        self.due(self.books.bounds.write_s)
+                        self.due(bounds.linger_s if self.books.closing else bounds.write_s)
                         await self.drained.wait()
                         self.deadline = math.inf
                 self.transport.write(LAST_CHUNK)
@@ -209,3 +226,7 @@ class Connection(Channel):
     @property
     def _is_head(self) -> bool:
         return self._head is not None and self._head.method == "HEAD"
+
+
+def _no_room() -> Wrong:
+    return too_much("there is no room for more requests at once", 503)

@@ -36,9 +36,9 @@ class Bounds:
     write_s: float = 30.0  # until a client has taken what fills its buffer of 64 KiB
     linger_s: float = 2.0  # for the last answer to arrive while a client still sends what nobody reads
     linger_bytes: int = 1 << 20  # of that
-    connections: int = 512  # a process has 1,024 files, and a store needs some
+    connections: int = 512  # by TCP, as at unix sockets; a process has 1,024 files, and a store needs some
     peer_connections: int = 256  # of one address, or of one user on a unix socket
-    held_bytes: int = 64 << 20  # of requests that are not answered yet, over all connections
+    held_bytes: int = 64 << 20  # of requests that are not answered yet, over all of those connections
 
 
 class Door(Protocol):

@@ -31,6 +31,7 @@ NO_FILES_S = 0.1  # after which a socket is asked again whose connections found 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     sock: socket.socket
+    books: Books
     admission: Admission
     tls: ssl.SSLContext | None
     unix: UnixSocket | None = None
@@ -58,7 +59,8 @@ class Listener:
         `authenticates`: the door asks everybody for a credential; without that, and without TLS, it stays on this machine.
         `types`: of bodies, or none where the door judges them. `error`: what a refusal of the listener's own looks like.
         """
-        self._books = Books(door, bounds, error)
+        self._books = Books(door, bounds, error)  # of TCP
+        self._unix_books = Books(door, bounds, error)  # its own: nobody on the network takes the place of this machine's operator
         self._hosts, self._types = frozenset(hosts), types
         self._tls, self._authenticates = tls, authenticates
         self._endpoints: list[_Endpoint] = []
@@ -73,7 +75,7 @@ class Listener:
         port = sock.getsockname()[1]
         hosts = names(bind.written(address), port, self._hosts, tls=self._tls is not None)
         admission = Admission(hosts, origins(hosts, tls=self._tls is not None), self._types)
-        self._begin(_Endpoint(sock, admission, self._tls))
+        self._begin(_Endpoint(sock, self._books, admission, self._tls))
         return bind.written(address), port
 
     async def start_unix(self, path: Path, *, others: bool = False) -> None:
@@ -82,29 +84,33 @@ class Listener:
         `others`: other users may connect, and are told apart by their user: 0666, in a folder that none of them can write to.
         """
         opened = UnixSocket.open(path, others=others)
-        self._begin(_Endpoint(opened.sock, Admission(frozenset({"localhost"}) | self._hosts, types=self._types), None, opened))
+        admission = Admission(frozenset({"localhost"}) | self._hosts, types=self._types)
+        self._begin(_Endpoint(opened.sock, self._unix_books, admission, None, opened))
 
     async def close(self, *, within_s: float) -> None:
         """Accept nobody more, let answers finish, then end the connections.
 
         An answer that takes longer loses its connection and goes on: whoever ends the loop ends it.
         """
-        books, loop = self._books, asyncio.get_running_loop()
-        books.closing = True
+        every, loop = (self._books, self._unix_books), asyncio.get_running_loop()
+        for books in every:
+            books.closing = True
         for endpoint in self._endpoints:
             loop.remove_reader(endpoint.sock)
             endpoint.close()
         self._endpoints.clear()
-        for member in tuple(books.members):
+        for member in [member for books in every for member in books.members]:
             member.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await books.empty.wait()
-        for member in tuple(books.members):
+                for books in every:
+                    await books.empty.wait()
+        for member in [member for books in every for member in books.members]:
             member.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):  # to close what was aborted takes a turn of the loop
-                await books.empty.wait()
+                for books in every:
+                    await books.empty.wait()
 
     # -- accepting
 
@@ -119,7 +125,9 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no free file, or no memory
-                if not self._books.make_room():
+                if not (
+                    self._books.make_room() or endpoint.books.make_room()
+                ):  # files are everybody's: the network gives way first
                     self._pause(endpoint)
                 return
             self._take(endpoint, sock, address)
@@ -141,23 +149,23 @@ class Listener:
             peer, key = Peer("", uid), f"uid {uid}"
         else:
             peer, key = Peer(f"{bind.written(address[0])}:{address[1]}"), address[0]
-        connection = Connection(self._books, endpoint.admission, peer, key)
-        if not self._books.enter(connection):
-            self._books.door.refused(Reason.ERR_REQUEST_BOUNDS, peer)
+        connection = Connection(endpoint.books, endpoint.admission, peer, key)
+        if not endpoint.books.enter(connection):
+            endpoint.books.door.refused(Reason.ERR_REQUEST_BOUNDS, peer)
             sock.close()
             return
-        connection.opening = self._books.start(self._open(endpoint, sock, connection))
+        connection.opening = endpoint.books.start(self._open(endpoint, sock, connection))
         connection.opening.add_done_callback(lambda task: self._never(task, sock, connection))
 
     def _never(self, task: "asyncio.Task[None]", sock: socket.socket, connection: Connection) -> None:
         """Of whoever came as the listener closed, or gave up its place at once: what has not begun clears up nothing."""
         if task.cancelled():
-            self._books.gone(connection)
+            connection.books.gone(connection)
             sock.close()
 
     async def _open(self, endpoint: _Endpoint, sock: socket.socket, connection: Connection) -> None:
         """With TLS where there is any: until then nothing is read."""
-        loop, handshake_s = asyncio.get_running_loop(), self._books.bounds.head_s
+        loop, handshake_s = asyncio.get_running_loop(), endpoint.books.bounds.head_s
         try:
             if endpoint.tls is None:
                 await loop.connect_accepted_socket(lambda: connection, sock)
@@ -170,9 +178,9 @@ class Listener:
                     ssl_shutdown_timeout=handshake_s,
                 )
         except (OSError, asyncio.CancelledError) as error:  # who came went away, was too slow, or showed no certificate
-            self._books.gone(connection)
+            endpoint.books.gone(connection)
             sock.close()
             if isinstance(error, ssl.SSLError):
-                self._books.door.refused(Reason.ERR_UNAUTHENTICATED, connection.peer)
+                endpoint.books.door.refused(Reason.ERR_UNAUTHENTICATED, connection.peer)
         finally:
             connection.opening = None
