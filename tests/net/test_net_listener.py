@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -898,6 +899,30 @@ async def test_a_unix_socket_says_whose_process_is_there(tmp_path: Path) -> None
         writer.close()
     await listener.close(within_s=1)
     assert not path.exists()
+
+
+@run
+async def test_where_no_file_is_free_the_network_gives_way_to_a_unix_socket(tmp_path: Path) -> None:
+    async with front() as up:
+        path, client = tmp_path / "run" / "control.sock", socket.socket(socket.AF_UNIX)
+        await up.listener.start_unix(path)
+        idle = await up.wire()
+        await until(lambda: bool(up.listener._books.members) and not up.listener._books.tasks)
+        free = os.dup(client.fileno())
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            client.connect(os.fspath(path))
+            client.setblocking(False)
+            reader, writer = await asyncio.open_unix_connection(sock=client)
+            writer.write(b"GET /operator HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            async with asyncio.timeout(10):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await idle.rest() == b""
 
 
 @run

@@ -4,6 +4,7 @@ What a request looks like is said in `wire/`, what a connection may do in `conne
 """
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable, Collection
@@ -125,9 +126,8 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no free file, or no memory
-                if not (
-                    self._books.make_room() or endpoint.books.make_room()
-                ):  # files are everybody's: the network gives way first
+                # Said before it is looked whether somebody is there. Files are everybody's: the network gives way first.
+                if _knocks(endpoint.sock) and not (self._books.make_room() or endpoint.books.make_room()):
                     self._pause(endpoint)
                 return
             self._take(endpoint, sock, address)
@@ -184,3 +184,10 @@ class Listener:
                 endpoint.books.door.refused(Reason.ERR_UNAUTHENTICATED, connection.peer)
         finally:
             connection.opening = None
+
+
+def _knocks(sock: socket.socket) -> bool:
+    """Whether somebody waits to be accepted."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
