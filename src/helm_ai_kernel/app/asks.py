@@ -6,7 +6,7 @@ that holds the call and from the attachment that it names.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.ledger.reader import Reader
@@ -29,6 +29,8 @@ from .config import Config
 from .home import now
 from .operate import Desk
 
+REVIEWED_MAX = 100  # of the newest that are shown; the log has all of them
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -42,12 +44,31 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Unasked:
+    """A call that was refused because nobody was there to be asked, for a person to look at later."""
+
+    decision: Receipt
+    principal: str
+    door: str
+    arguments: bytes  # canonical
+
+    @property
+    def tool(self) -> str:
+        return str(self.decision.body["tool"])
+
+    @property
+    def pin(self) -> Digest:
+        return Digest(str(self.decision.body["pin"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """All that people were asked and said, as it stands: held calls oldest first, grants that nobody revoked, freezes."""
 
     waiting: list[Waiting]
     grants: list[Grant]
     frozen: dict[str, Digest]  # scope -> leaf of its hold
+    unasked: list[Unasked]  # newest first
 
 
 def standing(config: Config, approvals: Approvals | None = None) -> Standing:
@@ -57,7 +78,9 @@ def standing(config: Config, approvals: Approvals | None = None) -> Standing:
         registry = reader.trust()
         found = [_shown(reader, one, registry) for one in known.held.values() if one.index < reader.size]
         frozen = {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
-    return Standing([one for one in found if one is not None], list(known.grants.values()), frozen)
+        unasked = [_unasked(reader, one, registry) for one in reader.unasked(REVIEWED_MAX)]
+    held = [one for one in found if one is not None]
+    return Standing(held, list(known.grants.values()), frozen, [one for one in unasked if one is not None])
 
 
 def waiting(config: Config) -> list[Waiting]:
@@ -102,6 +125,19 @@ def find(config: Config, name: str) -> Waiting:
         hint = "helm-ai-kernel approvals list"
         raise OutsideError(how or Reason.ERR_APPROVAL_INTENT_MISMATCH, f"receipt {receipt.index} {said}", hint=hint)
     return shown
+
+
+def find_unasked(config: Config, name: str) -> Unasked | None:
+    """One of those, by log index or by the first digits of its leaf hash."""
+    with Reader(config.paths.store, vault=Subjects(config.paths.subjects)) as reader:
+        receipt = reader.find(name)
+        same = any(one.index == receipt.index for one in reader.unasked(REVIEWED_MAX))
+        return _unasked(reader, receipt, reader.trust()) if same else None
+
+
+def unasked_json(one: Unasked) -> dict[str, Json]:
+    said: dict[str, Json] = {"index": one.decision.index, "principal": one.principal, "tool": one.tool, "pin": one.pin}
+    return {**said, "door": one.door, "arguments": one.arguments.decode(), "rules": list(one.decision.rules)}
 
 
 def leaf(config: Config, name: str) -> Digest:
@@ -151,6 +187,18 @@ def _shown(reader: Reader, ceremony: Ceremony, registry: Registry) -> Waiting | 
     start = verified(next(reader.receipts(session=decision.session)).line, registry)
     held = ceremony.read(registry.in_force_at(registry.size))
     return Waiting(ceremony, verified(decision.line, registry), content[SALT_BYTES:], str(start.body["door"]), held)
+
+
+def _unasked(reader: Reader, decision: Receipt, registry: Registry) -> Unasked | None:
+    """None where its arguments were erased, or were too large to be kept."""
+    content = reader.attachments(decision.index).get(ARGS)
+    if content is None or hashes.digest(content) != decision.body["args_hash"]:
+        return None
+    start = verified(next(reader.receipts(session=decision.session)).line, registry)
+    said = verified(decision.line, registry)
+    return Unasked(
+        replace(said, index=decision.index), str(start.body["principal"]), str(start.body["door"]), content[SALT_BYTES:]
+    )
 
 
 def _intent(desk: Desk, ceremony: Ceremony) -> Digest:

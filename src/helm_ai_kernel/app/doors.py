@@ -137,7 +137,8 @@ class RuntimeRecords:
         held: list[Json] = [asks.to_json(one) for one in now.waiting]
         granted: list[Json] = [asks.grant_json(one) for one in now.grants]
         frozen: list[Json] = [{"scope": scope, "hold": leaf} for scope, leaf in now.frozen.items()]
-        return {"held": held, "grants": granted, "frozen": frozen}
+        unasked: list[Json] = [asks.unasked_json(one) for one in now.unasked]
+        return {"held": held, "grants": granted, "frozen": frozen, "unasked": unasked}
 
     def _trust(self) -> Json:
         known = trust.known(self._paths)

@@ -77,8 +77,10 @@ def run_list(args: argparse.Namespace) -> int:
     standing = asks.standing(settings)
     held, grants, frozen = standing.waiting, standing.grants, standing.frozen
     data = {"held": [asks.to_json(one) for one in held], "grants": [asks.grant_json(one) for one in grants], "frozen": frozen}
+    data["unasked"] = [asks.unasked_json(one) for one in standing.unasked]
     lines = [f"FROZEN {visible(scope)}; next: {settings.paths.typed('release ' + shlex.quote(scope))}" for scope in frozen]
     lines += [asked.line(one) for one in held] or ["no call waits for a person"]
+    lines += [asked.unasked(one) for one in standing.unasked]
     for grant in grants:
         first, *rest = asked.granted(grant.allows, grant.tool)
         lines += [
@@ -118,10 +120,15 @@ def run_override(args: argparse.Namespace) -> int:
 
 def run_grant(args: argparse.Namespace) -> int:
     settings = config(args)
-    call = asks.find(settings, args.call)
-    content = _granted(call, args.calls, args.lasts, args.where)
+    late = asks.find_unasked(settings, args.call)
+    if late is None:
+        call = asks.find(settings, args.call)
+        ceremony, said = call.ceremony, list(asked.whole(call))
+        content = _granted((ceremony.principal, ceremony.tool, ceremony.pin), call.arguments, args)
+    else:
+        said, content = [asked.unasked(late)], _granted((late.principal, late.tool, late.pin), late.arguments, args)
     allows = Allows.from_json(content)
-    shown = [*asked.whole(call), "beforehand, calls like this one are approved:", *asked.granted(allows, call.ceremony.tool)]
+    shown = [*said, "beforehand, calls like this one are approved:", *asked.granted(allows, str(content["tool"]))]
     key = person(args, settings, shown, "sign this grant?")
     receipt = _at_desk(settings, lambda desk: asks.grant(desk, content, [key]))
     data = {"grant": receipt.leaf, "receipt": place(receipt)}
@@ -171,14 +178,13 @@ def _roots(args: argparse.Namespace, settings: Config, shown: Iterable[str]) -> 
     return [first, *(keyfile.read_person(path, Purpose.ROOT, passphrase(args, f"`{path}`")) for path in paths[1:])]
 
 
-def _granted(call: Waiting, calls: int, lasts_ms: int, where: Sequence[tuple[str, dict[str, Json]]]) -> dict[str, Json]:
-    """The call that is held, with other bounds where some are named."""
-    said: Any = parse(call.arguments)
+def _granted(whose: tuple[str, str, str], arguments: bytes, args: argparse.Namespace) -> dict[str, Json]:
+    """Such a call, with other bounds where some are named. `whose`: principal, tool and pin."""
+    said: Any = parse(arguments)
     conditions: dict[str, Json] = {name: {Condition.EQUALS.value: value} for name, value in said.items()}
-    conditions |= dict(where)
-    ceremony = call.ceremony
-    content: dict[str, Json] = {"principal": ceremony.principal, "tool": ceremony.tool, "pin": ceremony.pin}
-    return content | {"where": conditions, "calls": calls, "lasts_ms": lasts_ms}
+    conditions |= dict(args.where)
+    content: dict[str, Json] = dict(zip(("principal", "tool", "pin"), whose, strict=True))
+    return content | {"where": conditions, "calls": args.calls, "lasts_ms": args.lasts}
 
 
 def _lasts(text: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from helm_ai_kernel.app.asks import Waiting
+from helm_ai_kernel.app.asks import Unasked, Waiting
 from helm_ai_kernel.guardian.fit import duration, words
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.ceremony import State
@@ -29,6 +29,12 @@ def line(call: Waiting) -> str:
     ceremony = call.ceremony
     said = plain(parse(call.arguments, bytes_max=BYTES_MAX), LINE_CHARS_MAX)
     return f"#{ceremony.index:<6} {call.held.state.value:<10} {visible(ceremony.principal)} {visible(ceremony.tool)} {said}"
+
+
+def unasked(call: Unasked) -> str:
+    """One line of what was refused because nobody was there."""
+    said = plain(parse(call.arguments, bytes_max=BYTES_MAX), LINE_CHARS_MAX)
+    return f"#{call.decision.index:<6} unasked    {visible(call.principal)} {visible(call.tool)} {said}"
 
 
 def whole(call: Waiting) -> Iterator[str]:

@@ -18,7 +18,7 @@ from helm_ai_kernel.tcb.registry import Registry
 from . import store, succession, trustlog
 from .ledger import DATABASE, TRUST
 from .standing import MALFORMED, erasures, signed_for
-from .transaction import ARGS, ASKED
+from .transaction import ARGS, ASKED, UNASKED
 from .vault import Vault, opened
 
 
@@ -104,7 +104,8 @@ class Reader:
         if session:
             sql, values = sql + " AND session = ?", [*values, bytes.fromhex(session)]
         if kind:
-            sql, values = sql + " AND kind IN (?, ?)", [*values, kind, ASKED if kind == Kind.DECISION else kind]
+            kinds = (kind, ASKED, UNASKED) if kind == Kind.DECISION else (kind, kind, kind)
+            sql, values = sql + " AND kind IN (?, ?, ?)", [*values, *kinds]
         for index, line in self._rows(sql + " ORDER BY idx LIMIT ?", (*values, limit)):
             yield Receipt.from_bytes(_blob(line), index)
 
@@ -144,6 +145,11 @@ class Reader:
     def approvals(self) -> Approvals:
         """What waits for people and what they granted, verified like at a start; raises `OutsideError`."""
         return signed_for(self._conn, self.trust()).approvals
+
+    def unasked(self, newest: int) -> list[Receipt]:
+        """The newest refusals of calls that would have waited for a person, had anybody been there; newest first."""
+        rows = self._rows("SELECT idx, line FROM receipts WHERE kind = 'unasked' ORDER BY idx DESC LIMIT ?", (newest,))
+        return [Receipt.from_bytes(_blob(line), index) for index, line in rows]
 
     def document(self, digest: Digest) -> bytes:
         row = self._row("SELECT content FROM documents WHERE digest=?", (hashes.raw(digest),))

@@ -27,6 +27,7 @@ CREATE TABLE receipts (idx INTEGER PRIMARY KEY, session BLOB NOT NULL, seq INTEG
                        leaf BLOB NOT NULL, line BLOB NOT NULL);
 CREATE UNIQUE INDEX receipts_session ON receipts (session, seq);
 CREATE INDEX receipts_standing ON receipts (idx) WHERE kind IN ('hold', 'statement', 'asked', 'lapse');
+CREATE INDEX receipts_unasked ON receipts (idx) WHERE kind = 'unasked';
 CREATE TABLE attachments (idx INTEGER NOT NULL, slot INTEGER NOT NULL, subject BLOB NOT NULL, content BLOB NOT NULL,
                           PRIMARY KEY (idx, slot)) WITHOUT ROWID;
 CREATE TABLE intents (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, tool TEXT NOT NULL, principal TEXT NOT NULL, key BLOB,

@@ -13,6 +13,7 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.approvals import Approvals, moves
 from helm_ai_kernel.tcb.clock import Clock
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -25,13 +26,17 @@ from helm_ai_kernel.tcb.registry import Registry
 from .vault import Subject, Vault, opened, place
 
 ARGS, KEY, OUTPUT = 0, 1, 2  # attachment slots of a receipt
-ASKED = "asked"
+ASKED, UNASKED = "asked", "unasked"
 
 
 def column(body: Mapping[str, Json]) -> str:
-    """What the table says of a receipt's kind: its own, but for decisions that move what people were asked."""
+    """What the table says of a receipt's kind: its own, but for decisions that move what people were asked, or asked nobody."""
     kind = str(body["kind"])
-    return ASKED if kind == Kind.DECISION and moves(body) else kind
+    if kind != Kind.DECISION:
+        return kind
+    if body["reason"] == Reason.ERR_APPROVAL_REQUIRED and body["verdict"] == Verdict.DENY:
+        return UNASKED
+    return ASKED if moves(body) else kind
 
 
 class Head(NamedTuple):
