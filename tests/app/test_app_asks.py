@@ -560,7 +560,7 @@ def test_of_many_that_wait_one_goes_on_and_the_others_ask_for_no_call_more(place
 
         answers = desk.run(work)
         assert sorted(answer.verdict for answer in answers) == [Verdict.ALLOW] + [Verdict.ESCALATE] * 4
-        assert desk.done == [7]
+        assert desk.done == [7] and asks.waiting(place.config) == []
         desk.verified()
 
 

@@ -31,7 +31,7 @@ from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Outcome, Verdict
 from helm_ai_kernel.tcb.digest import Digest
-from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
@@ -150,12 +150,17 @@ class Runtime:
         `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
         A call that is held for a person is decided again, whenever something was said of it, while its caller waits.
         """
-        until = time.monotonic() + patience.seconds
+        until, answer = time.monotonic() + patience.seconds, await self._once(self._execute(raw, principal, door, session))
         while True:
-            answer = await self._once(self._execute(raw, principal, door, session))
             held, left_s = held_call(answer.decision), until - time.monotonic()
             if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s) or not patience.here():
                 return answer
+            try:
+                answer = await self._once(self._execute(raw, principal, door, session, held[0]))
+            except Refused as no:
+                if no.reason is not Reason.ERR_APPROVAL_CONSUMED:
+                    raise
+                return answer  # another caller went on with it: this one asks nobody for one call more
 
     async def evaluate(self, raw: bytes, *, principal: str, door: str, session: str | None = None) -> Answer:
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
@@ -197,11 +202,13 @@ class Runtime:
                 raise
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
-    async def _execute(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
+    async def _execute(
+        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None = None
+    ) -> Answer:
         await self.ledger.sure_of(principal)
         async with self.sessions.of(principal, door, named) as session:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-            return await execute(raw, boundary, SessionHost(self, session, boundary))
+            return await execute(raw, boundary, SessionHost(self, session, boundary, waited_for=waited_for))
 
     async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
@@ -297,18 +304,30 @@ class SessionHost:
     """The executor's `Host`, bound to one session."""
 
     def __init__(
-        self, runtime: Runtime, session: Session, boundary: Boundary, effect_by: EffectBy = EffectBy.KERNEL
-    ) -> None:  # fmt: skip
+        self,
+        runtime: Runtime,
+        session: Session,
+        boundary: Boundary,
+        effect_by: EffectBy = EffectBy.KERNEL,
+        waited_for: Digest | None = None,
+    ) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
         self._effect_by = effect_by
+        self._waited_for = waited_for
         self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
     async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
         terms = self._runtime.terms(self._session.principal)
         return await self._ledger.commit(
-            self._session, admitted, decide, effect_by=self._effect_by, not_by=terms.not_by, alone=terms.alone
+            self._session,
+            admitted,
+            decide,
+            effect_by=self._effect_by,
+            not_by=terms.not_by,
+            alone=terms.alone,
+            waited_for=self._waited_for,
         )
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:

@@ -58,6 +58,7 @@ class Terms:
     budgets: Sequence[Budget] = ()
     not_by: tuple[str, ...] = ()  # who else may not approve them: their owner, where four eyes are asked for
     alone: bool = False  # nobody is there to be asked
+    waited_for: Digest | None = None  # the held call that this one is, by somebody who waits for it and asks for no other
 
 
 def decide(
@@ -66,6 +67,9 @@ def decide(
     """The one place where a race can be lost, so it decides here: facts, verdict, claim, reservation, receipt at once."""
     if session.id not in tx.heads:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the session has ended", hint="open a new one")
+    gone_on = terms.waited_for is not None and tx.approvals.ended.get(terms.waited_for) is Reason.ERR_APPROVAL_CONSUMED
+    if gone_on and not (isinstance(admitted, Call) and admitted.key is not None):  # a key finds the one that went on
+        raise Refused(Reason.ERR_APPROVAL_CONSUMED, "another caller went on with the held call", hint="make a new call")
     about = tx.subject(admitted.subject or session.principal)
     read = _read(tx, session, admitted, terms, about)
     decision = rule(admitted, read.facts)

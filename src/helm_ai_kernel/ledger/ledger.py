@@ -169,8 +169,10 @@ class Ledger:
         effect_by: EffectBy = EffectBy.KERNEL,
         not_by: tuple[str, ...] = (),
         alone: bool = False,
+        waited_for: Digest | None = None,
     ) -> Receipt:
-        terms = Terms(self._budgets, not_by, alone)
+        """`waited_for`: raises `Refused(ERR_APPROVAL_CONSUMED)` where another caller went on with that held call."""
+        terms = Terms(self._budgets, not_by, alone, waited_for)
         return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, terms, effect_by))
 
     async def settle(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
