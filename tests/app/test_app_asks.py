@@ -543,6 +543,20 @@ def test_an_approval_whose_key_was_revoked_is_not_shown_as_one(place: Place) -> 
         desk.verified()
 
 
+def test_silence_ends_a_call_whose_approval_counts_no_more(place: Place, clock: Callable[[int, int], None]) -> None:
+    bob = place.adds("bob")
+    with Desk(place, b'@expires("10m") @timelock("1h")') as desk:
+        desk.pay()
+        desk.say(Act.APPROVE, bob)
+        desk.program.kernel.close()
+    place.revokes(bob)
+    with Desk(place, b'@expires("10m") @timelock("1h")') as desk:
+        clock(600_001, 600_001)  # no time at all for a call that was approved
+        assert desk.run(lambda runtime: runtime.ledger.lapse()) == 1
+        assert asks.waiting(place.config) == [] and desk.done == []
+        desk.verified()
+
+
 def test_of_many_that_wait_one_goes_on_and_the_others_ask_for_no_call_more(place: Place) -> None:
     with Desk(place) as desk:
         raw = b'{"tool":"python/pay","arguments":{"amount":7}}'

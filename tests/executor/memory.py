@@ -266,7 +266,7 @@ class MemoryLog:
         same = (session.principal, call.tool, call.pin, call.args)
         for one in self.approvals.held.values():
             if (one.principal, one.tool, one.pin, self.attachments[one.args][SALT_BYTES:]) == same:
-                return one.read()
+                return one.read(self.registry.in_force_at(self.registry.size))
         return None
 
     def _open(self, session: Session, call: Call, receipt: Receipt, windows: dict[str, str]) -> None:

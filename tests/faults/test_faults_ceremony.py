@@ -175,7 +175,7 @@ def test_an_agent_that_is_gone_while_it_waits_gets_nothing_done(place: Place) ->
         while "helm_answers_total" not in (text := at.metrics(kernel)) or 'plane="data",status' not in text:
             at.say(at.one(), Act.DISPUTE, place.approver)  # whoever waits is woken, and found to be gone
         at.say(at.one(), Act.APPROVE, place.approver)
-        assert (at.held()[0].ceremony.read().state.value, at.done) == ("complete", [])
+        assert (at.held()[0].held.state.value, at.done) == ("complete", [])
         assert (at.call(kernel).status, at.done) == (200, [["send", SENT]])
         kernel.end()
     place.check()

@@ -19,6 +19,7 @@ from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.executor.replay import replay
 from helm_ai_kernel.ledger import trustlog
+from helm_ai_kernel.ledger.asked import Challenges
 from helm_ai_kernel.ledger.export import whole
 from helm_ai_kernel.ledger.fsck import fsck
 from helm_ai_kernel.ledger.jobs import Intent, late
@@ -289,7 +290,7 @@ def test_a_group_that_fails_erases_nothing(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         await world.call()
         writer, statement = world.ledger.writer, world.erasure(2)
-        jobs = writer.submit(lambda tx: enact(tx, statement, {})), writer.submit(full)
+        jobs = writer.submit(lambda tx: enact(tx, statement, {}, Challenges())), writer.submit(full)
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         assert [getattr(outcome, "reason", None) for outcome in outcomes] == [Reason.ERR_EVIDENCE_FULL] * 2
         assert (await world.call(key="k")).verdict is Verdict.ALLOW and world.here.vault.find(NAME) is not None
@@ -455,7 +456,7 @@ def test_an_answer_in_the_group_of_the_erasure_is_kept_as_nothing(tmp_path: Path
         statement, session = world.erasure(1), world.host.session
         answer = Outcome(Status.OK, 2, output=b'"secret"', reason=Reason.ERR_CONNECTOR_CONTRACT_DRIFT)
         writer, named = world.ledger.writer, Intent(intent.index, intent.leaf)
-        erased = writer.submit(lambda tx: enact(tx, statement, {}))
+        erased = writer.submit(lambda tx: enact(tx, statement, {}, Challenges()))
         came = writer.submit(lambda tx: late(tx, session, "desk/echo", named, answer))
         await erased
         return await came

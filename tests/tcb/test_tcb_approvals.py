@@ -35,7 +35,11 @@ def said(log: Log, kind: StatementKind, content: Body) -> Statement:
     return sign(kind, content, log=log.deployment.origin, at=AT, nonce="0c" * 16, signers=signers)
 
 
-def asks(log: Log, statement: Statement, clock: Clock = NOW, in_force: Callable[[str], bool] = lambda key: True) -> Reason | None:
+def everybody(key: str) -> bool:
+    return True
+
+
+def asks(log: Log, statement: Statement, clock: Clock = NOW, in_force: Callable[[str], bool] = everybody) -> Reason | None:
     signers = [log.deployment.registry.keys[id] for id in statement.signers]
     refused = log.approvals.refusal(statement, signers, Digest(""), clock, in_force)
     return None if refused is None else refused[0]
@@ -128,8 +132,8 @@ def test_a_copy_is_one_of_its_own() -> None:
     copy = log.approvals.copy()
     log.approve(call)
     log.grant()
-    assert copy.held[call.leaf].state is State.WAITING and not copy.grants
-    assert log.approvals.held[call.leaf].state is State.COMPLETE and log.approvals.grants
+    assert copy.held[call.leaf].read(everybody).state is State.WAITING and not copy.grants
+    assert log.approvals.held[call.leaf].read(everybody).state is State.COMPLETE and log.approvals.grants
 
 
 def folded(log: Log) -> Approvals:
@@ -181,7 +185,7 @@ def test_a_lapse_of_what_is_not_over_says_so_and_ends_it() -> None:
     approvals = Approvals()
     approvals.begin(call, "agent")
     with pytest.raises(EvidenceError) as caught:
-        approvals.lapse(early, lambda key: True)
+        approvals.lapse(early, everybody)
     assert caught.value.finding is Finding.APPROVAL_INVALID and not approvals.held
 
 
@@ -211,8 +215,8 @@ def test_a_grant_is_used_up_and_never_less_than_that() -> None:
 
 
 def test_a_grant_is_read_as_the_people_whose_keys_are_in_force() -> None:
-    everybody = GRANT.read(lambda key: True)
-    assert everybody is not None and everybody.by == ("ADA", "bob")  # of two spellings that of the last key
+    whole = GRANT.read(everybody)
+    assert whole is not None and whole.by == ("ADA", "bob")  # of two spellings that of the last key
     alone = GRANT.read(lambda key: key == "k1")
     assert alone is not None and alone.by == ("ada",) and GRANT.read(lambda key: False) is None
 

@@ -38,6 +38,10 @@ SELF = ("Boss", "agent")
 Step = tuple[Act, str]
 
 
+def everybody(key: str) -> bool:
+    return True
+
+
 def voice(who: str, clock: Clock = NOW, *, key: str = "", others: Sequence[tuple[str, str]] = ()) -> Voice:
     return Voice(key or f"key of {who}", who, digest(f"{who} {key} {clock}".encode()), clock, tuple(others))
 
@@ -50,7 +54,7 @@ def held(approvers: int = 1, timelock_ms: int = 0, expires_ms: int = 10_000) -> 
 def after_all(ceremony: Ceremony, *steps: Step, clock: Clock = NOW) -> Ceremony:
     for act, who in steps:
         said = voice(who, clock)
-        assert ceremony.refusal(act, said) is None, (act, who)
+        assert ceremony.refusal(act, said, everybody) is None, (act, who)
         ceremony = ceremony.next(act, said)
     return ceremony
 
@@ -64,14 +68,14 @@ IN_STATE: dict[State, Ceremony] = {
 
 
 def test_each_state_is_reached() -> None:
-    assert {state: ceremony.state for state, ceremony in IN_STATE.items()} == {state: state for state in State}
+    assert {state: ceremony.read(everybody).state for state, ceremony in IN_STATE.items()} == {state: state for state in State}
 
 
 @pytest.mark.parametrize("act", Act)
 @pytest.mark.parametrize("state", State)
 def test_what_may_be_said_in_a_state_is_the_table(state: State, act: Act) -> None:
     """By `ada`, who approved in each, so that she can withdraw; and by a fresh `eve` otherwise."""
-    refused = IN_STATE[state].refusal(act, voice("ada" if act is Act.WITHDRAW else "eve"))
+    refused = IN_STATE[state].refusal(act, voice("ada" if act is Act.WITHDRAW else "eve"), everybody)
     assert (refused is None) == (act in MAY[state])
     if refused is not None:
         assert refused[0] is (Reason.ERR_APPROVAL_DENIED if state is State.DENIED else Reason.ERR_APPROVAL_CONSUMED)
@@ -99,7 +103,7 @@ LEADS: list[tuple[int, tuple[Step, ...], State]] = [
 
 @pytest.mark.parametrize(("approvers", "steps", "state"), LEADS)
 def test_what_was_said_leads_to_a_state(approvers: int, steps: tuple[Step, ...], state: State) -> None:
-    assert after_all(held(approvers), *steps).state is state
+    assert after_all(held(approvers), *steps).read(everybody).state is state
 
 
 # -- who
@@ -108,36 +112,36 @@ def test_what_was_said_leads_to_a_state(approvers: int, steps: tuple[Step, ...],
 @pytest.mark.parametrize("act", [Act.APPROVE, Act.OVERRIDE])
 @pytest.mark.parametrize("name", ["agent", "Agent", "BOSS", "boss"])
 def test_who_may_not_approve_does_neither_that_nor_an_override(act: Act, name: str) -> None:
-    refused = held().refusal(act, voice(name))
+    refused = held().refusal(act, voice(name), everybody)
     assert refused is not None and refused[0] is Reason.ERR_APPROVAL_SELF
-    beside = held().refusal(Act.OVERRIDE, voice("root", others=[("another key", name)]))
+    beside = held().refusal(Act.OVERRIDE, voice("root", others=[("another key", name)]), everybody)
     assert beside is not None and beside[0] is Reason.ERR_APPROVAL_SELF
 
 
 @pytest.mark.parametrize("act", [Act.DENY, Act.DISPUTE])
 def test_who_may_not_approve_may_say_no(act: Act) -> None:
-    assert held().refusal(act, voice("agent")) is None
+    assert held().refusal(act, voice("agent"), everybody) is None
 
 
 @pytest.mark.parametrize("again", [voice("ada"), voice("ada", key="her other"), voice("ADA", key="one more")])
 def test_one_person_counts_once_whatever_the_key_and_the_spelling(again: Voice) -> None:
     ceremony = after_all(held(2), (Act.APPROVE, "ada"))
-    refused = ceremony.refusal(Act.APPROVE, again)
+    refused = ceremony.refusal(Act.APPROVE, again, everybody)
     assert refused is not None and refused[0] is Reason.ERR_APPROVAL_CONSUMED
 
 
 def test_only_the_key_that_approved_withdraws() -> None:
     ceremony = after_all(held(), (Act.APPROVE, "ada"))
     for other in (voice("bob"), voice("ada", key="her other")):
-        refused = ceremony.refusal(Act.WITHDRAW, other)
+        refused = ceremony.refusal(Act.WITHDRAW, other, everybody)
         assert refused is not None and refused[0] is Reason.ERR_APPROVAL_INTENT_MISMATCH
-    assert ceremony.refusal(Act.WITHDRAW, voice("ada")) is None
+    assert ceremony.refusal(Act.WITHDRAW, voice("ada"), everybody) is None
 
 
 def test_sixteen_approve_and_no_more() -> None:
     ceremony = after_all(held(APPROVERS_MAX), *((Act.APPROVE, f"p{n}") for n in range(APPROVERS_MAX)))
-    assert ceremony.state is State.COMPLETE
-    refused = ceremony.refusal(Act.APPROVE, voice("one more"))
+    assert ceremony.read(everybody).state is State.COMPLETE
+    refused = ceremony.refusal(Act.APPROVE, voice("one more"), everybody)
     assert refused is not None and refused[0] is Reason.ERR_APPROVAL_CONSUMED
 
 
@@ -147,7 +151,9 @@ def without(*keys: str) -> Callable[[str], bool]:
 
 def test_an_ended_key_counts_for_nothing_but_its_denial_stands() -> None:
     complete, ended = IN_STATE[State.COMPLETE], without("key of ada")
-    assert complete.read(ended).state is State.WAITING and complete.read(ended).statements == complete.read().statements[1:]
+    assert (
+        complete.read(ended).state is State.WAITING and complete.read(ended).statements == complete.read(everybody).statements[1:]
+    )
     overridden = held(2).next(Act.OVERRIDE, voice("root", others=[("second key", "second")]))
     for key in ("key of root", "second key"):
         assert overridden.read(without(key)).state is State.WAITING
@@ -159,7 +165,7 @@ def test_an_ended_key_counts_for_nothing_but_its_denial_stands() -> None:
 def test_a_person_with_a_new_key_approves_anew() -> None:
     ceremony, ended = after_all(held(2), (Act.APPROVE, "ada"), (Act.APPROVE, "bob")), without("key of ada")
     new = voice("ada", after(5), key="her new")
-    assert ceremony.refusal(Act.APPROVE, new) is not None and ceremony.refusal(Act.APPROVE, new, ended) is None
+    assert ceremony.refusal(Act.APPROVE, new, everybody) is not None and ceremony.refusal(Act.APPROVE, new, ended) is None
     read = ceremony.next(Act.APPROVE, new).read(ended)
     assert (read.state, read.since) == (State.COMPLETE, after(5)) and new.statement in read.statements
 
@@ -168,7 +174,7 @@ def test_a_person_with_a_new_key_approves_anew() -> None:
 
 
 def complete(timelock_ms: int = 1000, expires_ms: int = 5000) -> Held:
-    return after_all(held(1, timelock_ms, expires_ms), (Act.APPROVE, "ada")).read()
+    return after_all(held(1, timelock_ms, expires_ms), (Act.APPROVE, "ada")).read(everybody)
 
 
 EDGES = [(-1, Reason.ERR_APPROVAL_PENDING_TIMELOCK), (0, Reason.OK), (1, Reason.OK)]
@@ -194,7 +200,7 @@ def test_silence_is_over_when_either_clock_says_so(late: str) -> None:
         boots = {"wall": 0, "the boot went back": back}
         return after(wall_ms=walls.get(late, ms), boot_ms=boots.get(late, ms))
 
-    waiting = held(expires_ms=5000).read()
+    waiting = held(expires_ms=5000).read(everybody)
     assert (waiting.expired(at(5000)), waiting.expired(at(5001))) == (False, True)
     assert waiting.conclude(at(5001)) is Reason.ERR_APPROVAL_EXPIRED
     assert (complete().expired(at(6000)), complete().expired(at(6001))) == (False, True)
@@ -202,24 +208,27 @@ def test_silence_is_over_when_either_clock_says_so(late: str) -> None:
 
 def test_a_denial_and_an_override_expire_too() -> None:
     denied = after_all(held(expires_ms=5000), (Act.DENY, "ada"))
-    assert [denied.read().conclude(after(ms)) for ms in (5000, 5001)] == [Reason.ERR_APPROVAL_DENIED, Reason.ERR_APPROVAL_EXPIRED]
-    overridden = after_all(held(2, 1000, 5000), (Act.OVERRIDE, "root"), clock=after(100)).read()
+    assert [denied.read(everybody).conclude(after(ms)) for ms in (5000, 5001)] == [
+        Reason.ERR_APPROVAL_DENIED,
+        Reason.ERR_APPROVAL_EXPIRED,
+    ]
+    overridden = after_all(held(2, 1000, 5000), (Act.OVERRIDE, "root"), clock=after(100)).read(everybody)
     assert [overridden.conclude(after(ms)) for ms in (100, 6100, 6101)] == [Reason.OK, Reason.OK, Reason.ERR_APPROVAL_EXPIRED]
 
 
 @pytest.mark.parametrize("now", [after(10, wall_ms=-1), after(10, boot_ms=-1)])
 def test_where_a_clock_went_back_nothing_is_dispatched_also_not_by_an_override(now: Clock) -> None:
-    overridden = after_all(held(), (Act.OVERRIDE, "root")).read()
+    overridden = after_all(held(), (Act.OVERRIDE, "root")).read(everybody)
     assert complete(0).conclude(now) is overridden.conclude(now) is Reason.ERR_CLOCK_UNTRUSTED
-    assert held().read().conclude(now) is Reason.ERR_APPROVAL_REQUIRED
+    assert held().read(everybody).conclude(now) is Reason.ERR_APPROVAL_REQUIRED
 
 
 def test_the_timelock_runs_from_the_approval_with_which_they_were_enough() -> None:
     ceremony = held(2, 1000)
     for ms, who in ((0, "ada"), (300, "bob"), (900, "eve")):
         ceremony = ceremony.next(Act.APPROVE, voice(who, after(ms)))
-    assert ceremony.read().since == after(300)
-    assert ceremony.next(Act.WITHDRAW, voice("bob")).read().since == after(900)
+    assert ceremony.read(everybody).since == after(300)
+    assert ceremony.next(Act.WITHDRAW, voice("bob")).read(everybody).since == after(900)
 
 
 # -- what a decision reads
@@ -227,15 +236,15 @@ def test_the_timelock_runs_from_the_approval_with_which_they_were_enough() -> No
 
 @pytest.mark.parametrize("state", State)
 def test_what_is_read_of_a_held_call_reads_back_as_itself(state: State) -> None:
-    read = IN_STATE[state].read()
+    read = IN_STATE[state].read(everybody)
     assert Held.from_json(read.to_json()) == read
     assert Held.from_json(replace(read, disputed=True).to_json()).disputed
 
 
 def test_a_disputed_call_stays_one() -> None:
     ceremony = after_all(held(), (Act.APPROVE, "ada"), (Act.DISPUTE, "bob"), (Act.APPROVE, "ada"))
-    assert ceremony.read().disputed and ceremony.read().conclude(NOW) is Reason.OK
-    assert not IN_STATE[State.COMPLETE].read().disputed
+    assert ceremony.read(everybody).disputed and ceremony.read(everybody).conclude(NOW) is Reason.OK
+    assert not IN_STATE[State.COMPLETE].read(everybody).disputed
 
 
 # -- requirements

@@ -215,7 +215,7 @@ class Ledger:
     async def lapse(self) -> int:
         """Say of every held call whose time is over that nobody answered; nothing is written where there is none."""
         clock = now().clock
-        if not any(one.read().expired(clock) for one in self.writer.state.approvals.held.values()):
+        if not any(one.read(self.in_force).expired(clock) for one in self.writer.state.approvals.held.values()):
             return 0
         return await self.writer.submit(asked.lapse)
 

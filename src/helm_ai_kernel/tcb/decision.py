@@ -65,9 +65,9 @@ class Granted:
     @classmethod
     def from_json(cls, value: Json) -> "Granted":
         body = fields.exact(value, {"by", "left", "since", "statement"})
-        by, left = fields.strings(body, "by"), fields.count(body, "left")
-        if not 0 < len(by) <= APPROVERS_MAX or list(by) != sorted(set(by)) or not left:
-            raise fields.wrong("a grant of nobody, or without a call left")
+        by, left = fields.names(body, "by", APPROVERS_MAX), fields.count(body, "left")
+        if not left:
+            raise fields.wrong("a grant without a call left")
         return cls(fields.digest(body, "statement"), left, Clock.from_json(body["since"]), by)
 
 
@@ -117,9 +117,7 @@ class Facts:
             budget = {name: fields.count(left, name) for name in left}
             if not budget:
                 raise fields.wrong("an empty `budget` is left out")
-        not_by = fields.strings(body, "not_by") if "not_by" in body else ()
-        if "not_by" in body and (not 0 < len(not_by) <= NAMES_MAX or list(not_by) != sorted(set(not_by))):
-            raise fields.wrong("field `not_by` is not a short sorted list without repeats")
+        not_by = fields.names(body, "not_by", NAMES_MAX) if "not_by" in body else ()
         if not all(body[name] is True for name in _FLAGS if name in body):
             raise fields.wrong("what is not so is left out")
         return cls(

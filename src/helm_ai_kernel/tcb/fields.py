@@ -102,6 +102,14 @@ def strings(body: Mapping[str, Json], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def names(body: Mapping[str, Json], name: str, most: int) -> tuple[str, ...]:
+    """From 1 to `most` of them, sorted, none twice."""
+    value = strings(body, name)
+    if not 0 < len(value) <= most or list(value) != sorted(set(value)):
+        raise wrong(f"field `{name}` is not a short sorted list without repeats")
+    return value
+
+
 def one_of(body: Mapping[str, Json], name: str, kind: type[T]) -> T:
     """The member of the enum `kind` with that value."""
     value = typed(body, name, str)
