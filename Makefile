@@ -18,25 +18,17 @@ setup: .venv/ready
 	fi
 	@touch $@
 
-# The upstream that the demo governs, in an environment of its own.
+# Other people's programs, each in an environment of its own: the upstream that the demo governs, and what tries the control plane
+# against its own description.
 .envs/upstream/ready: requirements/demo-upstream.txt
-	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --allow-existing --python $(PYTHON) .envs/upstream && \
-	  uv pip install -q --python .envs/upstream/bin/python --require-hashes -r requirements/demo-upstream.txt; \
-	else \
-	  $(PYTHON) -m venv .envs/upstream && \
-	  .envs/upstream/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/demo-upstream.txt; \
-	fi
-	@touch $@
-
-# What tries the control plane against its own description, in an environment of its own.
 .envs/api/ready: requirements/api-checks.txt
+.envs/upstream/ready .envs/api/ready: .envs/%/ready:
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --allow-existing --python $(PYTHON) .envs/api && \
-	  uv pip install -q --python .envs/api/bin/python --require-hashes -r requirements/api-checks.txt; \
+	  uv venv -q --allow-existing --python $(PYTHON) .envs/$* && \
+	  uv pip install -q --python .envs/$*/bin/python --require-hashes -r $^; \
 	else \
-	  $(PYTHON) -m venv .envs/api && \
-	  .envs/api/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/api-checks.txt; \
+	  $(PYTHON) -m venv .envs/$* && \
+	  .envs/$*/bin/pip install -q --disable-pip-version-check --require-hashes -r $^; \
 	fi
 	@touch $@
 

@@ -4,7 +4,6 @@ An approver trusts nobody's words for what they sign: arguments, intent and conf
 that holds the call and from the attachment that it names.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,20 +13,19 @@ from helm_ai_kernel.ledger.standing import verified
 from helm_ai_kernel.ledger.transaction import ARGS
 from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.approvals import Approvals
-from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Held, Requirement, confirmation, intent
+from helm_ai_kernel.tcb.ceremony import Act, Ceremony, Held, confirmation, intent
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.grant import Grant
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.keys import Signer
-from helm_ai_kernel.tcb.receipt import SCOPE, Receipt
+from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.registry import Registry
-from helm_ai_kernel.tcb.statement import StatementKind, sign
+from helm_ai_kernel.tcb.statement import StatementKind
 
 from .config import Config
-from .home import now
-from .operate import Desk
+from .operate import Desk, signed
 
 REVIEWED_MAX = 100  # of the newest that are shown; the log has all of them
 
@@ -77,7 +75,7 @@ def standing(config: Config, approvals: Approvals | None = None) -> Standing:
         known = reader.approvals() if approvals is None else approvals
         registry = reader.trust()
         found = [_shown(reader, one, registry) for one in known.held.values() if one.index < reader.size]
-        frozen = {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
+        frozen = reader.frozen()
         unasked = [_unasked(reader, one, registry) for one in reader.unasked(REVIEWED_MAX)]
     held = [one for one in found if one is not None]
     return Standing(held, list(known.grants.values()), frozen, [one for one in unasked if one is not None])
@@ -94,7 +92,7 @@ def grants(config: Config) -> list[Grant]:
 def frozen(config: Config) -> dict[str, Digest]:
     """What is frozen, each with the leaf hash of its hold."""
     with Reader(config.paths.store) as reader:
-        return {scope: leaf for scope, leaf in reader.holds().items() if SCOPE.match(scope)}
+        return reader.frozen()
 
 
 def to_json(one: Waiting) -> dict[str, Json]:
@@ -153,27 +151,27 @@ async def say(desk: Desk, call: Waiting, act: Act, signer: Signer) -> Receipt:
     nonce = await desk.challenge(ceremony.call, key)
     content: dict[str, Json] = {"call": ceremony.call, "decision": act.value, "intent": named}
     content["confirmation"] = confirmation(named, nonce, key, act)
-    return await _enact(desk, StatementKind.APPROVAL, content, nonce, [signer])
+    return await signed(desk, StatementKind.APPROVAL, content, [signer], nonce=nonce)
 
 
 async def override(desk: Desk, call: Waiting, signers: Sequence[Signer]) -> Receipt:
     """A threshold of roots lets the call go on at once; raises `Refused`."""
     content: dict[str, Json] = {"call": call.ceremony.call, "intent": _intent(desk, call.ceremony)}
-    return await _enact(desk, StatementKind.OVERRIDE, content, _nonce(), signers)
+    return await signed(desk, StatementKind.OVERRIDE, content, signers)
 
 
 async def grant(desk: Desk, content: dict[str, Json], signers: Sequence[Signer]) -> Receipt:
     """`content` are the fields of a grant (`docs/spec/statement.md`); raises `Refused`."""
-    return await _enact(desk, StatementKind.GRANT, content, _nonce(), signers)
+    return await signed(desk, StatementKind.GRANT, content, signers)
 
 
 async def revoke(desk: Desk, statement: Digest, signers: Sequence[Signer]) -> Receipt:
     """The grant counts from the next decision on no more."""
-    return await _enact(desk, StatementKind.REVOCATION, {"grant": statement}, _nonce(), signers)
+    return await signed(desk, StatementKind.REVOCATION, {"grant": statement}, signers)
 
 
 async def unfreeze(desk: Desk, scope: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
-    return await _enact(desk, StatementKind.RELEASE, {"scope": scope, "hold": hold}, _nonce(), signers)
+    return await signed(desk, StatementKind.RELEASE, {"scope": scope, "hold": hold}, signers)
 
 
 def _shown(reader: Reader, ceremony: Ceremony, registry: Registry) -> Waiting | None:
@@ -184,7 +182,7 @@ def _shown(reader: Reader, ceremony: Ceremony, registry: Registry) -> Waiting | 
     if decision.leaf != ceremony.call or hashes.digest(content) != ceremony.args:
         detail = f"the arguments that are kept beside receipt {ceremony.index} are not those of the held call"
         raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck")
-    start = verified(next(reader.receipts(session=decision.session)).line, registry)
+    start = _start(reader, decision, registry)
     held = ceremony.read(registry.in_force_at(registry.size))
     return Waiting(ceremony, verified(decision.line, registry), content[SALT_BYTES:], str(start.body["door"]), held)
 
@@ -194,28 +192,22 @@ def _unasked(reader: Reader, decision: Receipt, registry: Registry) -> Unasked |
     content = reader.attachments(decision.index).get(ARGS)
     if content is None or hashes.digest(content) != decision.body["args_hash"]:
         return None
-    start = verified(next(reader.receipts(session=decision.session)).line, registry)
+    start = _start(reader, decision, registry)
     said = verified(decision.line, registry)
     return Unasked(
         replace(said, index=decision.index), str(start.body["principal"]), str(start.body["door"]), content[SALT_BYTES:]
     )
 
 
+def _start(reader: Reader, decision: Receipt, registry: Registry) -> Receipt:
+    """Of its session: who asks, and at which door."""
+    return verified(next(reader.receipts(session=decision.session)).line, registry)
+
+
 def _intent(desk: Desk, ceremony: Ceremony) -> Digest:
     """Of what was shown, and of nothing else."""
-    requires = Requirement.from_json(ceremony.requires.to_json())
     deployment = desk.origin.rpartition("/")[0]
-    named = intent(deployment, ceremony.principal, ceremony.tool, ceremony.pin, ceremony.args, requires)
+    named = intent(deployment, ceremony.principal, ceremony.tool, ceremony.pin, ceremony.args, ceremony.requires)
     if named != ceremony.intent:
         raise Refused(Reason.ERR_APPROVAL_INTENT_MISMATCH, "the call was held by another deployment", hint="look again")
     return named
-
-
-async def _enact(
-    desk: Desk, kind: StatementKind, content: dict[str, Json], nonce: str, signers: Sequence[Signer]
-) -> Receipt:  # fmt: skip
-    return await desk.enact(sign(kind, content, log=desk.origin, at=now(), nonce=nonce, signers=signers), {})
-
-
-def _nonce() -> str:
-    return os.urandom(16).hex()

@@ -146,17 +146,17 @@ async def activate(desk: Desk, proposal: Proposal, signers: Sequence[Signer]) ->
         "catalog": Change(catalog, proposal.catalog.digest).to_json(),
     }
     docs: dict[Digest, Document] = documents(proposal.policy, proposal.catalog)
-    return await _enact(desk, proposal.kind, content, signers, docs)
+    return await signed(desk, proposal.kind, content, signers, docs)
 
 
 async def release(desk: Desk, tool: str, hold: Digest, signers: Sequence[Signer]) -> Receipt:
     """Let a held tool be called again."""
-    return await _enact(desk, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers, {})
+    return await signed(desk, StatementKind.RELEASE, {"tool": tool, "hold": hold}, signers)
 
 
 async def erase(desk: Desk, subject: bytes, count: int, signers: Sequence[Signer]) -> Receipt:
     """Sign that what is kept about a subject is destroyed, and destroy its key."""
-    return await _enact(desk, StatementKind.ERASURE, {"subject": subject.hex(), "count": count}, signers, {})
+    return await signed(desk, StatementKind.ERASURE, {"subject": subject.hex(), "count": count}, signers)
 
 
 def cover_tail(config: Config) -> None:
@@ -217,11 +217,13 @@ def entries(catalog: Catalog) -> dict[str, dict[str, Any]]:
     return {f"{server['server']}/{tool['name']}": tool for server in body["servers"] for tool in server["tools"]}
 
 
-async def _enact(
-    desk: Desk, kind: StatementKind, content: dict[str, Any], signers: Sequence[Signer], docs: dict[Digest, Document]
-) -> Receipt:
-    statement = sign(kind, content, log=desk.origin, at=now(), nonce=os.urandom(16).hex(), signers=signers)
-    return await desk.enact(statement, docs)
+async def signed(
+    desk: Desk, kind: StatementKind, content: dict[str, Any], signers: Sequence[Signer],
+    docs: Mapping[Digest, Document] | None = None, *, nonce: str = "",
+) -> Receipt:  # fmt: skip
+    """Sign it for the desk's log, and let it take effect. `nonce`: of a challenge that it answers; else a new one."""
+    statement = sign(kind, content, log=desk.origin, at=now(), nonce=nonce or os.urandom(16).hex(), signers=signers)
+    return await desk.enact(statement, docs or {})
 
 
 async def ask(server: str, upstream: Upstream | HttpUpstream) -> tuple[dict[str, Any], dict[str, Refused]]:

@@ -369,22 +369,15 @@ class SessionHost:
 
     def verdict(self, decision: Receipt) -> Answer:
         """Of a question: nothing was dispatched, and of a repeated call nothing is released."""
-        return Answer(
-            verdict=decision.verdict or Verdict.DENY,
-            reason=decision.reason,
-            decision=decision,
-            outcome=None,
-            output=None,
-            output_salt=None,
-            args_salt=decision.salt or None,
-            checkpoint=self._ledger.checkpoint,
-            hint=decision.hint,
-        )
+        return self._answer(decision, None, None, None)
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         output_salt = None if outcome is None or output is None else outcome.salt
         if decision.repeats is not None:
             outcome, output_salt, output = self._ledger.first_outcome(decision)
+        return self._answer(decision, outcome, output, output_salt)
+
+    def _answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None, output_salt: bytes | None) -> Answer:
         return Answer(
             verdict=decision.verdict or Verdict.DENY,
             reason=decision.reason if outcome is None else _final(decision, outcome),

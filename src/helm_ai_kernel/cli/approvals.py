@@ -12,6 +12,7 @@ from helm_ai_kernel.app.asks import Waiting
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.credentials import keyfile
 from helm_ai_kernel.tcb.ceremony import Act
+from helm_ai_kernel.tcb.clock import duration_ms
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.tcb.ijson import Json, parse
@@ -23,8 +24,6 @@ from . import asked
 from .output import PROGRAM, Commands, Declined, command, config, emit, group, number, place
 from .signing import passphrase, person, signing_options
 
-_LASTS = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
-_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _CONDITION = re.compile(r"([^<>=^~]{1,256})(<=|>=|\^=|=|~)(.*)\Z", re.DOTALL)
 _WORDS = {"<=": Condition.AT_MOST, ">=": Condition.AT_LEAST, "=": Condition.EQUALS, "^=": Condition.STARTS_WITH}
 _ACTS = {
@@ -188,10 +187,10 @@ def _granted(whose: tuple[str, str, str], arguments: bytes, args: argparse.Names
 
 
 def _lasts(text: str) -> int:
-    found = _LASTS.match(text)
-    if found is None:
+    ms = duration_ms(text)
+    if ms is None:
         raise argparse.ArgumentTypeError(f"`{text}` is no time such as 90s, 10m, 2h or 7d")
-    return int(found[1]) * _UNIT_MS[found[2]]
+    return ms
 
 
 def _condition(text: str) -> tuple[str, dict[str, Json]]:

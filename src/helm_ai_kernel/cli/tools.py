@@ -9,7 +9,6 @@ from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
-from helm_ai_kernel.tcb.receipt import SCOPE
 
 from . import changes
 from .output import Commands, Declined, command, config, emit, group
@@ -134,4 +133,4 @@ def run_release(args: argparse.Namespace) -> int:
 
 def _holds(settings: Config) -> dict[str, Any]:
     with Reader(settings.paths.store) as reader:
-        return {name: leaf for name, leaf in reader.holds().items() if not SCOPE.match(name)}
+        return reader.holds()

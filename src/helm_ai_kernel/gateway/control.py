@@ -31,13 +31,13 @@ from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import TEXT_MAX, Kind, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 from helm_ai_kernel.wire.head import Head
-from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.reply import Reply, refusal
 
 from .asgi import Exchange
 from .gaps import Gaps
 from .identity import ControlIdentity
 from .openapi import document
-from .replies import refusal, refused
+from .replies import refused
 
 BODY_BYTES_MAX = 32 << 20  # a statement with a catalogue and a policy, in base64
 PAGE_MAX, PAGE = 1000, 100  # receipts in one answer: each has about 1,000 bytes
@@ -136,7 +136,7 @@ class ControlDoor:
             return self._told(refused(error, (("WWW-Authenticate", "Bearer"),)))
         except Exception as error:  # the door: our own bug fails this one request, and says no word of it outside
             sys.stderr.write(f"error: the control plane failed: {type(error).__name__}\n")
-            return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", code=500))
+            return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", status=500))
 
     def refused(self, reason: Reason, peer: Peer) -> None:
         self._gaps.count(reason)
@@ -336,7 +336,7 @@ def _absent(request: Request, error: Exception) -> Response:
     code = error.status_code if isinstance(error, HTTPException) else 500
     message = {404: "there is nothing of that name here", 405: "this path takes another method"}.get(code, "no")
     named = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return _plain(refusal(Reason.ERR_UNMEDIATED_TRANSPORT, message, code=code, hint="GET /openapi.json"), named)
+    return _plain(refusal(Reason.ERR_UNMEDIATED_TRANSPORT, message, status=code, hint="GET /openapi.json"), named)
 
 
 def _plain(reply: Reply, named: Mapping[str, str] | None = None) -> Response:

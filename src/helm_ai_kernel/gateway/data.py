@@ -15,12 +15,12 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.wire.head import Head
-from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.reply import Fields, Reply, refusal
 
 from .gaps import Gaps
 from .identity import Agent, DataIdentity
 from .limits import Limiter
-from .replies import Fields, answered, document, refusal, refused, says
+from .replies import answered, document, refused, says
 
 EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
 METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "POST"}
@@ -82,7 +82,7 @@ class DataDoor:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
             sys.stderr.write(f"error: the data plane failed: {type(error).__name__}\n")
-            return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", code=500))
+            return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", status=500))
         finally:
             self._limiter.leave(agent)
 
@@ -119,9 +119,9 @@ class DataDoor:
         """What is no door of ours."""
         method, reason = METHODS.get(head.path), Reason.ERR_UNMEDIATED_TRANSPORT
         if method is None:
-            return self._no(refusal(reason, "there is no such path here", code=404, hint=f"POST {EXECUTE}"), reason)
+            return self._no(refusal(reason, "there is no such path here", status=404, hint=f"POST {EXECUTE}"), reason)
         if head.method != method:
-            return self._no(refusal(reason, f"this path takes {method}", code=405, fields=(("Allow", method),)), reason)
+            return self._no(refusal(reason, f"this path takes {method}", status=405, fields=(("Allow", method),)), reason)
         return None
 
     def _limited(self, wait: int) -> Reply:

@@ -1,7 +1,6 @@
 """What a door answers with: one form of an answer, one form of a refusal, and never a word of the request in either."""
 
 import base64
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from helm_ai_kernel.executor.host import Answer
@@ -12,30 +11,12 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
-from helm_ai_kernel.wire.reply import Reply
+from helm_ai_kernel.wire.reply import JSON, Fields, Reply, refusal
 from helm_ai_kernel.wire.status import STATUS
-
-JSON = ("Content-Type", "application/json")
-Fields = tuple[tuple[str, str], ...]
 
 
 def document(value: Json, *, code: int = 200, fields: Fields = ()) -> Reply:
     return Reply(code, (JSON, *fields), canonical(value))
-
-
-def refusal(
-    reason: Reason,
-    message: str,
-    *,
-    hint: str = "",
-    code: int | None = None,
-    helm: Mapping[str, Json] | None = None,
-    fields: Fields = (),
-) -> Reply:
-    """`{"error","helm"}`. `code`: of a refusal whose status says more than its reason does, as 404."""
-    told: dict[str, Json] = {"verdict": Verdict.DENY.value, "reason": reason.value, "hint": hint, **(helm or {})}
-    error: dict[str, Json] = {"message": message, "type": "helm_refused", "code": reason.value}
-    return document({"error": error, "helm": told}, code=code or STATUS[reason], fields=fields)
 
 
 def refused(error: Refused | OutsideError, fields: Fields = ()) -> Reply:
@@ -62,7 +43,7 @@ def answered(answer: Answer, fields: Fields = ()) -> Reply:
         return Reply(200, (JSON, *carried), body)
     if answer.verdict is Verdict.ESCALATE or (answer.verdict is Verdict.ALLOW and answer.outcome is None):  # or a question
         return document({"helm": helm}, code=code, fields=carried)
-    return refusal(answer.reason, says(answer.reason), hint=answer.hint, code=code, helm=helm, fields=carried)
+    return refusal(answer.reason, says(answer.reason), hint=answer.hint, status=code, helm=helm, fields=carried)
 
 
 def _helm(answer: Answer) -> dict[str, Json]:

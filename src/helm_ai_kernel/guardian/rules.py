@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from cedarpy import _internal, pst
 
 from helm_ai_kernel.tcb.ceremony import APPROVERS_MAX, WAIT_MS_MAX, Requirement
+from helm_ai_kernel.tcb.clock import duration_ms
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
@@ -27,8 +28,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")
 _CONDITION = re.compile(r"\)\s*((?:when|unless)\b.*)", re.DOTALL)
 _ASKS = ("approvers", "timelock", "expires")  # what a rule may say of the approval that it requires
 _ANNOTATIONS = frozenset({"id", "require", "description", *_ASKS})
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
-_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +164,8 @@ def _requires(notes: Mapping[str, str], label: str) -> Requirement | None:
 
 def _duration(text: str, label: str) -> int:
     """In ms."""
-    found = _DURATION.match(text)
-    wait = int(found[1]) * _UNIT_MS[found[2]] if found else 0
-    if not 0 < wait <= WAIT_MS_MAX:
+    wait = duration_ms(text)
+    if wait is None or wait > WAIT_MS_MAX:
         raise refused(f"{label} is not a time", "annotation", "write for example 90s, 10m, 2h or 7d, at most 366d")
     return wait
 

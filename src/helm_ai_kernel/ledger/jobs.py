@@ -137,15 +137,19 @@ def late(tx: Transaction, session: Session, tool: str, intent: Intent, outcome: 
 
 def _teller(tx: Transaction, session: Session) -> Session:
     """Who tells an outcome: its own session or, where that has ended, the kernel, unless it has ended too."""
-    for teller in (session, tx.kernel):
-        if teller is not None and teller.id in tx.heads:
-            return teller
-    raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+    return session if session.id in tx.heads else _kernel(tx)
+
+
+def _kernel(tx: Transaction) -> Session:
+    """The kernel's own session; raises `OutsideError(ERR_SEALED)` where it has ended."""
+    if tx.kernel is None:
+        raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+    return tx.kernel
 
 
 def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt | None:
     """Stop a tool until a person releases it; an existing hold stays as it is."""
-    if tool in tx.holds or tx.kernel is None or tx.kernel.id not in tx.heads:
+    if tool in tx.holds or tx.kernel is None:
         return None
     receipt = tx.append(tx.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, (cause,))
     tx.conn.execute("INSERT INTO holds VALUES (?,?)", (tool, hashes.raw(receipt.leaf)))
@@ -155,8 +159,7 @@ def hold(tx: Transaction, tool: str, cause: Digest, reason: Reason) -> Receipt |
 
 def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
     """Stop everything, a server, an agent or a session, until a person releases it."""
-    if tx.kernel is None or tx.kernel.id not in tx.heads:
-        raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
+    kernel = _kernel(tx)
     if not SCOPE.match(scope):
         hint = "freeze `all`, `server:NAME`, `agent:NAME` or `session:ID`"
         raise Refused(Reason.ERR_UPSTREAM_SHAPE, f"`{scope[:64]}` is nothing that can be frozen", hint=hint)
@@ -168,7 +171,7 @@ def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
         hint = f"helm-ai-kernel release {quote(scope)}"
         raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen already", hint=hint)
     content: dict[str, Json] = {"scope": scope, "by": by, "reason": Reason.ERR_FROZEN.value}
-    receipt = tx.append(tx.kernel, Kind.HOLD, content)
+    receipt = tx.append(kernel, Kind.HOLD, content)
     tx.conn.execute("INSERT INTO holds VALUES (?,?)", (scope, hashes.raw(receipt.leaf)))
     tx.holds[scope] = receipt.leaf
     return receipt
@@ -176,9 +179,7 @@ def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
 
 def gap(tx: Transaction, door: str, counts: Mapping[str, int]) -> Receipt:
     """Refusals that have no receipt of their own."""
-    if tx.kernel is None or tx.kernel.id not in tx.heads:
-        raise OutsideError(Reason.ERR_SEALED, "the log's last session has ended", hint="start the kernel again")
-    return tx.append(tx.kernel, Kind.GAP, {"door": door, "counts": dict(counts)})
+    return tx.append(_kernel(tx), Kind.GAP, {"door": door, "counts": dict(counts)})
 
 
 def recovered(tx: Transaction, session: Session, open_count: int, heads: Sequence[bytes] = ()) -> Receipt:

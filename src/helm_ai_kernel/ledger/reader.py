@@ -12,7 +12,7 @@ from helm_ai_kernel.tcb.bundle import PolicyManifest
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import EvidenceError, OutsideError
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.receipt import SCOPE, Kind, Receipt
 from helm_ai_kernel.tcb.registry import Registry
 
 from . import store, succession, trustlog
@@ -140,7 +140,11 @@ class Reader:
 
     def holds(self) -> dict[str, Digest]:
         """The tools that are held, each with the leaf hash of its hold."""
-        return {row[0]: hashes.text(_blob(row[1])) for row in self._rows("SELECT tool, leaf FROM holds ORDER BY tool", ())}
+        return {tool: leaf for tool, leaf in self._held() if not SCOPE.match(tool)}
+
+    def frozen(self) -> dict[str, Digest]:
+        """The scopes that are frozen, each with the leaf hash of its hold."""
+        return {scope: leaf for scope, leaf in self._held() if SCOPE.match(scope)}
 
     def approvals(self) -> Approvals:
         """What waits for people and what they granted, verified like at a start; raises `OutsideError`."""
@@ -209,6 +213,10 @@ class Reader:
         """Every receipt as it was signed, one line each."""
         for row in self._rows("SELECT line FROM receipts ORDER BY idx", ()):
             yield _blob(row[0]) + b"\n"
+
+    def _held(self) -> Iterator[tuple[str, Digest]]:
+        for name, leaf in self._rows("SELECT tool, leaf FROM holds ORDER BY tool", ()):
+            yield name, hashes.text(_blob(leaf))
 
     def _opened(self, row: Any) -> bytes | None:
         """Salt and content of such a row; None where its subject was erased. Raises `OutsideError` where they cannot be read."""

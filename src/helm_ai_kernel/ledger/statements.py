@@ -25,14 +25,14 @@ class Document(NamedTuple):
 
 
 def enact(
-    tx: Transaction, statement: Statement, documents: Mapping[Digest, Document], challenges: Challenges | None = None
+    tx: Transaction, statement: Statement, documents: Mapping[Digest, Document], challenges: Challenges
 ) -> Receipt:  # fmt: skip
     """Append the statement and let it take effect; raises `Refused` and changes nothing where it may not."""
-    if tx.kernel is None or tx.kernel.id not in tx.heads:
+    if tx.kernel is None:
         raise Refused(Reason.ERR_POLICY_NOT_READY, "the kernel has no session of its own yet", hint="wait until it is ready")
     signers = _check(tx, statement)
     if statement.kind is StatementKind.APPROVAL:
-        (challenges or Challenges()).take(statement, tx.moment.clock)  # none was given: then this answers none
+        challenges.take(statement, tx.moment.clock)
     refusal = tx.approvals.refusal(statement, signers, _NO_LEAF, tx.moment.clock, in_force(tx))
     if refusal is not None:
         raise Refused(*refusal, hint="look again: helm-ai-kernel approvals list")

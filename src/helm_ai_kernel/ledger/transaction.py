@@ -125,7 +125,7 @@ class Transaction:
         self.conn = conn
         self.ink = ink
         self.moment = moment
-        self.kernel = kernel
+        self._kernel = kernel
         self.start = state
         self.index = state.frontier.size  # of the next receipt
         self.leaves: list[bytes] = []
@@ -148,6 +148,11 @@ class Transaction:
     def ended(self, frontier: Frontier) -> State:
         """The log after this group, whose tree is `frontier`."""
         return State(self.start.origin, frontier, self.heads, self.policy, self.catalog, self.holds, self.open, self.approvals)
+
+    @property
+    def kernel(self) -> Session | None:
+        """The kernel's own session, while it has one that has not ended."""
+        return self._kernel if self._kernel is not None and self._kernel.id in self.heads else None
 
     def change_approvals(self) -> Approvals:
         """To be changed by the job that asks."""

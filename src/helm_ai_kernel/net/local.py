@@ -6,16 +6,16 @@ Who answers is what the system says of the other end: it must be this user, or r
 import http.client
 import os
 import socket
-import struct
 from pathlib import Path
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError
 
+from .unix import peer_uid
+
 CONNECT_S = 2.0  # a server that is alive takes a connection at once
 ANSWER_S = 60.0  # for each part of an answer: a statement waits for the disk, and for a policy to be compiled
 ANSWER_BYTES_MAX = 1 << 20  # a receipt, or a refusal
-_PEER = struct.Struct("3i")  # pid, uid, gid: `struct ucred`
 
 
 def listens(path: Path) -> bool:
@@ -58,6 +58,5 @@ def _connected(path: Path) -> socket.socket:
 
 
 def _check(sock: socket.socket) -> None:
-    _, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    if uid not in (0, os.geteuid()):
+    if (uid := peer_uid(sock)) not in (0, os.geteuid()):
         raise ConnectionRefusedError(0, f"it belongs to user {uid}")

@@ -1,10 +1,20 @@
 """Two clocks at one moment: the wall's, which anybody may set, and the machine's since it was booted, which nobody can."""
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from . import fields
 from .ijson import Json
+
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
+_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(text: str) -> int | None:
+    """Of `90s`, `10m`, `2h` or `7d`, as people write it in a policy and on a command line; None for anything else."""
+    found = _DURATION.match(text)
+    return None if found is None else int(found[1]) * _UNIT_MS[found[2]]
 
 
 class Passed(NamedTuple):

@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from helm_ai_kernel.tcb.checklist import Progress, Question, verify
 from helm_ai_kernel.tcb.checkpoint import NOTE_BYTES_MAX
+from helm_ai_kernel.tcb.clock import duration_ms
 from helm_ai_kernel.tcb.container import Source
 from helm_ai_kernel.tcb.cosign import POLICY_BYTES_MAX, WitnessPolicy
 from helm_ai_kernel.tcb.digest import Digest, is_digest
@@ -20,8 +20,6 @@ from .cores import vet_on
 
 CORES_MAX = 8  # one process reads what the others vetted: more of them would wait for it
 
-_AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGE_MAX = timedelta(days=365_000)  # a thousand years: before the year 1 there is no time
 
 
@@ -67,8 +65,8 @@ def pinned(text: str) -> Digest:
 
 
 def _age(text: str) -> timedelta:
-    found = _AGE.match(text)
-    age = None if found is None else timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    ms = duration_ms(text)
+    age = None if ms is None else timedelta(milliseconds=ms)
     if age is None or age > _AGE_MAX:
         raise argparse.ArgumentTypeError("not a number with `s`, `m`, `h` or `d` behind it, at most 365000d")
     return age

@@ -81,11 +81,8 @@ class Reader:
 
     def _begin(self) -> None:
         self._next: Callable[[], Event | None] = self._read_head
-        self._line, self._looked, self._lines = (
-            0,
-            0,
-            0,
-        )  # where the line begins, how far it was looked at, how many were let through
+        self._line, self._looked = 0, 0  # where the line begins; how far it was looked at
+        self._lines = 0  # how many were let through
         self._left, self._total, self._chunks = 0, 0, 0  # bytes that follow before the next line; bytes of the body; chunks
 
     @property

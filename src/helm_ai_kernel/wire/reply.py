@@ -5,20 +5,25 @@ that is refused where the reply is made, before it is anybody's. Framing, and wh
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.decision import Verdict
 from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 
 from .status import STATUS
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+JSON = ("Content-Type", "application/json")
 BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
+
+Fields = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _VALUE = re.compile(r"(?:[!-~\xa0-\xff](?:[ -~\xa0-\xff]*[!-~\xa0-\xff])?)?")
@@ -35,7 +40,7 @@ class Reply:
     """One answer. An iterator is sent in chunks as it yields; it is closed when the client goes."""
 
     status: int
-    fields: tuple[tuple[str, str], ...] = ()
+    fields: Fields = ()
     body: bytes | AsyncIterator[bytes] = b""
 
     def __post_init__(self) -> None:
@@ -73,8 +78,13 @@ def chunk(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
 
 
-def refusal(reason: Reason, message: str, *, hint: str, status: int = 0, fields: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """A refusal in the one form that all doors have."""
-    error = {"message": message, "type": "helm_refused", "code": reason.value}
-    body = canonical({"error": dict(error), "helm": {"verdict": "DENY", "reason": reason.value, "hint": hint}})
-    return Reply(status or STATUS[reason], (("Content-Type", "application/json"), *fields), body)
+def refusal(
+    reason: Reason, message: str, *, hint: str = "", status: int = 0, fields: Fields = (), helm: Mapping[str, Json] | None = None
+) -> Reply:
+    """`{"error","helm"}`, the one form that all doors have.
+
+    `status`: of a refusal that says more by it than its reason does, as 404. `helm`: what is told of the call besides.
+    """
+    error: dict[str, Json] = {"message": message, "type": "helm_refused", "code": reason.value}
+    told: dict[str, Json] = {"verdict": Verdict.DENY.value, "reason": reason.value, "hint": hint, **(helm or {})}
+    return Reply(status or STATUS[reason], (JSON, *fields), canonical({"error": error, "helm": told}))
