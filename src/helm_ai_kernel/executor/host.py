@@ -43,10 +43,31 @@ class Patience:
     here: Callable[[], bool] = _always
 
 
+class Relay(Protocol):
+    """What a server may say to the caller while a call is under way, and ask of it."""
+
+    capabilities: bytes  # canonical JSON: what the caller's client can be asked
+    level: str | None  # of the log messages that it wants, where it said so with the call
+
+    def said(self, method: str, params: bytes) -> None: ...
+
+    async def asked(self, method: str, params: bytes) -> bytes: ...
+
+
 class Connector(Protocol):
     """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply: ...
+    async def call(
+        self,
+        name: str,
+        args: bytes,
+        *,
+        key: str | None,
+        wall_ms: int,
+        output_bytes: int,
+        relay: Relay | None = None,
+        inputs: bytes | None = None,
+    ) -> Reply: ...
 
     async def close(self) -> None: ...
 

@@ -206,6 +206,26 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "compare (`helm-ai-kernel tools inspect`); pin the tool again if the change is right, or have it undone; and"
         " then, because a pin releases no hold, `helm-ai-kernel tools release`",
     ),
+    Reason.ERR_MCP_BATCH_UNSUPPORTED: Page(
+        "The message is a list of JSON-RPC messages. Batches were removed from MCP with revision 2025-06-18. Nothing was done.",
+        Retry.CHANGED,
+        "send each message by itself",
+        "nothing: part of a batch could be denied and part not, and no one answer would say so",
+    ),
+    Reason.ERR_MCP_ID_CONFLICT: Page(
+        "The `id` of a message is none, or is that of another request under way, or answers nothing that was asked: its answer"
+        " could be taken for another's.",
+        Retry.CHANGED,
+        "give each request an id of its own, a string or a whole number",
+        "nothing: an answer that could be another's is not given",
+    ),
+    Reason.ERR_MCP_HEADER_MISMATCH: Page(
+        "A header that repeats part of an MCP request says something else than its body, or is missing. Whoever stands between"
+        " would see another call than the one that is decided.",
+        Retry.CHANGED,
+        "send `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-…` as the body says",
+        "look for a proxy that writes such headers",
+    ),
     Reason.ERR_CONNECTOR_CONTRACT_DRIFT: Page(
         "The tool ran, but its output breaks the pinned contract. The output is withheld and the tool is held.",
         Retry.LOOK_FIRST,
