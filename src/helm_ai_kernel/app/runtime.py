@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 from helm_ai_kernel import __version__
@@ -15,11 +16,13 @@ from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
-from helm_ai_kernel.executor.execute import execute
-from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Reply, ReplyKind
+from helm_ai_kernel.executor.execute import execute, offer, report
+from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Relay, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
+from helm_ai_kernel.executor.relay import Counted
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger import store, succession, trustlog
+from helm_ai_kernel.ledger.caused import Cause
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
@@ -40,6 +43,7 @@ from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
 from .heartbeat import Heartbeat
+from .offers import Offer, Offers
 from .sessions import Sessions
 from .waiting import Waiting
 
@@ -47,6 +51,15 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 
 
 NONE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a door brings beside the bytes of a call."""
+
+    relay: Relay | None = None
+    inputs: bytes | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
@@ -88,6 +101,7 @@ class Runtime:
         self._closing = self._closed = False  # no new calls; no new processes
         self.sessions = Sessions(ledger.session, ledger.end_session, self.keep)
         self.boundary = Boundary(EMPTY, None)
+        self.offers = Offers()
         self._changing = asyncio.Lock()
         self.waiting = Waiting(ledger)
         self.terms: Callable[[str], Asked] = lambda principal: config.asked
@@ -143,20 +157,49 @@ class Runtime:
         self._retiring.discard(connector)
 
     async def call(
-        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE,
+        relay: Relay | None = None, inputs: bytes | None = None, causes: Sequence[Cause] = (),
     ) -> Answer:  # fmt: skip
         """Execute one request to its end, even when the caller is cancelled meanwhile.
 
         `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
         A call that is held for a person is decided again, whenever something was said of it, while its caller waits.
+        `relay`: the caller's client; `inputs`: what goes with the arguments; `causes`: outcomes of the caller's that led to it.
         """
-        until, answer = time.monotonic() + patience.seconds, await self._once(self._execute(raw, principal, door, session))
+        beside = Beside(relay, inputs, tuple(causes))
+        return await self._patiently(
+            lambda waited_for: self._execute(raw, principal, door, session, waited_for, beside), patience
+        )  # fmt: skip
+
+    async def offer(
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE,
+        causes: Sequence[Cause] = (),
+    ) -> Answer:  # fmt: skip
+        """The verdict on a call on which the caller acts, once, if it is ALLOW: that claims, reserves and uses up as in `call`."""
+        beside = Beside(causes=tuple(causes))
+        return await self._patiently(
+            lambda waited_for: self._offer(raw, principal, door, session, waited_for, beside), patience
+        )  # fmt: skip
+
+    async def report(self, decision: Receipt, output: bytes | None, ms: int, *, principal: str, sub: str = "") -> Answer:
+        """What came of a call that `offer` allowed to that principal, durable when it is answered; raises `Refused`.
+
+        None: the caller says that nothing came of it, and `sub` why. The answer's `output` are the bytes that may go on: none
+        where they break the tool's contract. It is taken as long as calls under way are.
+        """
+        offer = self.offers.find(decision.leaf, principal)
+        kind = ReplyKind.FAILED if output is None else ReplyKind.OUTPUT
+        return await self._once(self._report(offer, Reply(kind, ms, output=output, sub=sub)), closed=self._closed)
+
+    async def _patiently(self, work: Callable[[Digest | None], Coroutine[Any, Any, Answer]], patience: Patience) -> Answer:
+        """`work` on the call, and again on the call that it was held as, while its caller waits."""
+        until, answer = time.monotonic() + patience.seconds, await self._once(work(None))
         while True:
             held, left_s = held_call(answer.decision), until - time.monotonic()
             if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s) or not patience.here():
                 return answer
             try:
-                answer = await self._once(self._execute(raw, principal, door, session, held[0]))
+                answer = await self._once(work(held[0]))
             except Refused as no:
                 if no.reason is not Reason.ERR_APPROVAL_CONSUMED:
                     raise
@@ -166,8 +209,8 @@ class Runtime:
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
         return await self._once(self._evaluate(raw, principal, door, session))
 
-    async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        if self._closing:
+    async def _once(self, work: Coroutine[Any, Any, Answer], *, closed: bool | None = None) -> Answer:
+        if self._closing if closed is None else closed:
             work.close()
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
         try:
@@ -203,17 +246,30 @@ class Runtime:
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
     async def _execute(
-        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None = None
+        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None, beside: Beside
     ) -> Answer:
         await self.ledger.sure_of(principal)
         async with self.sessions.of(principal, door, named) as session:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-            return await execute(raw, boundary, SessionHost(self, session, boundary, waited_for=waited_for))
+            return await execute(raw, boundary, SessionHost(self, session, boundary, waited_for, beside))
+
+    async def _offer(
+        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None, beside: Beside
+    ) -> Answer:
+        await self.ledger.sure_of(principal)
+        async with self.sessions.of(principal, door, named) as session:
+            boundary = self.boundary
+            return await offer(raw, boundary, SessionHost(self, session, boundary, waited_for, beside))
+
+    async def _report(self, told: Offer, reply: Reply) -> Answer:
+        answer = await report(told.call, told.decision, reply, told.boundary, told.host)
+        self.offers.done(told)
+        return answer
 
     async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
-            host = SessionHost(self, session, self.boundary, EffectBy.NONE)
-            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
+            host = SessionHost(self, session, self.boundary)
+            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide, EffectBy.NONE))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
@@ -308,27 +364,32 @@ class SessionHost:
         runtime: Runtime,
         session: Session,
         boundary: Boundary,
-        effect_by: EffectBy = EffectBy.KERNEL,
         waited_for: Digest | None = None,
+        beside: "Beside | None" = None,
     ) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
-        self._effect_by = effect_by
         self._waited_for = waited_for
+        self._beside = beside or Beside()
         self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
-    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
-        terms = self._runtime.terms(self._session.principal)
-        return await self._ledger.commit(
+    async def commit(self, admitted: Admitted, decide: Decide, effect_by: EffectBy = EffectBy.KERNEL) -> Receipt:
+        principal = self._session.principal
+        terms = self._runtime.terms(principal)
+        decision = await self._ledger.commit(
             self._session,
             admitted,
             decide,
-            effect_by=self._effect_by,
+            effect_by=effect_by,
             not_by=terms.not_by,
             alone=terms.alone,
             waited_for=self._waited_for,
+            causes=self._beside.causes,
         )
+        if decision.is_offer and isinstance(admitted, Call):
+            self._runtime.offers.keep(Offer(decision, principal, admitted, self._boundary, self))
+        return decision
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
@@ -338,9 +399,14 @@ class SessionHost:
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
         _UNDER_WAY.set((self, call, intent, asyncio.current_task()))
-        started = time.monotonic()
+        relay = None if self._beside.relay is None else Counted(self._beside.relay)
+        reply = await self._called(connector, name, call, relay)
+        return reply if relay is None else replace(reply, interim=relay.end())
+
+    async def _called(self, connector: Connector, name: str, call: Call, relay: Counted | None) -> Reply:
+        started, limits = time.monotonic(), {"wall_ms": call.wall_ms, "output_bytes": call.output_bytes}
         try:
-            return await connector.call(name, call.args, key=call.key, wall_ms=call.wall_ms, output_bytes=call.output_bytes)
+            return await connector.call(name, call.args, key=call.key, **limits, relay=relay, inputs=self._beside.inputs)
         except asyncio.CancelledError:  # only a close in a hurry cancels a call, where its function does not let go
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub="closed")
         except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
@@ -366,6 +432,9 @@ class SessionHost:
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)
+
+    async def report(self, offer: Receipt, outcome: Outcome) -> Receipt:
+        return await self._ledger.report(self._session, offer, outcome)
 
     def verdict(self, decision: Receipt) -> Answer:
         """Of a question: nothing was dispatched, and of a repeated call nothing is released."""

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.executor.host import Relay, Reply, ReplyKind
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
@@ -86,7 +86,10 @@ class McpStdioConnector:
         """Running, and its list read; raises `OutsideError` or `Refused`. `call` does the same when it has to."""
         await self._borrow(None)
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+    async def call(
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         """`args` are canonical bytes and are sent as they are. The deadline covers a start too."""
         began = self._clock()
         try:

@@ -42,9 +42,10 @@ def said(admitted: Admitted, decision: Decision, facts: Facts, effect_by: Effect
     if admitted.tool is not None and admitted.args is not None:
         told |= {"tool": admitted.tool, "args": hashes.digest(admitted.args), "pin": admitted.pin}
         told["effect"] = None if admitted.effect is None else admitted.effect.value
-    if effect_by is EffectBy.KERNEL and decision.requires is not None:
+    if effect_by is not EffectBy.NONE and decision.requires is not None:
         told["requires"] = decision.requires.to_json()
-    intent = decision.verdict is Verdict.ALLOW and decision.repeats is None and effect_by is EffectBy.KERNEL
-    if isinstance(admitted, Call) and intent:
-        told |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": reserved, "relies": list(decision.relies)}
+    goes = decision.verdict is Verdict.ALLOW and decision.repeats is None and effect_by is not EffectBy.NONE
+    if isinstance(admitted, Call) and goes:
+        told |= {"reserved": reserved, "relies": list(decision.relies)}
+        told["deadline_ms"] = facts.clock.wall_ms + admitted.wall_ms if effect_by is EffectBy.KERNEL else None
     return {name: value for name, value in told.items() if value not in (None, "", [], {})}

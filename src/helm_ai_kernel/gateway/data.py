@@ -23,6 +23,7 @@ from .limits import Limiter
 from .replies import answered, document, refused, says
 
 EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
+NONE, CLIENT = "effect_by=none", "effect_by=client"  # who acts on a verdict: nobody, or whoever asked for it
 METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "POST"}
 DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
 
@@ -41,6 +42,12 @@ class Gate(Protocol):
 
     async def evaluate(self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None) -> Answer:
         """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
+        ...
+
+    async def offer(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer:
+        """The verdict on which the caller acts, once: it claims and consumes what the call would."""
         ...
 
     def capabilities(self, principal: str) -> dict[str, Json]: ...
@@ -92,20 +99,18 @@ class DataDoor:
 
     async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool]) -> Reply:
         """`here`: whether it is still the same agent, and waits."""
-        if head.query and (head.path, head.query) != (EVALUATE, "effect_by=none"):
+        if head.query and (head.path != EVALUATE or head.query not in (NONE, CLIENT)):
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "nothing is asked for in a query here", hint=head.path)
         if head.path == CAPABILITIES:
             return document(self._gate.capabilities(agent.name), fields=_trace(head))
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        if head.path == EVALUATE:
-            answer = await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], key=key, session=session)
-        else:
-            patience = Patience(_seconds(head), here)
-            answer = await self._gate.execute(
-                body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=patience
-            )  # fmt: skip
+        if head.path == EVALUATE and head.query != CLIENT:
+            return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], key=key, session=session), _trace(head))
+        through = self._gate.offer if head.path == EVALUATE else self._gate.execute
+        patience = Patience(_seconds(head), here)
+        answer = await through(body, agent.name, DOORS[head.path], key=key, session=session, patience=patience)
         return answered(answer, _trace(head))
 
     def _knows(self, agent: Agent, head: Head, peer: Peer) -> bool:

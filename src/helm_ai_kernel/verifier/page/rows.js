@@ -34,7 +34,9 @@ helm.rows = (() => {
     rows.push(...helm.waits.decisionRows(entry));
     if (receipt.facts.hold) rows.push(row("held by", link(receipt.facts.hold, entry)));
     if (receipt.repeats) rows.push(row("answered as", link(receipt.repeats, entry), ", and dispatched no more"));
-    if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
+    if (receipt.effect_by === "client") rows.push(row("acts", "the client, on this verdict"));
+    if (helm.receipt.isOffer(receipt)) rows.push(row("what happened", ...reported(outcomes)));
+    else if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
     else if (receipt.requires) rows.push(row("what happened", "the call was held: nothing was dispatched here"));
     else if (!receipt.repeats) rows.push(row("what happened", "nothing was dispatched"));
     return rows;
@@ -48,6 +50,11 @@ helm.rows = (() => {
     });
   }
 
+  // Of what the client acted on it may say nothing.
+  function reported(outcomes) {
+    return outcomes.length ? happened(outcomes) : [quiet("the client did not say, and need not")];
+  }
+
   function outcomeRows(entry) {
     const { receipt } = entry;
     const rows = [row("of", link(receipt.decision, entry))];
@@ -55,6 +62,7 @@ helm.rows = (() => {
     if (receipt.contract) rows.push(row("kept", receipt.contract === "schema" ? "its pinned output schema" : "the shape of an answer: no schema is pinned"));
     if (receipt.tool_error) rows.push(row("", "the tool says that this is an error"));
     if (receipt.truncated) rows.push(row("", "cut: there was more output than the limit"));
+    if (receipt.interim) rows.push(row("before it", `${counted(receipt.interim.count, "message")} released, hashed to `, short(receipt.interim.hash)));
     if (receipt.sub) rows.push(row("because", name(receipt.sub)));
     if (receipt.status === "UNKNOWN") rows.push(row("", element("span", { class: "unknown" }, "the kernel does not know whether it was applied")));
     return rows;
