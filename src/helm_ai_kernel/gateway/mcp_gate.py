@@ -18,6 +18,8 @@ class Caller:
     place: str = ""
     capabilities: bytes = b"{}"  # what the client can be asked: MCP's `ClientCapabilities`, canonical
     only: str | None = None  # the one server that this door leads to
+    env: Mapping[str, str] | None = field(default=None, repr=False)  # of the client's own process, where it starts its server
+    cwd: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
