@@ -233,13 +233,21 @@ class Log:
             "pin": digest(tool.encode()),
             "effect": Effect.READ.value,
         }
-        made = self.append(session, Kind.DECISION, {**content, **(more or {})}, parents, change=change, signer=signer)
+        content |= more or {}
+        if content["effect_by"] != EffectBy.KERNEL.value:  # nobody here waits for it
+            content.pop("deadline_ms", None)
+        made = self.append(session, Kind.DECISION, content, parents, change=change, signer=signer)
         self.approvals.follow(made, self.principals.get(session, ""))
         return made
 
     def allow(self, session: str, *, tool: str = TOOL, more: Body | None = None, change: Edit = unchanged) -> Receipt:
         content: Body = {"deadline_ms": WALL_MS + 30_000, "rules": ["allow-all"], **(more or {})}
         return self.decide(session, Verdict.ALLOW, tool=tool, more=content, change=change)
+
+    def offer(self, session: str, *, more: Body | None = None, change: Edit = unchanged, **how: object) -> Receipt:
+        """A call that the client acts on."""
+        said: Body = {"rules": ["allow-all"], "effect_by": EffectBy.CLIENT.value, **(more or {})}
+        return self.decide(session, Verdict.ALLOW, more=said, change=change, **how)  # type: ignore[arg-type]
 
     def deny(self, session: str, reason: Reason = Reason.ERR_POLICY_DENY, **facts: object) -> Receipt:
         return self.decide(session, Verdict.DENY, reason, facts=facts)
@@ -372,7 +380,7 @@ class Log:
     def repeat(
         self, session: str, first: Receipt, *, state: ClaimState = ClaimState.DONE, change: Edit = unchanged
     ) -> Receipt:  # fmt: skip
-        more: Body = {"repeats": first.leaf, "key": first.body["key"]}
+        more: Body = {"repeats": first.leaf, "key": first.body["key"], "effect_by": first.body["effect_by"]}
         args, facts = Digest(str(first.body["args_hash"])), {"claim": Claim(first.leaf, state, same_args=True)}
         return self.decide(
             session, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, facts=facts, parents=[first.leaf], change=change
@@ -383,7 +391,7 @@ class Log:
         parents: Sequence[Digest] | None = None,
     ) -> Receipt:  # fmt: skip
         content: Body = {"decision": intent, "status": status.value, "ms": 7}
-        if status is Status.OK:
+        if status in (Status.OK, Status.REPORTED):
             content |= {"output_hash": self.attach(b"3"), "contract": Contract.SCHEMA.value}
         if status is Status.DRIFT:
             content |= {"output_hash": self.attach(b'"three"'), "reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value}

@@ -27,11 +27,13 @@ class Outcomes:
         self._whose[outcome.index] = self._numbers.setdefault(principal, len(self._numbers) + 1)
 
     def check(self, decision: Receipt, principal: str) -> None:
-        """Raises `EvidenceError(FLOW_INVALID)` where it names another cause than it may."""
+        """Raises `EvidenceError(FLOW_INVALID)` where it names another cause than it may; one that is not before it is V9's."""
         mine = self._numbers.get(principal, -1)
         for cause in set(decision.parents) - _named(decision):
             place = self._index_of.get(cause)
-            if place is None or place >= len(self._whose) or self._whose[place] != mine:
+            if place is None or place >= decision.index:
+                continue
+            if place >= len(self._whose) or self._whose[place] != mine:
                 raise EvidenceError(Finding.FLOW_INVALID, "has a parent that is no outcome of a call of its principal")
 
 

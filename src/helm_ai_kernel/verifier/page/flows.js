@@ -95,19 +95,16 @@ helm.flows = (() => {
       if (facts.frozen !== undefined && !scopes.some((scope) => freezes.isBy(scope, this.log.find(facts.frozen)))) return "a decision reads a freeze that does not stop it";
       const isStopped = scopes.some((scope) => freezes.has(scope)) || (tool !== null && (holds.has(tool) || this.drifted.get(tool)));
       if (isStopped && decision.verdict !== "DENY") return "a call of a held or drifted tool, or one that a freeze stops, is not denied";
-      return (claim ? this.claimed(spot.session, tool, decision, claim - 1) : unclaimed(decision)) ?? this.caused(spot.session, decision);
+      return (claim ? this.claimed(spot.session, tool, decision, claim - 1) : unclaimed(decision)) ?? this.caused(spot, decision);
     }
 
-    // The parents that a decision names nowhere else are outcomes of calls of its principal.
-    caused(session, { parents, repeats, relies = [], facts }) {
+    // The parents that a decision names nowhere else are outcomes of calls of its principal. What V9 finds is not asked.
+    caused({ index, session }, { parents, repeats, relies = [], facts }) {
       const named = [repeats, facts.approval?.call, ...relies];
       const mine = this.principals.get(session);
-      const others = parents.filter((leaf) => !named.includes(leaf));
-      return others.every((leaf) => mine && this.whose(this.log.find(leaf)) === mine) ? null : "a decision has a parent that is no outcome of a call of its principal";
-    }
-
-    whose(id) {
-      return id < 0 ? 0 : this.told.get(id);
+      const others = parents.filter((leaf) => !named.includes(leaf)).map((leaf) => this.log.find(leaf));
+      const isMine = others.every((id) => id < 0 || id >= index || (mine && this.told.get(id) === mine));
+      return isMine ? null : "a decision has a parent that is no outcome of a call of its principal";
     }
 
     go({ id, place, session }, tool, decision) {

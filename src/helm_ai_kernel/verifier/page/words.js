@@ -41,7 +41,7 @@ helm.words = (() => {
     if (["deny", "dispute"].includes(statement?.decision)) return "refused";
     if (shape === "raw") return "refused";
     if (shape === "decision") return { ALLOW: "good", DENY: "refused", ESCALATE: "odd" }[verdict];
-    if (shape === "outcome") return { OK: "good", FAILED: "odd", DRIFT: "refused", UNKNOWN: "unknown", LATE: "odd", REPORTED: "good" }[status];
+    if (shape === "outcome") return { OK: "good", FAILED: "odd", DRIFT: "refused", UNKNOWN: "unknown", LATE: "odd", REPORTED: "plain" }[status];
     return { statement: "person", hold: "refused", freeze: "refused", lapse: "refused", recovery: "unknown" }[shape] ?? "plain";
   }
 
