@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 
 from helm_ai_kernel import __version__
-from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.executor.host import Relay, Reply, ReplyKind
 from helm_ai_kernel.net.resolver import NotSent, Resolver
 from helm_ai_kernel.net.upstream import Lost, Upstream
 from helm_ai_kernel.pep.operation import Operation
@@ -56,7 +56,17 @@ class HttpConnector:
         self._environ = os.environ if environ is None else environ
         self._upstream = Upstream(self._service, resolver)
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+    async def call(
+        self,
+        name: str,
+        args: bytes,
+        *,
+        key: str | None,
+        wall_ms: int,
+        output_bytes: int,
+        relay: Relay | None = None,
+        inputs: bytes | None = None,
+    ) -> Reply:
         """`args` are canonical bytes of arguments that were admitted for the tool as it stands in `tools`."""
         loop = asyncio.get_running_loop()
         began = loop.time()

@@ -43,10 +43,33 @@ class Patience:
     here: Callable[[], bool] = _always
 
 
+class Relay(Protocol):
+    """Whoever stands behind a call, while it is under way: what a server says meanwhile, and what it asks."""
+
+    capabilities: (
+        bytes  # canonical JSON of what the caller's client can be asked (MCP ClientCapabilities); b"{}" where nobody can
+    )
+    level: str | None  # modern: the log level that the client asked for
+
+    def said(self, method: str, params: bytes) -> None: ...
+
+    async def asked(self, method: str, params: bytes) -> bytes: ...
+
+
 class Connector(Protocol):
     """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply: ...
+    async def call(
+        self,
+        name: str,
+        args: bytes,
+        *,
+        key: str | None,
+        wall_ms: int,
+        output_bytes: int,
+        relay: Relay | None = None,
+        inputs: bytes | None = None,
+    ) -> Reply: ...
 
     async def close(self) -> None: ...
 
