@@ -29,6 +29,7 @@ class Reply:
     reason: Reason = Reason.OK
     sub: str = ""
     truncated: bool = False
+    questions: bool = False  # the caller can be asked: a result that is a question to them may be released
 
 
 def _always() -> bool:

@@ -49,7 +49,7 @@ helm.receipt = (() => {
     status: oneOf("OK", "FAILED", "DRIFT", "UNKNOWN", "LATE"),
     ms: count,
     output_hash: optional(digest),
-    contract: optional(oneOf("schema", "shape")),
+    contract: optional(oneOf("schema", "shape", "question")),
     reason: optional(refusal),
     sub: optional(name),
     spent: optional(counts),
