@@ -1,7 +1,7 @@
 """Deciding again: an honest log comes out as it went in; what a decision or an outcome says and does not follow is found."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 

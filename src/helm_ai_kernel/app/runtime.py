@@ -40,6 +40,7 @@ from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
 from .heartbeat import Heartbeat
+from .quarantine import Quarantine
 from .sessions import Sessions
 from .waiting import Waiting
 
@@ -90,6 +91,7 @@ class Runtime:
         self.boundary = Boundary(EMPTY, None)
         self._changing = asyncio.Lock()
         self.waiting = Waiting(ledger)
+        self._quarantine = Quarantine(self)
         self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None
 
@@ -184,6 +186,10 @@ class Runtime:
         return self.ledger.origin
 
     @property
+    def catalog(self) -> Catalog:
+        return self.boundary.catalog
+
+    @property
     def in_force(self) -> tuple[Digest | None, Digest | None]:
         """The digests of policy and catalogue."""
         return self.ledger.writer.state.policy, self.ledger.writer.state.catalog
@@ -231,6 +237,10 @@ class Runtime:
         self.waiting.wake()
         return receipt
 
+    async def quarantine(self, server: str, tool: str | None, reason: Reason, sub: str) -> Receipt | None:
+        """Stop a pinned tool, or with None the server, for what was seen of it; nothing where it is stopped already."""
+        return await self._quarantine.hold(server, tool, reason, sub)
+
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
         self._look()
@@ -257,8 +267,9 @@ class Runtime:
                 self._spawned[server] = HttpConnector(source, self._tools(server))
             elif source.get("kind") == "mcp-stdio":
                 self._spawned[server] = McpStdioConnector(
-                    _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
-                )
+                    _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server),
+                    instructions=str(source.get("instructions", "")), on_late=record_late, on_drift=self._quarantine.ears(server),
+                )  # fmt: skip
             else:
                 return None
         return self._spawned[server]

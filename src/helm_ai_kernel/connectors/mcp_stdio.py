@@ -19,6 +19,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.wire.era import Facts
 from helm_ai_kernel.wire.jsonrpc import Failure, Result
 
 from .process import environment
@@ -34,7 +35,9 @@ class McpStdioConnector:
 
     `argv` is never given to a shell. The child gets PATH, HOME, LANG, LC_* and TMPDIR of `environ`, and what `named` names.
     `pins` may be replaced at any time; a tool that is not in it is never called. `on_late` gets an answer that comes after
-    its call was answered with UNKNOWN; it runs in the context (contextvars) of that call.
+    its call was answered with UNKNOWN; it runs in the context (contextvars) of that call. `instructions` are those that were
+    pinned, "" where there were none, None where nobody looked. `on_drift` gets a tool that is not what was pinned, or None for
+    the server, and how, in a word.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class McpStdioConnector:
         environ: Mapping[str, str] | None = None,
         cwd: str | None = None,
         start_ms: int = START_MS,
+        instructions: str | None = None,
         on_late: Callable[[Reply], None] | None = None,
+        on_drift: Callable[[str | None, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not argv:
@@ -60,8 +65,9 @@ class McpStdioConnector:
         self._preparing: asyncio.Task[None] | None = None
         self._tools = Tools()
         self._closed = False
+        self._instructions = instructions
         self.pins: Mapping[str, Digest] = dict(pins or {})
-        self.on_late = on_late
+        self.on_late, self.on_drift = on_late, on_drift
 
     @property
     def definitions(self) -> dict[str, dict[str, Json]]:
@@ -86,12 +92,16 @@ class McpStdioConnector:
         """Running, and its list read; raises `OutsideError` or `Refused`. `call` does the same when it has to."""
         await self._borrow(None)
 
+    async def facts(self) -> Facts:
+        """What the server says of itself; raises as `start` does."""
+        return (await self._borrow(None)).facts
+
     async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
         """`args` are canonical bytes and are sent as they are. The deadline covers a start too."""
         began = self._clock()
         try:
             session = await self._borrow(wall_ms / 1000)
-            self._check_pin(session.tools, name)
+            self._check_pin(session, name)
             if self._clock() - began >= wall_ms / 1000:
                 raise OutsideError(Reason.ERR_CONNECTOR_FAILED, "the server was not ready before the deadline")
             number, answer = session.call(name, args, key)
@@ -153,14 +163,31 @@ class McpStdioConnector:
                 await session.stop()
             raise
         self._tools = session.tools
+        self._tell(session)
+
+    def _tell(self, session: Session) -> None:
+        """What of the pinned is not what was pinned. A tool that is not listed is not there, and no drift."""
+        if self.on_drift is None:
+            return
+        if self._instructions is not None and session.facts.instructions != self._instructions:
+            self.on_drift(None, "instructions")
+        for name, pin in self.pins.items():
+            if name in session.tools.refused:
+                self.on_drift(name, session.tools.refused[name].sub)
+            elif session.tools.pins.get(name, pin) != pin:
+                self.on_drift(name, "changed")
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
         self._preparing = None
         if not task.cancelled():
             task.exception()  # all who waited may have given up
 
-    def _check_pin(self, tools: Tools, name: str) -> None:
+    def _check_pin(self, session: Session, name: str) -> None:
         """Raises `Refused(ERR_MCP_SCHEMA_DRIFT)` unless what the server listed last is what was pinned."""
+        tools = session.tools
+        if self._instructions is not None and session.facts.instructions != self._instructions:
+            detail = "the server's instructions are not those that were pinned"
+            raise Refused(Reason.ERR_MCP_SCHEMA_DRIFT, detail, sub="instructions")
         pinned, listed = self.pins.get(name), tools.pins.get(name)
         if pinned is not None and pinned == listed:
             return

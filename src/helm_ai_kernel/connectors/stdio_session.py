@@ -14,6 +14,7 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp
+from helm_ai_kernel.wire.era import Facts
 from helm_ai_kernel.wire.jsonrpc import LINE_BYTES_MAX, UNASKED_BYTES_MAX, Broken, Ended, Failure, Result
 
 from .process import Process
@@ -105,6 +106,10 @@ class Session:
     def fresh(self) -> bool:
         """No change was announced since the list was asked for, and the list has come."""
         return not self._stale and self._client.state is mcp.State.READY
+
+    @property
+    def facts(self) -> Facts:
+        return self._client.facts
 
     @property
     def pid(self) -> int:

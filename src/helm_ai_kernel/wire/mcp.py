@@ -15,6 +15,7 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 
 from . import jsonrpc
+from .era import Era, Facts
 from .jsonrpc import LINE_BYTES_MAX, Asked, Broken, Dropped, Ended, Failure, Notified, Peer, Result
 from .span import elements, members
 
@@ -89,6 +90,7 @@ class Client:
     def __init__(self, *, name: str, version: str, line_bytes_max: int = LINE_BYTES_MAX) -> None:
         self.state = State.NEW
         self._info: dict[str, Json] = {"name": name, "version": version}
+        self.facts = Facts("", "", {}, "", Era.LEGACY, "")  # until it has said them
         self._peer = Peer(line_bytes_max=line_bytes_max)
         self._asked: dict[int, Literal["initialize", "tools/list"]] = {}  # our own requests, answered to nobody
         self._tools: list[bytes] = []
@@ -148,8 +150,9 @@ class Client:
     def _welcome(self, raw: bytes) -> list[Event]:
         result = parse(raw, bytes_max=len(raw), any_number=True)
         revision = result.get("protocolVersion") if type(result) is dict else None
-        if type(revision) is not str or revision not in REVISIONS:
+        if type(result) is not dict or type(revision) is not str or revision not in REVISIONS:
             return self._broken("revision", raw)
+        self.facts = Facts.of_welcome(result, revision)
         self._step(Step.WELCOME)
         return [Send(jsonrpc.notification("notifications/initialized")), Ready(revision)]
 

@@ -81,7 +81,8 @@ helm.rows = (() => {
   }
 
   function holdRows(entry) {
-    return [row("because of", link(entry.receipt.cause, entry))];
+    const { cause, sub } = entry.receipt;
+    return [cause === undefined ? row("because", name(sub), quiet(" as the kernel saw it outside any call")) : row("because of", link(cause, entry))];
   }
 
   function recoveryRows({ receipt }) {
