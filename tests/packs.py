@@ -405,6 +405,12 @@ class Log:
     ) -> Receipt:  # fmt: skip
         return self.append(session or self.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, [cause])
 
+    def see(self, name: str = TOOL, sub: str = "changed", *, session: str = "") -> Receipt:
+        """The kernel stops a tool, or a server, for what it saw outside any call."""
+        what = "scope" if name.startswith("server:") else "tool"
+        content: Body = {what: name, "reason": Reason.ERR_MCP_SCHEMA_DRIFT.value, "sub": sub}
+        return self.append(session or self.kernel, Kind.HOLD, content)
+
     def drift(self, session: str, tool: str = TOOL) -> Receipt:
         """A call whose output broke its contract, and the hold that follows."""
         return self.hold(self.settle(session, self.allow(session, tool=tool).leaf, Status.DRIFT).leaf, tool)

@@ -1,6 +1,6 @@
 """The hands of the pinned servers: made when a call needs them, one for each caller where a server keeps state, ended when idle.
 
-No two principals ever share a session with a server, and no two sessions of one principal where the client's own session has state
+No two principals ever share a session with a server, and no two sessions of one principal where the client's own has state
 (log levels, subscriptions, what it can be asked). What is pinned decides what is made; an old pin's hands end behind its calls.
 """
 
@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from helm_ai_kernel.connectors.http import HttpConnector
 from helm_ai_kernel.connectors.mcp import McpConnector
-from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.executor.host import Connector, Reply
@@ -22,7 +21,9 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.mediation import Era
+from helm_ai_kernel.wire.era import Era
+
+from .quarantine import OnDrift
 
 IDLE_S = 10 * 60.0  # of a server that keeps no client's session: the next call starts it again
 SERVERS_MAX = 64  # at once, for one principal: each may be a process
@@ -60,12 +61,12 @@ class Hands:
         keep: "Callable[[asyncio.Task[Any]], None]",
         under_way: "Callable[[], set[asyncio.Task[Any]]]",
         on_late: Callable[[Reply], None],
-        on_drift: Callable[[str, str | None, str], None],
+        ears: Callable[[str], OnDrift],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._given = dict(given)  # servers whose hands the embedding program brings: its functions
         self._keep, self._under_way = keep, under_way
-        self._on_late, self._on_drift = on_late, on_drift
+        self._on_late, self._drifted = on_late, ears
         self._clock = clock
         self._catalog = EMPTY
         self._held: dict[tuple[str, Place], _Held] = {}
@@ -144,15 +145,12 @@ class Hands:
         common: dict[str, Any] = {
             "pins": self._pins(server),
             "instructions": str(source.get("instructions", "")),
-            "capabilities": place.capabilities,
-            "prefer": place.era,
             "on_late": self._on_late,
-            "on_drift": partial(self._on_drift, server),
+            "on_drift": self._drifted(server),
             "on_changed": partial(self._heard, place, server, TOOLS_CHANGED, b"{}"),
             "on_notice": partial(self._heard, place, server),
         }
-        if source["kind"] == "mcp-http":
-            return McpHttpConnector(source, **common)
+        common["capabilities"] = place.capabilities
         return McpStdioConnector(
             _strings(source["command"]), named=_strings(source["env"]), environ=place.env, cwd=place.cwd, **common
         )
@@ -180,8 +178,7 @@ class Hands:
         self._retiring.discard(connector)
 
     def _tools(self, server: str) -> dict[str, Tool]:
-        mine = [tool for tool in self._catalog.tools.values() if tool.name.startswith(f"{server}/")]
-        return {tool.name.split("/", 1)[1]: tool for tool in mine}
+        return self._catalog.of(server)
 
     def _pins(self, server: str) -> dict[str, Digest]:
         return {name: tool.pin for name, tool in self._tools(server).items()}

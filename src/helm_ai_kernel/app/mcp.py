@@ -1,5 +1,6 @@
 """What the MCP door is given of a running kernel (`gateway/mcp_gate.py`)."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from helm_ai_kernel.executor.host import Answer, Relay
@@ -10,10 +11,10 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
-from helm_ai_kernel.wire.mediation import Era
+from helm_ai_kernel.wire.era import Era
 
 from .hands import MCP, Place
-from .runtime import Runtime
+from .runtime import Beside, Runtime
 
 
 class RuntimeMcp:
@@ -36,10 +37,16 @@ class RuntimeMcp:
                 raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen", hint="a person releases it")
         connector = runtime.hands.mcp(name, place(caller))
         facts, listed = await connector.facts(), await connector.listed()
-        mine = {tool.name.split("/", 1)[1]: tool for tool in runtime.boundary.catalog.tools.values() if tool.server == name}
+        mine = {
+            tool.name.split("/", 1)[1]: tool
+            for tool in runtime.boundary.catalog.tools.values()
+            if tool.name.startswith(f"{name}/")
+        }
         usable = {short: tool for short, tool in mine.items() if tool.name not in holds}
         tools = {
-            short: canonical(tool.raw) for short, tool in usable.items() if "/" not in short and listed.pins.get(short) == tool.pin
+            short: canonical(tool.raw)
+            for short, tool in usable.items()
+            if "/" not in short and listed.pins.get(short) == tool.pin
         }
         source = runtime.boundary.catalog.sources[name]
         instructions = str(source["instructions"]) if source.get("instructions") else None
@@ -55,15 +62,13 @@ class RuntimeMcp:
         key: str | None = None,
         inputs: bytes | None = None,
         causes: Sequence[Receipt] = (),
+        given_up: asyncio.Event | None = None,
     ) -> Answer:
         return await self._runtime.call(
             _request(tool, arguments, key),
             principal=caller.principal,
             door=caller.door,
-            relay=relay,
-            inputs=inputs,
-            causes=[Cause(one.index, one.leaf) for one in causes],
-            place=place(caller),
+            beside=Beside(relay, inputs, tuple(Cause(one.index, one.leaf) for one in causes), place(caller), given_up),
         )
 
     async def offer(self, caller: Caller, tool: str, arguments: bytes) -> Answer:

@@ -11,16 +11,18 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from helm_ai_kernel.gateway.control import BODY_BYTES_MAX, ControlDoor, application
 from helm_ai_kernel.gateway.data import DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import ControlIdentity, DataIdentity
 from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp import McpDoor
 from helm_ai_kernel.net.bind import written
 from helm_ai_kernel.net.door import Bounds
 from helm_ai_kernel.net.listener import Listener
@@ -34,6 +36,7 @@ from .agents import Watched, operator_token
 from .config import Asked as Terms
 from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
+from .mcp import RuntimeMcp
 from .planes import Plane
 from .runtime import Runtime
 
@@ -79,6 +82,7 @@ async def serve(config: Config, asked: Asked, tell: Callable[[list[Listening]], 
         _ready(asked.ready_fd)
         while not await _within(ended, SWEEP_S):
             runtime.sessions.sweep()
+            doors.sweep()
         _notify(b"STOPPING=1")
     finally:
         until = time.monotonic() + asked.within_s
@@ -95,12 +99,14 @@ class Doors:
         config = runtime.config
         paths = config.paths
         self.agents = Watched(paths)
-        self._config = config
+        self._config, self._runtime = config, runtime
         runtime.terms = self._terms
         self._ending = asyncio.Event()
         self._gaps = {name: Gaps(name, RuntimeGaps(runtime), runtime.keep) for name in ("data", "control")}
         identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None)
-        self._data = DataDoor(RuntimeGate(runtime), identity, Limiter(time.monotonic_ns), self._gaps["data"])
+        mcp = RuntimeMcp(runtime)
+        self.mcp = McpDoor(mcp, mcp, self._start, self._gaps["data"].count, time.monotonic)
+        self._data = DataDoor(RuntimeGate(runtime), self.mcp, identity, Limiter(time.monotonic_ns), self._gaps["data"])
         operator = ControlIdentity(digest(operator_token(paths).encode()), (0, os.geteuid()))
         records, desk = RuntimeRecords(runtime, self._ending), RuntimeDesk(runtime, self._counters)
         self._control = ControlDoor(application(records, desk, asked.page), operator, self._gaps["control"])
@@ -116,6 +122,17 @@ class Doors:
                 authenticates=True,
             ),
         }
+
+    def sweep(self) -> None:
+        """Forget who has said nothing for long."""
+        self.mcp.sweep()
+        self._runtime.hands.sweep()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A request of a client's session: it goes on when its connection goes."""
+        task = asyncio.create_task(work)
+        self._runtime.keep(task)
+        return task
 
     async def start(self) -> list[Listening]:
         """Listen everywhere; raises `OutsideError`."""
@@ -135,6 +152,7 @@ class Doors:
     async def close(self, within_s: float) -> None:
         """No new requests; those that are there to their end, or so long. What was counted is written."""
         self._ending.set()
+        self.mcp.close()
         await asyncio.gather(*(listener.close(within_s=within_s) for listener in self._listeners.values()))
         for gaps in self._gaps.values():
             await gaps.flush()

@@ -123,7 +123,8 @@ def run_release(args: argparse.Namespace) -> int:
         raise Declined(f"`{args.tool}` is not held", settings.paths.typed("tools list"))
     with Reader(settings.paths.store) as reader:
         cause = reader.find(hold)
-    shown = f"{args.tool} is held since receipt {cause.index}: {cause.reason.value} (caused by {cause.parents[0][7:19]})"
+    why = f"caused by {cause.parents[0][7:19]}" if cause.parents else str(cause.body["sub"])
+    shown = f"{visible(args.tool)} is held since receipt {cause.index}: {cause.reason.value} ({visible(why)})"
     key = person(args, settings, [shown], f"let {args.tool} be called again?")
     receipt = asyncio.run(operate.enact_release(settings, args.tool, hold, [key]))
     data = {"tool": args.tool, "receipt": {"index": receipt.index, "leaf": receipt.leaf}}

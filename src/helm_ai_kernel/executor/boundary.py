@@ -52,7 +52,7 @@ class Boundary:
         if reply.truncated:
             return _drift(reply, "output_bytes")
         try:
-            contract, tool_error = release(self.catalog.tools[call.tool], reply.output)
+            contract, tool_error = release(self.catalog.tools[call.tool], reply.output, questions=reply.questions)
         except Refused as refused:
             return _drift(reply, reply.sub or refused.sub)
         return Outcome(Status.OK, reply.ms, output=reply.output, contract=contract, tool_error=tool_error)

@@ -31,6 +31,7 @@ class Reply:
     sub: str = ""
     truncated: bool = False
     interim: Interim | None = None  # what was released while the call was under way; None: nothing
+    questions: bool = False  # the caller can be asked: a result that is a question to them may be released
 
 
 def _always() -> bool:

@@ -16,7 +16,7 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.contents import ARGS_BYTES_MAX
-from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Contract, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
@@ -196,11 +196,9 @@ class _Log:
         derived = kept(None, b"")  # what was cut keeps no contract, whatever is left of it
         if "truncated" not in receipt.body:
             tool = self.evidence.boundary(intent.in_force).catalog.tools.get(intent.tool)
-            derived = kept(tool, self._attachment(receipt.body, "output_hash"))
-        if receipt.status in (
-            Status.LATE,
-            Status.REPORTED,
-        ):  # when or from whom it came
+            asked = receipt.body.get("contract") == Contract.QUESTION
+            derived = kept(tool, self._attachment(receipt.body, "output_hash"), asked=asked)
+        if receipt.status in (Status.LATE, Status.REPORTED):  # when or from whom it came
             derived["status"] = receipt.status.value
         return _differences(receipt.index, recorded, derived)
 

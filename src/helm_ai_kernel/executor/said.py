@@ -22,11 +22,14 @@ def claims_contract(receipt: Receipt) -> bool:
     return "output_hash" in receipt.body and receipt.body.get("reason") in (None, _DRIFT)
 
 
-def kept(tool: Tool | None, output: bytes) -> dict[str, Json]:
-    """What an outcome says of this output, as far as it follows from it. What nobody pinned keeps no contract."""
+def kept(tool: Tool | None, output: bytes, *, asked: bool = False) -> dict[str, Json]:
+    """What an outcome says of this output, as far as it follows from it. What nobody pinned keeps no contract.
+
+    `asked`: the outcome says that it was a question to its caller. Whether they could be asked does not follow from the output.
+    """
     try:
         if tool is not None:
-            contract, tool_error = release(tool, output)
+            contract, tool_error = release(tool, output, questions=asked)
             told: dict[str, Json] = {"status": Status.OK.value, "contract": contract.value}
             return told | ({"tool_error": True} if tool_error else {})
     except Refused:

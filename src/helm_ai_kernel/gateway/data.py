@@ -6,7 +6,8 @@ opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobod
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from helm_ai_kernel.executor.host import Answer, Patience
@@ -20,6 +21,8 @@ from helm_ai_kernel.wire.reply import Fields, Reply, refusal
 from .gaps import Gaps
 from .identity import Agent, DataIdentity
 from .limits import Limiter
+from .mcp import METHODS as MCP_METHODS
+from .mcp import McpDoor, leads_here
 from .replies import answered, document, refused, says
 
 EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
@@ -56,8 +59,9 @@ class Gate(Protocol):
 class DataDoor:
     """A `Door` of the listener for agents."""
 
-    def __init__(self, gate: Gate, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
+    def __init__(self, gate: Gate, mcp: McpDoor, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
         self._gate = gate
+        self._mcp = mcp
         self._identity = identity
         self._limiter = limiter
         self._gaps = gaps
@@ -83,15 +87,30 @@ class DataDoor:
             return absent
         if not self._limiter.enter(agent):
             return self._limited(1)
+        left = False
         try:
-            return self._told(await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer)))
+            reply = await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer))
+            if not isinstance(reply.body, bytes):  # under way until its stream ends
+                left, reply = True, replace(reply, body=self._until_left(agent, reply.body))
+            return self._told(reply)
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
             sys.stderr.write(f"error: the data plane failed: {type(error).__name__}\n")
             return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", status=500))
         finally:
+            if not left:
+                self._limiter.leave(agent)
+
+    async def _until_left(self, agent: Agent, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for piece in body:
+                yield piece
+        finally:
             self._limiter.leave(agent)
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
 
     def refused(self, reason: Reason, peer: Peer) -> None:
         """The front said no by itself."""
@@ -99,6 +118,8 @@ class DataDoor:
 
     async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool]) -> Reply:
         """`here`: whether it is still the same agent, and waits."""
+        if leads_here(head.path) and not head.query:
+            return await self._mcp.answer(agent, head, body)
         if head.query and (head.path != EVALUATE or head.query not in (NONE, CLIENT)):
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "nothing is asked for in a query here", hint=head.path)
         if head.path == CAPABILITIES:
@@ -123,6 +144,10 @@ class DataDoor:
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
         method, reason = METHODS.get(head.path), Reason.ERR_UNMEDIATED_TRANSPORT
+        if leads_here(head.path):
+            if head.method in MCP_METHODS:
+                return None
+            method = ", ".join(MCP_METHODS)
         if method is None:
             return self._no(refusal(reason, "there is no such path here", status=404, hint=f"POST {EXECUTE}"), reason)
         if head.method != method:

@@ -16,9 +16,10 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.head import Head
 from helm_ai_kernel.wire.mcp_message import INVALID_REQUEST, METHOD_NOT_FOUND, Bad, Message, Request, Response, Said
-from helm_ai_kernel.wire.mediation import LEGACY, MODERN, NOTICES, Era, How, how
+from helm_ai_kernel.wire.mediation import LEGACY, MODERN, NOTICES, How, how
 from helm_ai_kernel.wire.reply import JSON, Fields, Reply
 
 from . import mcp_modern

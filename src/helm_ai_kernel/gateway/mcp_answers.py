@@ -15,8 +15,8 @@ from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import INTERNAL_ERROR, INVALID_PARAMS, Bad, Said, spliced
-from helm_ai_kernel.wire.mediation import Era
 from helm_ai_kernel.wire.span import members
 from helm_ai_kernel.wire.status import STATUS
 

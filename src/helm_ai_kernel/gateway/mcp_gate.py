@@ -1,5 +1,6 @@
 """What the MCP door may ask of the kernel, and what the kernel may say to a client while a call of it is under way."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -54,8 +55,9 @@ class McpGate(Protocol):
         key: str | None = None,
         inputs: bytes | None = None,
         causes: Sequence[Receipt] = (),
+        given_up: asyncio.Event | None = None,
     ) -> Answer:
-        """`inputs`: what answers a server's questions; `causes`: the receipts of those answers."""
+        """`inputs`: what answers a server's questions; `causes`: the receipts of those answers; `given_up`: nobody wants it."""
         ...
 
     async def offer(self, caller: Caller, tool: str, arguments: bytes) -> Answer:

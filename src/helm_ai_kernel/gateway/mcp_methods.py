@@ -11,8 +11,9 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, METHOD_NOT_FOUND, Bad, Request, Said, spliced
-from helm_ai_kernel.wire.mediation import REQUESTS, Era, How, how
+from helm_ai_kernel.wire.mediation import REQUESTS, How, how
 from helm_ai_kernel.wire.span import members
 
 from . import mcp_answers
@@ -92,7 +93,9 @@ class Serving:
         key = work.request.meta.get(KEY_META)
         if key is not None and type(key) is not str:
             raise Bad(Reason.ERR_UPSTREAM_SHAPE, INVALID_PARAMS, f"`{KEY_META}` is a string", number=work.request.id)
-        answer = await self._gate.call(caller, work.tool, work.arguments, relay, key=key, inputs=inputs, causes=causes)
+        answer = await self._gate.call(
+            caller, work.tool, work.arguments, relay, key=key, inputs=inputs, causes=causes, given_up=exchange.cancelled
+        )
         return answer, relay
 
     def relay(self, work: Work, caller: Caller, exchange: Exchange) -> Asking:

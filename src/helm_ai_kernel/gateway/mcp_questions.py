@@ -19,8 +19,9 @@ from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, Bad, Request
-from helm_ai_kernel.wire.mediation import QUESTIONS, Era, How, how
+from helm_ai_kernel.wire.mediation import QUESTIONS, How, how
 
 from .mcp_gate import Caller, McpGate
 from .mcp_session import Exchange

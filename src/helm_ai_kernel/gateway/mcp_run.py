@@ -15,8 +15,8 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import Bad, Request, Said, spliced
-from helm_ai_kernel.wire.mediation import Era
 from helm_ai_kernel.wire.span import members
 
 from . import mcp_answers

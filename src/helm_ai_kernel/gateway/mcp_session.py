@@ -14,8 +14,9 @@ from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import Bad, Response, Said, spliced
-from helm_ai_kernel.wire.mediation import SAID, Era, How, how
+from helm_ai_kernel.wire.mediation import SAID, How, how
 from helm_ai_kernel.wire.span import members
 
 from .mcp_gate import Caller

@@ -203,7 +203,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         " until a person releases it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "compare (`helm-ai-kernel tools inspect`); pin the tool again if the change is right, or have it undone; and"
+        "compare (`helm-ai-kernel tools diff`); pin the tool again if the change is right, or have it undone; and"
         " then, because a pin releases no hold, `helm-ai-kernel tools release`",
     ),
     Reason.ERR_MCP_BATCH_UNSUPPORTED: Page(
@@ -358,14 +358,16 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "The tool is held: it broke its contract or its definition changed, and no person has released it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "look at the receipt that the hold names, and compare (`helm-ai-kernel tools inspect`); if the definition changed and"
+        "look at the receipt that the hold names, and compare (`helm-ai-kernel tools diff`); if the definition changed and"
         " the change is right, `helm-ai-kernel tools pin`; then `helm-ai-kernel tools release`: a pin releases no hold",
     ),
     Reason.ERR_FROZEN: Page(
-        "An operator froze everything, this server, this agent or this session.",
+        "An operator froze everything, this server, this agent or this session; or the kernel quarantined the server, which is"
+        " not the one that was pinned any more.",
         Retry.SAME_ANSWER,
         "stop, and tell its user",
-        "look into it; then sign the release: `helm-ai-kernel approvals list` says how",
+        "look into it, and at the receipt that the decision names; `helm-ai-kernel tools diff` shows what a server changed; then"
+        " sign the release: `helm-ai-kernel approvals list` says how",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",

@@ -199,6 +199,20 @@ def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
     return receipt
 
 
+def quarantine(tx: Transaction, name: str, reason: Reason, sub: str, catalog: Digest | None) -> Receipt | None:
+    """Stop a tool, or a server (`server:NAME`), for what the kernel saw outside any call; an existing hold stays as it is.
+
+    `catalog`: what it was compared with. Where a person has put another one into force meanwhile, nothing was seen of that.
+    """
+    if name in tx.holds or tx.catalog != catalog:
+        return None
+    what = "scope" if SCOPE.match(name) else "tool"
+    receipt = tx.append(_kernel(tx), Kind.HOLD, {what: name, "reason": reason.value, "sub": sub[:TEXT_MAX]})
+    tx.conn.execute("INSERT INTO holds VALUES (?,?)", (name, hashes.raw(receipt.leaf)))
+    tx.holds[name] = receipt.leaf
+    return receipt
+
+
 def gap(tx: Transaction, door: str, counts: Mapping[str, int]) -> Receipt:
     """Refusals that have no receipt of their own."""
     return tx.append(_kernel(tx), Kind.GAP, {"door": door, "counts": dict(counts)})

@@ -232,6 +232,12 @@ class Ledger:
         """Stop everything, a server, an agent or a session, until a person releases it."""
         return await self.writer.submit(lambda tx: jobs.freeze(tx, scope, by))
 
+    async def quarantine(self, name: str, reason: Reason, sub: str, catalog: Digest | None) -> Receipt | None:
+        """Stop a tool, or `server:NAME`, for what the kernel saw; nothing is written where it is stopped already."""
+        if name in self.writer.state.holds:
+            return None
+        return await self.writer.submit(lambda tx: jobs.quarantine(tx, name, reason, sub, catalog))
+
     async def gap(self, door: str, counts: Mapping[str, int]) -> Receipt:
         """Refusals that were only counted."""
         return await self.writer.submit(lambda tx: jobs.gap(tx, door, counts))

@@ -171,6 +171,7 @@ class Status(StrEnum):
 class Contract(StrEnum):
     SCHEMA = "schema"
     SHAPE = "shape"
+    QUESTION = "question"  # a question to a caller who can be asked (MCP 2026-07-28), and no answer yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,11 +254,17 @@ class Flows:
     def _hold(self, receipt: Receipt) -> None:
         frozen = "scope" in receipt.body
         name, stops = str(receipt.body["scope" if frozen else "tool"]), self._freezes if frozen else self._holds
-        again = frozen and bool(stops.get(name))
+        held = bool(stops.get(name))
         stops.setdefault(name, set()).add(receipt.leaf)
-        if again:
+        if frozen and held:
             raise _flow("freezes what is frozen already")
-        if not frozen and self._drifted.pop(name, None) != (receipt.body["cause"], receipt.reason):
+        if frozen:
+            return
+        drift = self._drifted.pop(name, None)
+        if "cause" not in receipt.body:
+            if held or drift is not None:
+                raise _flow("holds by itself what is held already, or has drifted in a call")
+        elif drift != (receipt.body["cause"], receipt.reason):
             raise _flow("holds a tool for no drift of its own with that reason, or for one that was held before")
 
     def _statement(self, receipt: Receipt, statement: Statement) -> None:

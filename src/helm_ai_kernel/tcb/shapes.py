@@ -65,8 +65,8 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"output_hash", "contract", "reason", "sub", "spent", "tool_error", "truncated", "interim"}),
     ),
     "statement": (frozenset({"statement"}), frozenset({"clock"})),
-    "hold": (frozenset({"tool", "cause", "reason"}), frozenset()),
-    "freeze": (frozenset({"scope", "by", "reason"}), frozenset()),
+    "hold": (frozenset({"tool", "reason"}), frozenset({"cause", "sub"})),
+    "freeze": (frozenset({"scope", "reason"}), frozenset({"by", "sub"})),
     "lapse": (frozenset({"call", "clock", "reason"}), frozenset()),
     "gap": (frozenset({"door", "counts"}), frozenset()),
     "recovery": (frozenset({"size", "root", "open"}), frozenset({"heads"})),
@@ -260,16 +260,25 @@ def _statement(body: Mapping[str, Json]) -> None:
 
 
 def _hold(body: Mapping[str, Json]) -> None:
+    """By whom or what: an outcome that drifted, a person who froze, or what the kernel saw outside any call (`sub`)."""
     reason = fields.one_of(body, "reason", Reason)
-    if "scope" in body:
-        filled(body, "by")
-        if not SCOPE.match(filled(body, "scope")) or reason is not Reason.ERR_FROZEN:
-            raise fields.wrong("a freeze of nothing that is known, or for another reason")
+    whole = "scope" in body
+    if ("sub" in body) == (("by" if whole else "cause") in body):
+        raise fields.wrong("a hold has a cause, or a freeze somebody whose it is, or else says what the kernel saw")
+    if "sub" in body:
+        filled(body, "sub")
+    if reason in (Reason.OK, Reason.REPEATED) or (reason is Reason.ERR_FROZEN) != ("by" in body):
+        raise fields.wrong("a hold without a reason, or a freeze with another one")
+    if not whole:
+        filled(body, "tool")
+        if "cause" in body:
+            fields.digest(body, "cause")
         return
-    filled(body, "tool")
-    fields.digest(body, "cause")
-    if reason in (Reason.OK, Reason.REPEATED, Reason.ERR_FROZEN):
-        raise fields.wrong("a hold without a reason")
+    scope = filled(body, "scope")
+    if not SCOPE.match(scope) or ("by" not in body and not scope.startswith("server:")):
+        raise fields.wrong("a freeze of nothing that is known, or one by the kernel of more than a server")
+    if "by" in body:
+        filled(body, "by")
 
 
 def _lapse(body: Mapping[str, Json]) -> None:

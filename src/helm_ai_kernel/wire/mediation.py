@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from .era import Era
+
 LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26")  # with a handshake; newest first
 MODERN = ("2026-07-28",)  # stateless
-
-
-class Era(StrEnum):
-    LEGACY = "legacy"
-    MODERN = "modern"
 
 
 class How(StrEnum):

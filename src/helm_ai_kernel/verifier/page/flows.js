@@ -189,14 +189,15 @@ helm.flows = (() => {
       return this.log.nameOf(helm.json.canonicalText(counts));
     }
 
-    // A hold answers the drift of its tool: the next one needs another cause.
+    // A hold answers the drift of its tool: the next one needs another cause. Without one, the kernel saw something by itself.
     hold(id, { tool: name, cause, reason }) {
       const tool = this.log.nameOf(name);
       const drift = this.drifted.get(tool);
-      const answers = drift && drift - 1 === this.log.find(cause) && DRIFTS[this.reasons.get(tool)] === reason;
+      const held = this.force.holds.has(tool);
+      const answers = cause === undefined ? !drift && !held : drift && drift - 1 === this.log.find(cause) && DRIFTS[this.reasons.get(tool)] === reason;
       this.drifted.set(tool, 0);
       this.force.holds.add(id, tool);
-      return answers ? null : "a hold has no drift of its tool as its cause, or another reason";
+      return answers ? null : "a hold has no drift of its tool as its cause, or another reason, or holds by itself what is held";
     }
 
     freeze(id, { scope }) {

@@ -49,7 +49,7 @@ helm.receipt = (() => {
     status: oneOf("OK", "FAILED", "DRIFT", "UNKNOWN", "LATE", "REPORTED"),
     ms: count,
     output_hash: optional(digest),
-    contract: optional(oneOf("schema", "shape")),
+    contract: optional(oneOf("schema", "shape", "question")),
     reason: optional(refusal),
     sub: optional(name),
     spent: optional(counts),
@@ -64,8 +64,8 @@ helm.receipt = (() => {
     decision: [DECISION, checkDecision],
     outcome: [OUTCOME, checkOutcome],
     statement: [{ statement: helm.statement.read, clock: optional(clock) }, checkStatement],
-    hold: [{ tool: name, cause: digest, reason: refusal }, checkHold],
-    freeze: [{ scope, by: name, reason }, ({ reason }) => demand(reason === "ERR_FROZEN", "a freeze with another reason")],
+    hold: [{ tool: name, cause: optional(digest), reason: refusal, sub: optional(name) }, checkHold],
+    freeze: [{ scope, by: optional(name), reason: refusal, sub: optional(name) }, checkFreeze],
     lapse: [{ call: digest, clock, reason }, ({ reason }) => demand(reason === "ERR_APPROVAL_EXPIRED", "a lapse with another reason")],
     gap: [{ door: name, counts: refusals }, () => {}],
     recovery: [{ size: count, root: digest, open: count, heads: optional(heads) }, () => {}],
@@ -117,8 +117,16 @@ helm.receipt = (() => {
     demand((clock !== undefined) === helm.statement.TIMED.includes(statement.kind), "`clock` is there exactly of what time counts from");
   }
 
-  function checkHold({ reason }) {
+  function checkHold({ reason, cause, sub }) {
     demand(reason !== "ERR_FROZEN", "a hold that is a freeze");
+    demand((cause === undefined) !== (sub === undefined), "a hold without a cause, or with two");
+  }
+
+  // A person's, or the kernel's own, which is of a server.
+  function checkFreeze({ reason, by, sub, scope }) {
+    demand((by === undefined) !== (sub === undefined), "a freeze by nobody, or by two");
+    demand((by !== undefined) === (reason === "ERR_FROZEN"), "a freeze with another reason");
+    demand(by !== undefined || scope.startsWith("server:"), "the kernel froze more than a server");
   }
 
   // What somebody acts on, once: ALLOW with the reason OK, and no question.

@@ -5,6 +5,12 @@ helm.rows = (() => {
   const { counted } = helm.words;
   const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows, ...helm.waits.ROWS };
 
+  const KEPT = {
+    schema: "its pinned output schema",
+    shape: "the shape of an answer: no schema is pinned",
+    question: "the shape of a question to the caller, instead of an answer",
+  };
+
   function rowsOf(entry) {
     const { receipt } = entry;
     if (!receipt) return [];
@@ -59,7 +65,7 @@ helm.rows = (() => {
     const { receipt } = entry;
     const rows = [row("of", link(receipt.decision, entry))];
     if (receipt.output_hash) rows.push(row("output", attachment(receipt.output_hash, entry)));
-    if (receipt.contract) rows.push(row("kept", receipt.contract === "schema" ? "its pinned output schema" : "the shape of an answer: no schema is pinned"));
+    if (receipt.contract) rows.push(row("kept", KEPT[receipt.contract]));
     if (receipt.tool_error) rows.push(row("", "the tool says that this is an error"));
     if (receipt.truncated) rows.push(row("", "cut: there was more output than the limit"));
     if (receipt.interim) rows.push(row("before it", `${counted(receipt.interim.count, "message")} released, hashed to `, short(receipt.interim.hash)));
@@ -83,7 +89,8 @@ helm.rows = (() => {
   }
 
   function holdRows(entry) {
-    return [row("because of", link(entry.receipt.cause, entry))];
+    const { cause, sub } = entry.receipt;
+    return [cause === undefined ? row("because", name(sub), quiet(" as the kernel saw it outside any call")) : row("because of", link(cause, entry))];
   }
 
   function recoveryRows({ receipt }) {

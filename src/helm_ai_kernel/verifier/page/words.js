@@ -55,7 +55,7 @@ helm.words = (() => {
     if (relies) return isByGrant(receipt) ? ": dispatched by a grant" : ": dispatched as approved";
     if (reason === "ERR_APPROVAL_PENDING_TIMELOCK") return ": approved, and has to wait for its timelock";
     if (verdict === "ESCALATE") return ": asked again, and waits";
-    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen by a person", ERR_CLOCK_UNTRUSTED: ": a clock went back" }[reason] ?? "";
+    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen", ERR_CLOCK_UNTRUSTED: ": a clock went back" }[reason] ?? "";
   }
 
   // One line about a receipt, in words of ours only, but for names that are ASCII by their form.
@@ -67,7 +67,7 @@ helm.words = (() => {
     if (shape === "raw" || shape === "decision") return `${receipt.verdict} ${receipt.reason}${markOf(receipt)}`;
     if (shape === "outcome") return "outcome " + receipt.status + (receipt.reason ? " " + receipt.reason : "");
     if (shape === "statement") return STATEMENTS[wordOf(receipt.statement)] ?? (receipt.statement.scope === undefined ? `a person's ${receipt.statement.kind}` : "a person ends a freeze: release");
-    if (shape === "freeze") return FROZEN;
+    if (shape === "freeze") return receipt.by === undefined ? `the kernel quarantines a server: ${receipt.reason}` : FROZEN;
     if (shape === "lapse") return LAPSED;
     if (shape === "gap") return "refusals that were only counted";
     if (shape === "hold") return `the kernel holds a tool: ${receipt.reason}`;
