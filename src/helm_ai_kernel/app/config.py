@@ -153,6 +153,11 @@ class Paths:
         return self.run / "data.sock"
 
     @property
+    def wrap_socket(self) -> Path:
+        """Where `mcp wrap` speaks with the kernel."""
+        return self.run / "mcp.sock"
+
+    @property
     def control_socket(self) -> Path:
         return self.run / "control.sock"
 

@@ -37,17 +37,10 @@ class RuntimeMcp:
                 raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen", hint="a person releases it")
         connector = runtime.hands.mcp(name, place(caller))
         facts, listed = await connector.facts(), await connector.listed()
-        mine = {
-            tool.name.split("/", 1)[1]: tool
-            for tool in runtime.boundary.catalog.tools.values()
-            if tool.name.startswith(f"{name}/")
-        }
+        mine = runtime.boundary.catalog.of(name)
         usable = {short: tool for short, tool in mine.items() if tool.name not in holds}
-        tools = {
-            short: canonical(tool.raw)
-            for short, tool in usable.items()
-            if "/" not in short and listed.pins.get(short) == tool.pin
-        }
+        same = {short: tool for short, tool in usable.items() if listed.pins.get(short) == tool.pin and "/" not in short}
+        tools = {short: canonical(tool.raw) for short, tool in same.items()}
         source = runtime.boundary.catalog.sources[name]
         instructions = str(source["instructions"]) if source.get("instructions") else None
         return Server(name, tools, frozenset(short for short in usable if "/" in short), facts.capabilities, instructions)

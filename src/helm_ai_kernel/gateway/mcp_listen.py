@@ -1,11 +1,10 @@
 """`subscriptions/listen` (2026-07-28): a stream of the notices that a client asked for, and of no others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
-from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, Bad, Request, spliced
+from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, Request, spliced
 from helm_ai_kernel.wire.span import members
 
 from .mcp_gate import Caller, Places
@@ -23,43 +22,38 @@ WANTED: Mapping[str, str] = {
 class Listeners:
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._open: dict[int, tuple[str, Exchange]] = {}
-        self._count = 0
+        self._open: dict[str, set[Exchange]] = {}
 
-    def open(self, caller: Caller, request: Request, exchange: Exchange) -> Callable[[], None]:
-        """Begins with what is granted; the result ends it. Raises `Bad`."""
-        filter_ = request.values.get("notifications")
-        if type(filter_) is not dict:
+    async def listen(self, caller: Caller, request: Request, exchange: Exchange) -> None:
+        """Begins with what is granted, and ends when the client gives it up, or the kernel stops."""
+        mine, wanted = self._open.setdefault(caller.principal, set()), request.values.get("notifications")
+        if type(wanted) is not dict:
             detail = "`notifications` says what is listened for"
-            raise Bad(Reason.ERR_UPSTREAM_SHAPE, INVALID_PARAMS, detail, number=request.id)
-        if sum(principal == caller.principal for principal, _ in self._open.values()) >= LISTENERS_MAX:
-            raise Bad(Reason.ERR_RATE_LIMITED, 429, "too many streams are open", number=request.id)
-        wanted = {method for method, name in WANTED.items() if filter_.get(name) is True}
+            exchange.stream.end(mcp_message.error(request.id, INVALID_PARAMS, detail))
+            return
+        if len(mine) >= LISTENERS_MAX:
+            exchange.stream.end(mcp_message.error(request.id, 429, "too many streams are open"))
+            return
+        granted = {method: name for method, name in WANTED.items() if wanted.get(name) is True}
         tag = spliced({SUBSCRIPTION_META: request.id})
 
         def heard(server: str, method: str, params: bytes) -> None:
-            if method in wanted:
+            if method in granted:
                 parts = members(params)
                 meta = spliced({**members(parts.get("_meta", b"{}")), SUBSCRIPTION_META: request.id})
                 exchange.stream.put(mcp_message.notification(method, spliced({**parts, "_meta": meta})), notice=True)
 
-        granted = canonical({WANTED[method]: True for method in sorted(wanted)})
-        first = spliced({"_meta": tag, "notifications": granted})
+        first = spliced({"_meta": tag, "notifications": canonical(dict.fromkeys(sorted(granted.values()), True))})
         exchange.stream.put(mcp_message.notification("notifications/subscriptions/acknowledged", first))
-        self._count += 1
-        number = self._count
-        self._open[number] = (caller.principal, exchange)
         unwatch = self._places.watch(caller, heard)
-        ended = mcp_message.result(request.id, spliced({"_meta": tag, "resultType": b'"complete"'}))
-
-        def stop() -> None:
+        mine.add(exchange)
+        try:
+            await exchange.cancelled.wait()
+        finally:
             unwatch()
-            self._open.pop(number, None)
-            exchange.stream.end(ended)
-
-        exchange.stop = stop
-        return stop
+            mine.discard(exchange)
+            exchange.stream.end(mcp_message.result(request.id, spliced({"_meta": tag, "resultType": b'"complete"'})))
 
     def close(self) -> None:
-        for _, exchange in tuple(self._open.values()):
-            exchange.stop()
+        for exchange in [one for mine in self._open.values() for one in mine]:
+            exchange.cancel()

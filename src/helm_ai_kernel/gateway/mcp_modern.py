@@ -17,7 +17,7 @@ from helm_ai_kernel.wire.mediation import MODERN
 
 _PREFIX = "io.modelcontextprotocol/"
 VERSION_META, CAPABILITIES_META, LEVEL_META = f"{_PREFIX}protocolVersion", f"{_PREFIX}clientCapabilities", f"{_PREFIX}logLevel"
-SUBSCRIPTION_META = f"{_PREFIX}subscriptionId"
+SUBSCRIPTION_META, INFO_META = f"{_PREFIX}subscriptionId", f"{_PREFIX}serverInfo"
 VERSION_FIELD, METHOD_FIELD, NAME_FIELD = "mcp-protocol-version", "mcp-method", "mcp-name"
 NAMED: Mapping[str, str] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 

@@ -6,7 +6,7 @@ had. What waits is bounded: a client that reads nothing loses notices, never the
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from helm_ai_kernel.tcb.codes import Reason
@@ -109,11 +109,10 @@ class Stream:
 class Conversation:
     """One session of one client: its handshake, its streams, the calls under way and the questions to it."""
 
-    def __init__(self, name: str, caller: Caller, revision: str, capabilities: Mapping[str, Json]) -> None:
+    def __init__(self, name: str, caller: Caller, revision: str) -> None:
         self.name = name
         self.caller = caller
         self.revision = revision
-        self.capabilities = capabilities
         self.used = 0.0  # a time of the door's clock
         self.level: str | None = None  # of the log messages that it wants
         self.general = Stream("general")
@@ -175,12 +174,10 @@ class Conversation:
         self.exchanges[number] = exchange
 
     def end(self) -> None:
-        """Nobody is there any more: whoever waits for its answers learns it."""
+        """Nobody is there any more: whoever waits for its answers learns it. Calls under way go on to their end."""
         for answer in self._asked.values():
             if not answer.done():
-                answer.cancel()
-        for exchange in self.exchanges.values():
-            exchange.cancel()
+                answer.set_exception(Refused(Reason.ERR_CONNECTOR_FAILED, "the client is gone", sub="client_silent"))
         for stream in self._streams.values():
             stream.end()
 
@@ -196,7 +193,6 @@ class Exchange:
         self.cancelled = asyncio.Event()
         self._token = None if token is None else canonical(token)
         self._behind: Exchange | None = None
-        self.stop: Callable[[], None] = self.cancel
 
     def said(self, method: str, params: bytes) -> None:
         """A server's notice, in this request's stream."""
