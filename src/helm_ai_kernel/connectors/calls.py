@@ -42,6 +42,10 @@ class Calls:
         if call is not None:
             call.settle(ending)
 
+    def drop(self, number: int) -> None:
+        """It has its ending."""
+        self._calls.pop(number, None)
+
     def lose(self, lost: Lost) -> None:
         """The end of all of them. What could not be read is kept where only one call can be meant."""
         own = lost if self.open == 1 else Lost(lost.sub)

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 
 from helm_ai_kernel import __version__
 from helm_ai_kernel.executor.host import Relay, Reply, ReplyKind
+from helm_ai_kernel.net.exchange import Lost
 from helm_ai_kernel.net.resolver import NotSent, Resolver
-from helm_ai_kernel.net.upstream import Lost, Upstream
+from helm_ai_kernel.net.upstream import Upstream
 from helm_ai_kernel.pep.operation import Operation
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.pep.tool import Tool

@@ -47,8 +47,11 @@ class Ears:
 class Session(Protocol):
     """One life of a server: `usable` from a good `start` until anything goes wrong, `fresh` while `tools` is what it said."""
 
-    tools: Tools
-    facts: Facts
+    @property
+    def tools(self) -> Tools: ...
+
+    @property
+    def facts(self) -> Facts: ...
 
     @property
     def usable(self) -> bool: ...

@@ -25,6 +25,7 @@ T = TypeVar("T")
 PROBE_S = 5.0  # for an answer to the probe; a legacy server may ignore it, and a package runner has not started it yet
 ASKING_BYTES_MAX = 1 << 20  # of a question or notice where somebody can be asked: a picture to look at is a part of it
 NOBODY = b"{}"
+LISTENS_MAX = 8  # subscriptions of ours to changes of the list; a server that ends more of them is not asked again
 
 _STOPPED = frozenset({"process_lost", "cut_off"})  # it ended, or only stopped talking
 _WORDS_CHARS_MAX = 200  # of what a server wrote, in a message
@@ -62,6 +63,7 @@ class StdioSession:
         self._stale = True
         self.tools = Tools()
         self.facts = Facts("", "", {}, "", Era.LEGACY, "")
+        self._listening = self._listened = 0  # the number of our subscription, and how many there were
         self._begin()
 
     def _begin(self) -> None:
@@ -117,6 +119,9 @@ class StdioSession:
         self._stale = False  # a change that is announced from here on makes it stale again
         self._listed = asyncio.get_running_loop().create_future()
         self._taking = Tools()
+        if not has_tools(self.facts):
+            self.tools = self._taking
+            return
         self._write(self._client.list_tools())
         busy = True
         while busy and not self._listed.done():
@@ -150,6 +155,10 @@ class StdioSession:
         match event:
             case mcp.Send(line):
                 self._write(line)
+            case Result() | Failure() if event.id == self._listening:
+                self._stale = True  # what changes from here on is not told
+                if isinstance(event, Result) and self._listened < LISTENS_MAX:
+                    self._subscribe()
             case Result() | Failure():
                 self._calls.settle(event.id, event)
             case Asked(method=method) if method != "ping" and self._client.speaker.era is Era.LEGACY:
@@ -175,7 +184,10 @@ class StdioSession:
     def _subscribe(self) -> None:
         """A modern server says that its list changed only to whoever listens. The answer comes when it stops saying so."""
         if self.facts.era is Era.MODERN and announces_tools(self.facts):
-            _, line = self._client.call(Order("subscriptions/listen", b'{"notifications":{"toolsListChanged":true}}'))
+            self._listened += 1
+            self._listening, line = self._client.call(
+                Order("subscriptions/listen", b'{"notifications":{"toolsListChanged":true}}')
+            )
             self._write(line)
 
     def _take(self, listed: Sequence[bytes], *, whole: bool) -> None:
@@ -222,6 +234,11 @@ class StdioSession:
         if status is None:
             return "it stopped talking"
         return f"it ended with status {status}" if status >= 0 else f"it was ended by {_signal(-status)}"
+
+
+def has_tools(facts: Facts) -> bool:
+    """Whether the server says that it has tools; one that does not is not asked for them."""
+    return "tools" in facts.capabilities
 
 
 def announces_tools(facts: Facts) -> bool:

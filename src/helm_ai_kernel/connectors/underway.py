@@ -48,6 +48,7 @@ class Unsent:
 
     sub: str
     reason: Reason
+    detail: str = field(default="", repr=False)
 
 
 Ending: TypeAlias = Result | Failure | Lost | Declined | Unsent

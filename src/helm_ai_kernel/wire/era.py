@@ -78,10 +78,11 @@ class Order:
     relayed: bool = False
     capabilities: bytes = b"{}"
     level: str | None = None
+    handshake: bool = False  # `initialize`, the one method whose name could be a tool's
 
     @property
     def method(self) -> str:
-        return self.name if "/" in self.name else "tools/call"
+        return self.name if "/" in self.name or self.handshake else "tools/call"
 
 
 @dataclass(frozen=True, slots=True)
