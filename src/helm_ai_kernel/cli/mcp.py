@@ -1,9 +1,10 @@
-"""`mcp …`: the commands of the MCP door."""
+"""`mcp …`: what stands between a client and its servers; and the commands of `tools`, by the name that people look for."""
 
-from . import wrap
+from . import tools, wrap
 from .output import Commands, group
 
 
 def add(commands: Commands) -> None:
-    mcp = group(commands, "mcp", "MCP servers and clients")
+    mcp = group(commands, "mcp", "MCP servers and clients; and the commands of `tools`, by this name")
     wrap.add(mcp)
+    tools.under(mcp, "mcp")
