@@ -1,4 +1,4 @@
-"""Cases about calls that the client acts on: what it may report, how often, who may, and what a call may go on because of (V10)."""
+"""Cases about calls that the client acts on (V10): what it may report, how often, who may, and why a call may go on."""
 
 from helm_ai_kernel.tcb.codes import Finding, Reason
 from helm_ai_kernel.tcb.decision import ClaimState, Status, Verdict

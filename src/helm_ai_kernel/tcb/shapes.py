@@ -249,6 +249,8 @@ def _reported(body: Mapping[str, Json]) -> None:
         raise fields.wrong("a report either keeps its contract or says why not")
     if reason == Reason.ERR_CONNECTOR_CONTRACT_DRIFT and "output_hash" not in body:
         raise fields.wrong("a report that broke its contract, and no output")
+    if "contract" in body and "truncated" in body:
+        raise fields.wrong("a report that was cut, and kept its contract")
 
 
 def _statement(body: Mapping[str, Json]) -> None:

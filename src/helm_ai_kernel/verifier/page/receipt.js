@@ -178,6 +178,7 @@ helm.receipt = (() => {
     if (status === "UNKNOWN") demand(reason === "ERR_OUTCOME_UNKNOWN" && !has("contract"), "an UNKNOWN that is none");
     if (status === "REPORTED") demand(has("contract") ? !has("reason") : UNKEPT.includes(reason), "a REPORTED that neither keeps its contract nor says why not");
     if (reason === "ERR_CONNECTOR_CONTRACT_DRIFT" && status === "REPORTED") demand(has("output_hash"), "a REPORTED that broke its contract, and no output");
+    demand(status !== "REPORTED" || !has("contract") || !has("truncated"), "a REPORTED that was cut, and kept its contract");
     demand(!has("interim") || status !== "LATE", "`interim` with LATE");
     demand(!has("contract") || (has("output_hash") && !has("reason")), "a contract that nothing kept");
     demand(!has("tool_error") || has("contract"), "`tool_error` without `contract`");
