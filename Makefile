@@ -71,7 +71,7 @@ conformance-mcp: setup .envs/conformance/ready .envs/sdist/ready
 
 # Other people's clients against the gateway, over both transports, in every era that they speak.
 clients-mcp: setup .envs/clients/ready .envs/mcp1/ready .envs/sdist/ready
-	@$(BIN)/python -m pytest tests/clients
+	@$(BIN)/python -m pytest -m clients tests/clients
 
 bench: setup
 	@$(BIN)/helm-ai-kernel bench

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -27,22 +28,18 @@ CLIENT = SDIST / ".github/actions/conformance/client.py"
 READY_S = 60
 BODY_BYTES_MAX = 1 << 20  # of a request that the suite makes; more is not parsed
 
-# Over stdio the fixture has no command of its own.
-STDIO = [str(PYTHON), "-c", "from mcp_everything_server.server import mcp; mcp.run('stdio')"]
-
-
-def environ() -> dict[str, str]:
-    """What a process that serves the fixture sees."""
-    return {**os.environ, "PYTHONPATH": str(SERVER), "PYTHONDONTWRITEBYTECODE": "1"}
+# It is no package of its environment, and over stdio it has no command of its own.
+_FOUND = f"import sys; sys.path.insert(0, {str(SERVER)!r}); from mcp_everything_server import server; "
+STDIO = [str(PYTHON), "-B", "-c", f"{_FOUND}server.mcp.run('stdio')"]
+HTTP = [str(PYTHON), "-B", "-c", f"{_FOUND}server.main()", "--port"]
 
 
 @contextmanager
 def everything(log: Path) -> Iterator[str]:
     """Its URL, on a free port of this machine, until the block ends."""
     port = free_port()
-    command = [str(PYTHON), "-m", "mcp_everything_server.server", "--port", str(port)]
     with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, env=environ(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*HTTP, str(port)], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}/mcp"
         _wait(process, url)
@@ -57,8 +54,6 @@ def everything(log: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -19,7 +19,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from conformance import fixture, gateway  # noqa: E402  (the path is set above)
+from conformance import fixture, gateway
 
 NAME = "peer"
 CLIENT_S = 120

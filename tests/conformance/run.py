@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from conformance import fixture, gateway, suite  # noqa: E402  (the path is set above)
-from needs import ROOT  # noqa: E402
+from conformance import fixture, gateway, suite
+from needs import ROOT
 
 OUT = ROOT / ".envs/results"
 SERVER = "everything"
