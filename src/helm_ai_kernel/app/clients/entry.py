@@ -83,7 +83,7 @@ class Trace:
 def entries(data: Any, sections: Sequence[Section]) -> Iterator[Entry]:
     """Every server; raises `Unknown` where a section is no map and no list."""
     if not isinstance(data, dict):
-        raise Unknown("the same key is there twice" if isinstance(data, Other) else "it is no map")
+        raise Unknown("it is no map")
     sections_seen: list[Section] = []
     for section in sorted(sections, key=len, reverse=True):  # what is below a section is no server of it
         for path, found in _found(data, section, ()):
@@ -104,7 +104,7 @@ def _found(value: Any, section: Section, path: Section) -> Iterator[tuple[Sectio
             if key in value:
                 yield from _found(value[key], section[1:], (*path, key))
     elif not _nothing(value):
-        raise Unknown(f"`{'.'.join(path)}` is no map, or has a key twice")
+        raise Unknown(f"`{'.'.join(path)}` is no map, or is there twice")
 
 
 def _of(path: Section, found: Any) -> Iterator[Entry]:
@@ -115,13 +115,13 @@ def _of(path: Section, found: Any) -> Iterator[Entry]:
             name = data.get("name") if isinstance(data, dict) else None
             yield Entry(path, name if isinstance(name, str) else f"#{index + 1}", (*path, index), data)
     elif not _nothing(found):
-        raise Unknown(f"`{'.'.join(path)}` is no map, or has a key twice")
+        raise Unknown(f"`{'.'.join(path)}` is no map, or is there twice")
 
 
 def state(data: Any, form: Form) -> State:
     """What this entry is."""
     if not isinstance(data, dict):
-        return Left("is no map, or has a key twice")
+        return Left("is no map, or is there twice")
     kind = data.get(form.kind or "type")
     urls = [key for key in form.urls if not _nothing(data.get(key))]
     command = data.get(form.command)

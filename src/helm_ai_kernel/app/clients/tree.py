@@ -106,15 +106,15 @@ Change: TypeAlias = Put | Rename | Prepend | Drop | Add | Remove
 
 
 def plain(node: Node) -> Any:
-    """The value, as dicts, lists, strings and `Other`. A map that has a key twice is `Other`: readers differ about it."""
+    """The value, as dicts, lists, strings and `Other`. A key that is there twice has an `Other`: readers differ about it."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, List):
         return [plain(item) for item in node.items]
-    value = {str(member.key.value): plain(member.value) for member in node.members}
-    if len(value) < len(node.members):
-        keys = [str(member.key.value) for member in node.members]
-        return Other(f"{sorted({key for key in keys if keys.count(key) > 1})} twice: {[plain(m.value) for m in node.members]}")
+    value: dict[str, Any] = {}
+    for member in node.members:
+        key, item = str(member.key.value), plain(member.value)
+        value[key] = Other(f"twice: {value[key]} {item}") if key in value else item
     return value
 
 

@@ -122,12 +122,12 @@ def plan_undo(client: str, places: Places, home: Path) -> Plan:
     for kept in backup.records(home, client):
         by_path.setdefault(kept.record.path, []).append(kept)
     steps, gone = list[Step](), list[tuple[str, str]]()
-    for path, kept in by_path.items():
+    for path, of_it in by_path.items():
         found = read(path)
         if found is None:
-            gone.append((client, f"`{path}` is gone; what it was is kept in {kept[-1].content}"))
+            gone.append((client, f"`{path}` is gone; what it was is kept in {of_it[-1].content}"))
             continue
-        step = _back(client, found, tuple(kept))
+        step = _back(client, found, tuple(of_it))
         if step.changes:
             check_writable(found, places)
         steps.append(step)
