@@ -121,7 +121,7 @@ def _of(path: Section, found: Any) -> Iterator[Entry]:
 def state(data: Any, form: Form) -> State:
     """What this entry is."""
     if not isinstance(data, dict):
-        return Left("is no map, or is there twice")
+        return Left("is no map of its own: something else, there twice, or shared by an anchor")
     kind = data.get(form.kind or "type")
     urls = [key for key in form.urls if not _nothing(data.get(key))]
     command = data.get(form.command)
@@ -166,6 +166,8 @@ def _remote(data: dict[str, Any], form: Form, key: str, kind: Any) -> State:
     more = sorted(str(k) for k, value in data.items() if k not in _KEPT | {key, typed} and not _nothing(value))
     if more:
         return Left(f"has {', '.join(f'`{k}`' for k in more)}, which the command line must not hold", named)
+    if not url.startswith(("http://", "https://")):
+        return Left("has an address that is not one of HTTP")
     if _secret(url):
         return Left("has an address that may hold a secret, which the command line must not hold", named)
     return Remote(url, key)
@@ -241,4 +243,4 @@ def _secret(url: str) -> bool:
     except ValueError:
         return True
     inside = parts.query or parts.fragment or "@" in parts.netloc or any(c in url for c in "${}")
-    return parts.scheme not in ("http", "https") or bool(inside) or _TOKEN.search(parts.path) is not None
+    return bool(inside) or _TOKEN.search(parts.path) is not None

@@ -196,8 +196,7 @@ def _key(text: str, like: Member, name: str) -> str:
 
 def _between(text: str, like: Member) -> str:
     between = text[like.key.end : like.value.start]
-    sign = between.strip()
-    return between if sign in (":", "=") and "\n" not in between else f"{sign[:1]} "
+    return between if between.strip() in (":", "=") and "\n" not in between else ": "  # where there can be comments it is this
 
 
 def _newline(text: str) -> str:
