@@ -424,6 +424,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "leave `Helm-Session` out: the call opens a session, and its answer names it",
         "nothing: the client is at fault",
     ),
+    Reason.ERR_CLIENT_CONFIG: Page(
+        "A configuration file of an AI client, or the backup of one, cannot be read or must not be changed: it is not what the"
+        " client would read, a link leads out of the home directory, its folder is not writable, or it changed meanwhile."
+        " Nothing was written.",
+        Retry.CHANGED,
+        "nothing: no call of an agent is answered with it",
+        "do what the hint says, then `helm-ai-kernel setup` again; `--dry-run` shows what it would change",
+    ),
 })  # fmt: skip
 
 _HINTS: Mapping[Reason, str] = MappingProxyType({

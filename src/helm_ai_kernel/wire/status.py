@@ -62,4 +62,5 @@ STATUS: Mapping[Reason, int] = MappingProxyType({
     Reason.ERR_STORE_LOCKED: 503,
     Reason.ERR_SEALED: 503,
     Reason.ERR_SESSION_ENDED: 409,
+    Reason.ERR_CLIENT_CONFIG: 500,  # at no door: of a command that changes a file
 })  # fmt: skip
