@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from helm_ai_kernel.connectors.http import HttpConnector
 from helm_ai_kernel.connectors.mcp import McpConnector
+from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.executor.host import Connector, Reply
@@ -150,7 +151,9 @@ class Hands:
             "on_changed": partial(self._heard, place, server, TOOLS_CHANGED, b"{}"),
             "on_notice": partial(self._heard, place, server),
         }
-        common["capabilities"] = place.capabilities
+        common |= {"capabilities": place.capabilities, "prefers": place.era}
+        if source["kind"] == "mcp-http":
+            return McpHttpConnector(source, environ=place.env, **common)
         return McpStdioConnector(
             _strings(source["command"]), named=_strings(source["env"]), environ=place.env, cwd=place.cwd, **common
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helm_ai_kernel.app.config import SERVER, HttpUpstream, load, paths
+from helm_ai_kernel.app.config import SERVER, HttpUpstream, McpUpstream, load, paths
 from helm_ai_kernel.tcb.findings import visible
 
 from .output import PROGRAM, Commands, Declined, command, emit, where
@@ -224,6 +224,8 @@ def _upstreams(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     if not settings.config.exists():
         return {}
     return {
-        name: ("--url", said.url) if isinstance(said, HttpUpstream) else (Path(said.command[0]).name, *said.command[1:])
+        name: ("--url", said.url)
+        if isinstance(said, HttpUpstream | McpUpstream)
+        else (Path(said.command[0]).name, *said.command[1:])
         for name, said in load(settings).upstreams.items()
     }

@@ -23,7 +23,7 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.era import Facts, Order
+from helm_ai_kernel.wire.era import Era, Facts, Order
 
 from .deadline import Deadline
 from .listing import Tools
@@ -90,9 +90,12 @@ class McpConnector:
         on_drift: Callable[[str | None, str], None] | None = None,
         on_changed: Callable[[], None] | None = None,
         on_notice: Callable[[str, bytes], None] | None = None,
+        prefers: Era | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`prefers`: the era of the client behind it, in which a server of both is spoken to; one of the other era is, too."""
         self._clock = clock
+        self.prefers = prefers
         self._instructions = instructions
         self._life: Session | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -206,9 +209,7 @@ class McpConnector:
             life = None
         try:
             if life is None:
-                self._count_start()
-                self._life = life = self._open(relay)
-                await life.start()
+                self._life = life = await self._begun(relay)
                 if self._instructions is not None and life.facts.instructions != self._instructions:
                     self._drifted(None, "instructions")
             self._listed_at = self._clock()
@@ -218,6 +219,21 @@ class McpConnector:
                 await life.stop()
             raise
         self._tools = life.tools
+
+    async def _begun(self, relay: Relay | None) -> Session:
+        """A life that has said hello; where the server does not know the era that is preferred, in the other one."""
+        self._count_start()
+        self._life = life = self._open(relay)
+        try:
+            await life.start()
+        except OutsideError:
+            if self.prefers is None:
+                raise
+            self.prefers = None
+            await life.stop()
+            self._life = life = self._open(relay)
+            await life.start()
+        return life
 
     def _count_start(self) -> None:
         now = self._clock()

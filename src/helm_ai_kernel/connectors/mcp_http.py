@@ -49,7 +49,9 @@ class McpHttpConnector(McpConnector):
         before = self._http
         known_legacy = before is not None and bool(before.facts.revision) and before.facts.era is Era.LEGACY
         said = self._capabilities if self._capabilities is not None else NOBODY if relay is None else relay.capabilities
-        self._http = HttpSession(self._link, self.ears, step_s=self._step_s, probe=not known_legacy, capabilities=said)
+        self._http = HttpSession(
+            self._link, self.ears, step_s=self._step_s, probe=not (known_legacy or self.prefers is Era.LEGACY), capabilities=said
+        )
         return self._http
 
     async def close(self) -> None:

@@ -58,6 +58,6 @@ class McpStdioConnector(McpConnector):
         known_legacy = before is not None and bool(before.facts.revision) and before.facts.era is Era.LEGACY
         said = self._capabilities if self._capabilities is not None else NOBODY if relay is None else relay.capabilities
         self._stdio = StdioSession(
-            self._argv, self.ears, env=self._env, cwd=self._cwd, step_s=self._step_s, probe=not known_legacy, capabilities=said
+            self._argv, self.ears, env=self._env, cwd=self._cwd, step_s=self._step_s, probe=not (known_legacy or self.prefers is Era.LEGACY), capabilities=said
         )  # fmt: skip
         return self._stdio
