@@ -6,13 +6,13 @@ The definitions are the server's, untouched; beside them the methods that its ca
 import shlex
 from typing import Any, Protocol
 
+from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.pep.methods import METHODS, implied
-from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.era import Era, Facts
+from helm_ai_kernel.wire.era import Facts
 
 from .config import McpUpstream, Upstream
 
@@ -36,8 +36,7 @@ class Hands(Protocol):
 def hands(upstream: Upstream | McpUpstream) -> Hands:
     """To a server that is not pinned yet: it is listed, and never called."""
     if isinstance(upstream, McpUpstream):
-        detail = "MCP servers over HTTP cannot be asked by this version"
-        raise OutsideError(Reason.ERR_UNMEDIATED_TRANSPORT, detail, hint="give the server a `command` in helm.toml")
+        return McpHttpConnector(source_of(upstream), instructions=None)
     return McpStdioConnector(upstream.command, named=upstream.env)
 
 
@@ -54,8 +53,8 @@ async def ask(server: str, upstream: Upstream | McpUpstream) -> tuple[dict[str, 
         raise OutsideError(e.reason, f"`{server}`: {e.detail}", hint=e.hint or by_hand) from None
     finally:
         await connector.close()
-    methods = implied(facts.capabilities, modern=facts.era is Era.MODERN)
-    listed += [entry(name, METHODS[name].raw, effect=METHODS[name].effect) for name in methods]
+    methods = {name for modern in (False, True) for name in implied(facts.capabilities, modern=modern)}  # it may speak both
+    listed += [entry(name, METHODS[name].raw, effect=METHODS[name].effect) for name in sorted(methods)]
     source = source_of(upstream) | ({"instructions": facts.instructions} if facts.instructions else {})
     EMPTY.with_server(server_doc(server, source, []))  # vets where it is, and what it says; each tool is judged by itself
     return server_doc(server, source, listed), refused

@@ -223,9 +223,10 @@ def _upstreams(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     settings = where(args)
     if not settings.config.exists():
         return {}
-    return {
-        name: ("--url", said.url)
-        if isinstance(said, HttpUpstream | McpUpstream)
-        else (Path(said.command[0]).name, *said.command[1:])
-        for name, said in load(settings).upstreams.items()
-    }
+    found: dict[str, tuple[str, ...]] = {}
+    for name, said in load(settings).upstreams.items():
+        if isinstance(said, HttpUpstream | McpUpstream):
+            found[name] = ("--url", said.url)
+        else:
+            found[name] = (Path(said.command[0]).name, *said.command[1:])
+    return found

@@ -48,10 +48,9 @@ class McpHttpConnector(McpConnector):
     def _open(self, relay: Relay | None) -> HttpSession:
         before = self._http
         known_legacy = before is not None and bool(before.facts.revision) and before.facts.era is Era.LEGACY
+        probe = not known_legacy and self.prefers is not Era.LEGACY
         said = self._capabilities if self._capabilities is not None else NOBODY if relay is None else relay.capabilities
-        self._http = HttpSession(
-            self._link, self.ears, step_s=self._step_s, probe=not (known_legacy or self.prefers is Era.LEGACY), capabilities=said
-        )
+        self._http = HttpSession(self._link, self.ears, step_s=self._step_s, probe=probe, capabilities=said)
         return self._http
 
     async def close(self) -> None:

@@ -56,8 +56,9 @@ class McpStdioConnector(McpConnector):
     def _open(self, relay: Relay | None) -> StdioSession:
         before = self._stdio
         known_legacy = before is not None and bool(before.facts.revision) and before.facts.era is Era.LEGACY
+        probe = not known_legacy and self.prefers is not Era.LEGACY
         said = self._capabilities if self._capabilities is not None else NOBODY if relay is None else relay.capabilities
         self._stdio = StdioSession(
-            self._argv, self.ears, env=self._env, cwd=self._cwd, step_s=self._step_s, probe=not (known_legacy or self.prefers is Era.LEGACY), capabilities=said
+            self._argv, self.ears, env=self._env, cwd=self._cwd, step_s=self._step_s, probe=probe, capabilities=said
         )  # fmt: skip
         return self._stdio
