@@ -165,10 +165,12 @@ class McpConnector:
             if not call.ending.done():
                 life.give_up(call)
         if call.ending.done() and not call.ending.cancelled():
-            return reply(call.ending.result(), self._ms(began), output_bytes, era)
+            return reply(call.ending.result(), self._ms(began), output_bytes, era, method="/" in name)
         if not call.sent:
             return Reply(ReplyKind.FAILED, self._ms(began), reason=Reason.ERR_CONNECTOR_FAILED, sub="not_sent")
-        call.ending.add_done_callback(lambda done: self._late(done, lambda end: reply(end, self._ms(began), output_bytes, era)))
+        call.ending.add_done_callback(
+            lambda done: self._late(done, lambda end: reply(end, self._ms(began), output_bytes, era, method="/" in name))
+        )
         return Reply(ReplyKind.UNKNOWN, self._ms(began), reason=Reason.ERR_OUTCOME_UNKNOWN, sub="timeout")
 
     async def close(self) -> None:

@@ -121,15 +121,16 @@ class Underway:
             send(line)
 
 
-def reply(ending: Ending, ms: int, output_bytes: int, era: Era) -> Reply:
-    """What can be proven of a call: `docs/spec/connector-mcp.md` has the table."""
+def reply(ending: Ending, ms: int, output_bytes: int, era: Era, *, method: bool) -> Reply:
+    """What can be proven of a call: `docs/spec/connector-mcp.md` has the table. `method`: it was none of a tool's."""
     match ending:
         case Result(_, raw) if era is Era.LEGACY or is_result(raw):
             return Reply(ReplyKind.OUTPUT, ms, output=raw[:output_bytes], truncated=len(raw) > output_bytes)
         case Result(_, rest):
             sub = "result_type"
-        case Failure(_, code, rest) if code in NOT_BEGUN[era]:
-            return _failed(f"rpc {code}", rest, ms, output_bytes)
+        case Failure(_, code, raw) if method or code in NOT_BEGUN[era]:  # an answer, which says that it was refused
+            said = b'{"error":%b}' % raw
+            return Reply(ReplyKind.OUTPUT, ms, output=said[:output_bytes], truncated=len(said) > output_bytes)
         case Failure(_, code, rest):
             sub = f"rpc {code}"[:32]
         case Declined(sub, rest):

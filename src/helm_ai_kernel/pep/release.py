@@ -10,7 +10,7 @@ from helm_ai_kernel.tcb.ijson import Json, parse
 
 from . import results
 from .catalog import Tool
-from .methods import KINDS
+from .methods import KINDS, QUESTIONS
 from .schema import Schema
 
 
@@ -41,6 +41,9 @@ def _mcp_result(tool: Tool, value: Json, size: int, questions: bool) -> tuple[Co
     if type(value) is not dict:
         raise _drift("result")
     name = tool.name.partition("/")[2]
+    if value.keys() == {"error"} and name not in QUESTIONS:  # the server answered with an error of the protocol
+        _keep(results.error_fault(value["error"]))
+        return Contract.SHAPE, True
     kind = value.get("resultType", "complete")
     if questions and kind == "input_required":
         _keep(results.question_fault(name if "/" in name else "tools/call", value))

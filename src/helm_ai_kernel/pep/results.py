@@ -65,6 +65,13 @@ def _is_request(value: Json) -> bool:
     return value["method"] in QUESTIONS and type(value.get("params", {})) is dict
 
 
+def error_fault(error: Json) -> str:
+    """What is wrong with an answer that is an error of JSON-RPC (2.0 §5.1); nothing where it keeps its shape."""
+    if type(error) is not dict or type(error.get("code")) is not int or type(error.get("message")) is not str:
+        return "error"
+    return ""
+
+
 def block_fault(block: Json, kinds: Mapping[str, Mapping[str, type]] = _CONTENT) -> str:
     kind = block.get("type") if type(block) is dict else None
     if type(block) is not dict or type(kind) is not str or kind not in kinds:
