@@ -73,7 +73,7 @@ class Requests:
             stream, head = await self.link.send("POST", headers, line[:-1], until, lambda: _sent(call))
         except (Refused, OutsideError) as error:
             sub = error.sub if isinstance(error, Refused | NotSent) else "not_sent"
-            call.settle(Unsent(sub, error.reason, error.detail))
+            call.settle(Unsent(sub, error))
             return
         lost = await self._read(call, posted, stream, head)
         resumes = 0

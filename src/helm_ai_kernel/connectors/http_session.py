@@ -13,7 +13,6 @@ from contextlib import suppress
 from helm_ai_kernel.net.exchange import Lost as Ended
 from helm_ai_kernel.net.exchange import Streamed
 from helm_ai_kernel.net.resolver import NotSent
-from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import jsonrpc, mirror
@@ -27,7 +26,7 @@ from .http_link import Link
 from .http_requests import RESUMES_MAX, Requests
 from .listing import Tools
 from .mcp import Ears
-from .stdio_session import ASKING_BYTES_MAX, NOBODY, announces_tools, has_tools, words
+from .stdio_session import ASKING_BYTES_MAX, LISTEN, NOBODY, announces_tools, has_tools, words
 from .underway import Declined, Ending, Lost, Underway, Unsent
 
 PROBE_S = 5.0  # for an answer to the probe, where there is a server at all
@@ -130,7 +129,7 @@ class HttpSession:
             params, headers = self._out.speaker.params(call.order, call.number), self._out.headers(call.order, schema)
             await self._out.ask(call, params, headers)
         except Refused as refused:  # where the request is made
-            call.settle(Unsent(refused.sub, refused.reason, refused.detail))
+            call.settle(Unsent(refused.sub, refused))
         finally:
             if not call.ending.done():  # cancelled: it was given up, or the end of everything
                 call.ending.cancel()
@@ -202,13 +201,12 @@ class HttpSession:
 
     async def _listen_modern(self) -> None:
         """A subscription of our own to changes of the list, taken up again when it ends."""
-        order = Order("subscriptions/listen", b'{"notifications":{"toolsListChanged":true}}')
         for failures in range(RESUMES_MAX):
-            call = Underway(order, None, Deadline(float("inf"), self._loop.time))
+            call = Underway(LISTEN, None, Deadline(float("inf"), self._loop.time))
             call.number = next(self._numbers)
             self._listens = True
             try:
-                await self._out.ask(call, self._out.speaker.params(order, call.number), self._out.headers(order))
+                await self._out.ask(call, self._out.speaker.params(LISTEN, call.number), self._out.headers(LISTEN))
             finally:
                 self._listens, self._stale = False, True
             await asyncio.sleep(min(AGAIN_S_MAX, 2.0**failures))
@@ -223,10 +221,8 @@ def _good(answer: Ending, what: str) -> bytes:
     match answer:
         case Result(_, raw):
             return raw
-        case Unsent(sub, reason, detail) if reason is not Reason.ERR_CONNECTOR_FAILED:
-            raise Refused(reason, detail, sub=sub)
-        case Unsent(sub, _, detail):
-            raise NotSent(sub, detail)
+        case Unsent(_, cause):
+            raise cause
         case Failure(_, code, raw):
             raise NotSent(f"rpc {code}", f"the server {what}: it refused: `{words(raw)}`")
         case Declined(sub, rest) | Lost(sub, rest):

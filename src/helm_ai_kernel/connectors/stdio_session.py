@@ -27,6 +27,8 @@ ASKING_BYTES_MAX = 1 << 20  # of a question or notice where somebody can be aske
 NOBODY = b"{}"
 LISTENS_MAX = 8  # subscriptions of ours to changes of the list; a server that ends more of them is not asked again
 
+LISTEN = Order("subscriptions/listen", b'{"notifications":{"toolsListChanged":true}}')
+
 _STOPPED = frozenset({"process_lost", "cut_off"})  # it ended, or only stopped talking
 _WORDS_CHARS_MAX = 200  # of what a server wrote, in a message
 # What a person is told of the ends that are not a line which cannot be read.

@@ -44,11 +44,10 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """No byte of the call left."""
+    """No byte of the call left, or the server turned away what left; `cause` says why."""
 
     sub: str
-    reason: Reason
-    detail: str = field(default="", repr=False)
+    cause: Refused | OutsideError = field(repr=False)
 
 
 Ending: TypeAlias = Result | Failure | Lost | Declined | Unsent
@@ -135,8 +134,8 @@ def reply(ending: Ending, ms: int, output_bytes: int, era: Era, *, method: bool)
             sub = f"rpc {code}"[:32]
         case Declined(sub, rest):
             return _failed(sub, rest, ms, output_bytes)
-        case Unsent(sub, reason):
-            return Reply(ReplyKind.FAILED, ms, reason=reason, sub=sub)
+        case Unsent(sub, cause):
+            return Reply(ReplyKind.FAILED, ms, reason=cause.reason, sub=sub)
         case Lost(sub, rest):
             pass
     return Reply(

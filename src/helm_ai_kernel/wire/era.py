@@ -162,7 +162,10 @@ def discovered(raw: bytes) -> Facts | None:
 
 def supported(error: bytes) -> tuple[str, ...] | None:
     """The revisions that a server names which does not support the one it was asked in; None where it names none."""
-    value = parse(error, bytes_max=len(error), any_number=True)
+    try:
+        value = parse(error, bytes_max=len(error), any_number=True)
+    except Refused:  # over HTTP a refusal may be any text
+        return None
     if type(value) is not dict or value.get("code") != UNSUPPORTED:
         return None
     data = value.get("data")

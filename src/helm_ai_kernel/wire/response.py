@@ -140,10 +140,10 @@ class ResponseReader:
         if self._status < 200:
             return self._pass_interim(fields)
         self._type = fields.get("content-type", "")
-        self.head = ResponseHead(self._status, self._type, fields)
         said = {word.strip() for word in fields.get("connection", "").lower().split(",")}
         self._reusable = version == 1 and "close" not in said
         self._begin(version, fields)
+        self.head = ResponseHead(self._status, self._type, fields)
         return True
 
     def _pass_interim(self, fields: dict[str, str]) -> bool:
