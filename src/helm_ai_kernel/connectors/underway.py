@@ -128,10 +128,11 @@ def reply(ending: Ending, ms: int, output_bytes: int, era: Era, *, method: bool)
         case Result(_, rest):
             sub = "result_type"
         case Failure(_, code, raw) if method or code in NOT_BEGUN[era]:  # an answer, which says that it was refused
-            said = b'{"error":%b}' % raw
-            return Reply(ReplyKind.OUTPUT, ms, output=said[:output_bytes], truncated=len(said) > output_bytes)
+            return _error(raw, ms, output_bytes)
         case Failure(_, code, rest):
             sub = f"rpc {code}"[:32]
+        case Declined(sub, raw) if sub.startswith("rpc ") and raw:
+            return _error(raw, ms, output_bytes)
         case Declined(sub, rest):
             return _failed(sub, rest, ms, output_bytes)
         case Unsent(sub, cause):
@@ -142,6 +143,12 @@ def reply(ending: Ending, ms: int, output_bytes: int, era: Era, *, method: bool)
         ReplyKind.UNKNOWN, ms, output=rest[:output_bytes] or None, reason=Reason.ERR_OUTCOME_UNKNOWN, sub=sub,
         truncated=len(rest) > output_bytes or sub == "line_bytes",
     )  # fmt: skip
+
+
+def _error(raw: bytes, ms: int, output_bytes: int) -> Reply:
+    """`raw` is the text of `error`."""
+    said = b'{"error":%b}' % raw
+    return Reply(ReplyKind.OUTPUT, ms, output=said[:output_bytes], truncated=len(said) > output_bytes)
 
 
 def _failed(sub: str, rest: bytes, ms: int, output_bytes: int) -> Reply:
