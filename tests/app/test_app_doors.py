@@ -11,12 +11,14 @@ import pytest
 from app.kernels import Place
 from helm_ai_kernel.app import agents, asks
 from helm_ai_kernel.app.doors import RuntimeGate
+from helm_ai_kernel.app.mcp import sessions, starter
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.gateway.data import DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import Agent, DataIdentity, Limits
 from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp import McpDoor
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb import digest as hashes
@@ -88,8 +90,9 @@ def run(place: Place, body: Callable[[World], Awaitable[None]]) -> None:
         told = Told()
         gaps = Gaps("data", told, runtime.keep)
         now = iter(range(10**9))
+        mcp = McpDoor(sessions(runtime, gaps.count), starter(runtime))
         door = DataDoor(
-            RuntimeGate(runtime), DataIdentity(agents.Watched(place.paths)), Limiter(lambda: next(now)), gaps
+            RuntimeGate(runtime), mcp, DataIdentity(agents.Watched(place.paths)), Limiter(lambda: next(now)), gaps
         )  # fmt: skip
         try:
             proposal = [entry(name, raw, effect="read") for name, raw in hands.definitions.items()]
