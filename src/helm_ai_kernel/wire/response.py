@@ -33,6 +33,7 @@ class Response:
     type: str  # of the content, "" where the answer does not say
     body: bytes = field(repr=False)
     reusable: bool  # both sides may use the connection for another request
+    location: str = field(default="", repr=False)  # where a redirect leads; nothing here follows it
 
 
 class _At(Enum):
@@ -56,6 +57,7 @@ class ResponseReader:
         self._parts: list[bytes] = []
         self._size = self._left = self._heads = self._interim = self._chunks = 0
         self._status, self._type, self._reusable = 0, "", False
+        self._location = ""
 
     @property
     def begun(self) -> bool:
@@ -76,7 +78,7 @@ class ResponseReader:
             self._at = _At.BROKEN
             self._data.clear()
             raise
-        return Response(self._status, self._type, b"".join(self._parts), self._reusable)
+        return Response(self._status, self._type, b"".join(self._parts), self._reusable, self._location)
 
     def end(self) -> Refused:
         """Why the end of the connection is no end of an answer."""
@@ -121,6 +123,7 @@ class ResponseReader:
         self._type = fields.get("content-type", "")
         said = {word.strip() for word in fields.get("connection", "").lower().split(",")}
         self._reusable = version == 1 and "close" not in said
+        self._location = fields.get("location", "")
         self._begin(version, fields)
         return True
 
