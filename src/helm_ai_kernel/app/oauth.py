@@ -24,6 +24,7 @@ from helm_ai_kernel.wire.challenge import CHARS_MAX, Challenge
 from helm_ai_kernel.wire.oauth import Client, Question, Tokens
 from helm_ai_kernel.wire.oauth_metadata import Issuer, Protected, Url, issuer_places, refused, resource_places
 
+from .config import Config
 from .oauth_config import OAuthClient
 from .oauth_place import Place, Visit, by_command, place
 
@@ -245,6 +246,14 @@ class OAuthBearer:
         if not self._environ.get(variable):
             raise refused("client", f"the variable `{variable}` is not set; it holds the client's secret", f"export {variable}=…")
         return self._environ[variable]
+
+
+def bearer(config: Config, name: str, *, visit: Visit | None = None) -> OAuthBearer:
+    """For `[upstream.NAME]`, which has a `url`; one for a server in each process."""
+    client = config.oauth[name]
+    return OAuthBearer(
+        name, client, TokenFile(config.paths.oauth(name), client.url), hint=config.paths.typed(f"mcp login {name}"), visit=visit
+    )
 
 
 def fetcher(client: OAuthClient, resolver: Resolver | None = None) -> Fetcher:

@@ -34,6 +34,7 @@ from .agents import Watched, operator_token
 from .config import Asked as Terms
 from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
+from .oauth_resource import IssuerKeys, resource
 from .planes import Plane
 from .runtime import Runtime
 
@@ -99,7 +100,9 @@ class Doors:
         runtime.terms = self._terms
         self._ending = asyncio.Event()
         self._gaps = {name: Gaps(name, RuntimeGaps(runtime), runtime.keep) for name in ("data", "control")}
-        identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None)
+        self._issuer = None if config.resource is None else IssuerKeys(config.resource)
+        own = None if config.resource is None or self._issuer is None else resource(config.resource, self._issuer)
+        identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None, own)
         self._data = DataDoor(RuntimeGate(runtime), identity, Limiter(time.monotonic_ns), self._gaps["data"])
         operator = ControlIdentity(digest(operator_token(paths).encode()), (0, os.geteuid()))
         records, desk = RuntimeRecords(runtime, self._ending), RuntimeDesk(runtime, self._counters)
@@ -120,6 +123,8 @@ class Doors:
     async def start(self) -> list[Listening]:
         """Listen everywhere; raises `OutsideError`."""
         ready = []
+        if self._issuer is not None:
+            await self._issuer.load()
         for name, plane, path in self._planes():
             listener = self._listeners[name]
             if plane.address is not None:
@@ -136,6 +141,8 @@ class Doors:
         """No new requests; those that are there to their end, or so long. What was counted is written."""
         self._ending.set()
         await asyncio.gather(*(listener.close(within_s=within_s) for listener in self._listeners.values()))
+        if self._issuer is not None:
+            await self._issuer.close()
         for gaps in self._gaps.values():
             await gaps.flush()
 

@@ -33,7 +33,7 @@ class Response:
     type: str  # of the content, "" where the answer does not say
     body: bytes = field(repr=False)
     reusable: bool  # both sides may use the connection for another request
-    location: str = field(default="", repr=False)  # where a redirect leads; nothing here follows it
+    location: str = field(default="", repr=False, compare=False)  # where a redirect leads; nothing here follows it
 
 
 class _At(Enum):
