@@ -72,7 +72,7 @@ def verified(token: str, known: Keys, algorithms: Collection[str]) -> tuple[Mapp
     head, payload, signature = (_raw(part) for part in found.groups())
     header = _object(head)
     algorithm, kid = header.get("alg"), header.get("kid")
-    if algorithm not in algorithms or algorithm not in ALGORITHMS:
+    if type(algorithm) is not str or algorithm not in algorithms or algorithm not in ALGORITHMS:
         raise _no("alg", "the token is signed in a way that is not accepted")
     if _KEY_IN_HEADER & header.keys():
         raise _no("header", "the token brings a key of its own, or wants something to be understood that is not")

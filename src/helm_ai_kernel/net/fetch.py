@@ -53,7 +53,7 @@ class Fetcher:
         return found
 
     async def first(self, places: Collection[str]) -> bytes | None:
-        """The first document at these places, in their order: one that is not there (4xx), or no JSON, is not the last word."""
+        """The first document at these places, in their order: one that is not there, or is no JSON, is not the last word."""
         for place in places:
             found = await self.ask("GET", place)
             if found.status == 200 and "json" in found.type.lower():
