@@ -161,6 +161,7 @@ def one(number: int, **changes: Any) -> bytes:
         one(0, alg="PS256"),
         one(0, d="AQAB"),
         one(0, n="AQAB"),  # 17 bits
+        one(0, n=b64(((1 << 1023) + 1).to_bytes(128, "big"))),
         one(0, e="AQ"),  # 1: everything is its own signature
         one(0, e=None),
         one(1, crv="P-521"),

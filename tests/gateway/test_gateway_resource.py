@@ -68,6 +68,7 @@ def bearer(token: str, scheme: str = "Bearer") -> dict[str, str]:
         (head(**bearer("ann.good.token")), Peer("", 1002), "nobody"),
         (head(**bearer(ANN)), TCP, "ann"),  # agents without an issuer go on
         (head(**bearer("no.bodys.token")), TCP, "nobody"),
+        (head(**bearer("no.bodys.token"), x_api_key=ANN), TCP, "nobody"),
         (head(**bearer("a.forged.token")), TCP, "jwt_signature"),
         (head(**bearer("a.forged.token"), x_api_key=ANN), TCP, "jwt_signature"),
         (head(**bearer("ann.small.token")), TCP, "insufficient_scope"),
