@@ -34,7 +34,7 @@ CONCURRENT_MAX = 4096  # tasks, with their arguments in memory
 UID_MAX = 2**32 - 2
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")  # nothing that a policy or a terminal would have to escape
 
-_OPTIONAL = frozenset({"token", "uid", "certificate", "owner", "per_s", "burst", "concurrent", "unattended"})
+_OPTIONAL = frozenset({"token", "uid", "certificate", "owner", "per_s", "burst", "concurrent", "unattended", "subject"})
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def from_bytes(data: bytes) -> list[Agent]:
     names = [agent.name for agent in listed]
     if names != sorted(set(names)):
         raise fields.wrong("the agents are not sorted by name, each once")
-    for what in ("token", "uid", "certificate"):
+    for what in ("token", "uid", "certificate", "subject"):
         values = [value for value in (getattr(agent, what) for agent in listed) if value is not None]
         if len(values) != len(set(values)):
             raise fields.wrong(f"two agents have the same `{what}`")
@@ -76,6 +76,7 @@ def _agent(value: Json) -> Agent:
         owner=_filled(body, "owner") if "owner" in body else None,
         limits=_limits(body),
         unattended="unattended" in body,
+        subject=_filled(body, "subject") if "subject" in body else None,
     )
 
 
@@ -90,7 +91,14 @@ def _limits(body: Mapping[str, Json]) -> Limits:
 def _json(agent: Agent) -> dict[str, Json]:
     limits = agent.limits
     told: dict[str, Json] = {"name": agent.name, "token": agent.token, "uid": agent.uid, "certificate": agent.certificate}
-    told |= {"owner": agent.owner, "per_s": limits.per_s, "burst": limits.burst, "unattended": agent.unattended or None}
+    told |= {
+        "subject": agent.subject,
+        "owner": agent.owner,
+        "per_s": limits.per_s,
+        "burst": limits.burst,
+        "unattended": agent.unattended or None,
+    }
+    told["subject"] = agent.subject
     told["concurrent"] = None if limits.concurrent == CONCURRENT else limits.concurrent
     return {name: value for name, value in told.items() if value is not None}
 

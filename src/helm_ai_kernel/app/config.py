@@ -15,6 +15,8 @@ from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.process import KERNEL
 
+from .oauth_config import OAuthClient, oauth_client
+from .oauth_resource import Door, door
 from .planes import CONTROL, CONTROL_PORT, DATA, DATA_KEYS, DATA_PORT, KEYS, Plane, plane, wrong
 
 TEMPLATE = """# HELM AI Kernel. Unknown keys are refused. Policy and pins are signed (`policy apply`, `tools pin`), not set here.
@@ -76,7 +78,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
-    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca", "mcp", "tls_key"}),
+    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca", "mcp", "tls_key", "oauth"}),
     "budget": frozenset({"calls", "per", "tools", "principals"}),
 }
 
@@ -167,6 +169,10 @@ class Paths:
     def operator_token(self) -> Path:
         return self.keys / "operator.token"
 
+    def oauth(self, server: str) -> Path:
+        """What the kernel holds of OAuth for that server (`credentials/tokens.py`)."""
+        return self.keys / "oauth" / f"{server}.json"
+
     @property
     def run(self) -> Path:
         """Sockets of the resident kernel."""
@@ -232,6 +238,8 @@ class Config:
     owner: str = OWNER  # of every agent of whom nobody says otherwise
     data: Plane = DATA
     control: Plane = CONTROL
+    oauth: Mapping[str, OAuthClient] = field(default_factory=dict)  # of each upstream that has a URL
+    resource: Door | None = None  # whose access tokens open the data plane
     insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
 
@@ -297,7 +305,12 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
         for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
     )
-    return Config(where, agent, key, upstreams, budgets, witnesses, heartbeat_s, asked, four_eyes, owner, data, control)
+    urls = {name: {"url": said["mcp"], **said} for name, said in table.get("upstream", {}).items() if "mcp" in said}
+    oauth = {name: oauth_client(where.home, name, said) for name, said in urls.items()}
+    own = table.get("data", {}).get("oauth")
+    resource = None if own is None else door(where.home, own)
+    logs = (witnesses, heartbeat_s)
+    return Config(where, agent, key, upstreams, budgets, *logs, asked, four_eyes, owner, data, control, oauth, resource)
 
 
 def _flag(section: Mapping[str, Any], name: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from helm_ai_kernel.connectors.http import HttpConnector
+from helm_ai_kernel.connectors.http_link import Bearer
 from helm_ai_kernel.connectors.mcp import McpConnector
 from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
@@ -63,11 +64,14 @@ class Hands:
         under_way: "Callable[[], set[asyncio.Task[Any]]]",
         on_late: Callable[[Reply], None],
         ears: Callable[[str], OnDrift],
+        bearer: Callable[[str], Bearer | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._given = dict(given)  # servers whose hands the embedding program brings: its functions
         self._keep, self._under_way = keep, under_way
         self._on_late, self._drifted = on_late, ears
+        self._bearer = bearer
+        self._bearers: dict[str, Bearer | None] = {}
         self._clock = clock
         self._catalog = EMPTY
         self._held: dict[tuple[str, Place], _Held] = {}
@@ -153,7 +157,9 @@ class Hands:
         }
         common |= {"capabilities": place.capabilities, "prefers": place.era}
         if source["kind"] == "mcp-http":
-            return McpHttpConnector(source, environ=place.env, **common)
+            if server not in self._bearers:
+                self._bearers[server] = self._bearer(server)  # one for a server: tokens are the kernel's, whoever calls
+            return McpHttpConnector(source, bearer=self._bearers[server], **common)
         return McpStdioConnector(
             _strings(source["command"]), named=_strings(source["env"]), environ=place.env, cwd=place.cwd, **common
         )

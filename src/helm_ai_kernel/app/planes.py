@@ -11,7 +11,8 @@ from helm_ai_kernel.tcb.errors import OutsideError
 
 DATA_PORT, CONTROL_PORT = 8790, 8791
 KEYS = frozenset({"listen", "unix", "hosts", "certificate", "key"})
-DATA_KEYS = KEYS | {"client_ca", "socket"}  # operators are known by their token, and by their user on the kernel's own socket
+# Operators are known by their token, and by their user on the kernel's own socket.
+DATA_KEYS = KEYS | {"client_ca", "socket", "oauth"}
 
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}(:[0-9]{1,5})?\Z")
 

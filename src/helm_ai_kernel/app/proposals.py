@@ -6,6 +6,7 @@ The definitions are the server's, untouched; beside them the methods that its ca
 import shlex
 from typing import Any, Protocol
 
+from helm_ai_kernel.connectors.http_link import Bearer
 from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
@@ -33,16 +34,18 @@ class Hands(Protocol):
     async def close(self) -> None: ...
 
 
-def hands(upstream: Upstream | McpUpstream) -> Hands:
+def hands(upstream: Upstream | McpUpstream, bearer: Bearer | None = None) -> Hands:
     """To a server that is not pinned yet: it is listed, and never called."""
     if isinstance(upstream, McpUpstream):
-        return McpHttpConnector(source_of(upstream), instructions=None)
+        return McpHttpConnector(source_of(upstream), instructions=None, bearer=bearer)
     return McpStdioConnector(upstream.command, named=upstream.env)
 
 
-async def ask(server: str, upstream: Upstream | McpUpstream) -> tuple[dict[str, Any], dict[str, Refused]]:
+async def ask(
+    server: str, upstream: Upstream | McpUpstream, bearer: Bearer | None = None
+) -> tuple[dict[str, Any], dict[str, Refused]]:
     """What may be pinned, and what has no one meaning, by name. Raises `OutsideError`; `Refused` where nothing can be pinned."""
-    connector = hands(upstream)
+    connector = hands(upstream, bearer)
     try:
         await connector.start()
         facts = await connector.facts()

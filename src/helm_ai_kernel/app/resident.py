@@ -38,6 +38,7 @@ from .config import Asked as Terms
 from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
 from .mcp import sessions, starter
+from .oauth_resource import IssuerKeys, resource
 from .planes import Plane
 from .runtime import Runtime
 from .wraps import RuntimeWraps
@@ -107,7 +108,9 @@ class Doors:
         runtime.terms = self._terms
         self._ending = asyncio.Event()
         self._gaps = {name: Gaps(name, RuntimeGaps(runtime), runtime.keep) for name in ("data", "control")}
-        identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None)
+        self._issuer = None if config.resource is None else IssuerKeys(config.resource)
+        own = None if config.resource is None or self._issuer is None else resource(config.resource, self._issuer)
+        identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None, own)
         self._sessions, self._start = sessions(runtime, self._gaps["data"].count), starter(runtime)
         self._used = time.monotonic()  # when a wrapped client was seen last
         self._wraps = RuntimeWraps(runtime, self.agents)
@@ -144,6 +147,8 @@ class Doors:
     async def start(self) -> list[Listening]:
         """Listen everywhere; raises `OutsideError`."""
         ready = []
+        if self._issuer is not None:
+            await self._issuer.load()
         for name, plane, path in self._planes():
             listener = self._listeners[name]
             if plane.address is not None:
@@ -166,6 +171,8 @@ class Doors:
         self._sessions.close()
         await self._lines.close()
         await asyncio.gather(*(listener.close(within_s=within_s) for listener in self._listeners.values()))
+        if self._issuer is not None:
+            await self._issuer.close()
         for gaps in self._gaps.values():
             await gaps.flush()
 

@@ -37,7 +37,7 @@ from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from . import trust, witnesses
+from . import oauth, trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
 from .hands import Hands, Place
@@ -108,7 +108,12 @@ class Runtime:
         self.waiting = Waiting(ledger)
         self._quarantine = Quarantine(self)
         self.hands = Hands(
-            connectors, keep=self.keep, under_way=lambda: set(self._tasks), on_late=record_late, ears=self._quarantine.ears
+            connectors,
+            keep=self.keep,
+            under_way=lambda: set(self._tasks),
+            on_late=record_late,
+            ears=self._quarantine.ears,
+            bearer=lambda server: oauth.bearer(config, server) if server in config.oauth else None,
         )
         self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None

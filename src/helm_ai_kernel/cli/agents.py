@@ -21,7 +21,8 @@ def add(commands: Commands) -> None:
     new.add_argument("name", metavar="NAME", type=_name, help="its principal, as policies and receipts say it")
     new.add_argument("--uid", type=number, metavar="N", help="it runs as this user and comes over the unix socket")
     new.add_argument("--certificate", type=Path, metavar="FILE", help="it shows this TLS certificate (PEM)")
-    new.add_argument("--token", action="store_true", help="make a token also where it has a uid or a certificate")
+    new.add_argument("--subject", metavar="NAME", type=_subject, help="its access tokens name it so (`[data.oauth]`)")
+    new.add_argument("--token", action="store_true", help="make a token also where it has another credential")
     new.add_argument("--owner", metavar="NAME", help="the person whose agent it is, as the trust registry names them")
     new.add_argument("--per-s", type=_positive, metavar="N", help="calls a second, in the long run (default: no limit)")
     new.add_argument("--burst", type=_positive, metavar="N", help="calls at once after a rest (default: as many as --per-s)")
@@ -50,8 +51,8 @@ def run_add(args: argparse.Namespace) -> int:
             raise Declined(f"the trust registry knows no person `{args.owner}`", paths.typed("trust show"))
     certificate = None if args.certificate is None else _certificate(args.certificate)
     limits = Limits(args.per_s, args.burst, args.concurrent)
-    agent = Agent(args.name, None, args.uid, certificate, args.owner, limits, args.unattended)
-    token = args.token or (args.uid is None and certificate is None)
+    agent = Agent(args.name, None, args.uid, certificate, args.owner, limits, args.unattended, args.subject)
+    token = args.token or (args.uid is None and certificate is None and args.subject is None)
     return _shown(args, agents.add(paths, agent, token=token))
 
 
@@ -83,12 +84,13 @@ def _shown(args: argparse.Namespace, made: agents.Made) -> int:
 
 
 def _facts(agent: Agent) -> dict[str, Any]:
-    held = {"token": agent.token, "uid": agent.uid, "certificate": agent.certificate}
+    held = {"token": agent.token, "uid": agent.uid, "certificate": agent.certificate, "subject": agent.subject}
     limits = {"per_s": agent.limits.per_s, "burst": agent.limits.burst, "concurrent": agent.limits.concurrent}
     named = {"name": agent.name, "credentials": [name for name, value in held.items() if value is not None]}
     return (
         named
-        | {"uid": agent.uid, "certificate": agent.certificate, "owner": agent.owner, "unattended": agent.unattended}
+        | {"uid": agent.uid, "certificate": agent.certificate, "subject": agent.subject}
+        | {"owner": agent.owner, "unattended": agent.unattended}
         | limits
     )
 
@@ -105,6 +107,12 @@ def _certificate(path: Path) -> Digest:
 def _name(text: str) -> str:
     if not agents.NAME.match(text) or text == KERNEL:
         raise argparse.ArgumentTypeError("a name is 1 to 64 letters, digits and `._@-`, and not `kernel`")
+    return text
+
+
+def _subject(text: str) -> str:
+    if not 0 < len(text) <= 256:
+        raise argparse.ArgumentTypeError("a subject has 1 to 256 characters")
     return text
 
 

@@ -46,7 +46,7 @@ def _now(args: argparse.Namespace, settings: Config, pinned: Catalog) -> tuple[d
         if args.server in pinned.sources:
             raise Declined(f"`{args.server}` is no server that can be asked", f"{args.typed} --proposal")
         raise Declined(f"`{args.server}` is neither pinned nor configured", settings.paths.typed("tools list"))
-    return asyncio.run(operate.ask(args.server, upstream))
+    return asyncio.run(operate.ask(args.server, upstream, settings))
 
 
 def _as_pinned(source: dict[str, Any]) -> AnyUpstream | None:

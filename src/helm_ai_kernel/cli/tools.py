@@ -89,7 +89,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     if upstream is None:
         doc = operate.read_catalog(settings, args.server)
     else:
-        asked, refused = asyncio.run(operate.ask(args.server, upstream))
+        asked, refused = asyncio.run(operate.ask(args.server, upstream, settings))
         doc = operate.as_said_before(asked, pinned)
         operate.save_catalog(settings.paths, doc)
     emit(args, doc, _inspected(args, settings, pinned, doc, refused))

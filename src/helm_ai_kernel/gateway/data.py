@@ -69,10 +69,13 @@ class DataDoor:
 
     def admit(self, head: Head, peer: Peer) -> Reply | None:
         """Known, within its rate, and at a door that is there; None where the body may come."""
+        resource = self._identity.resource
+        if resource is not None and (told := resource.told(head)) is not None:
+            return self._told(told)  # before anybody is known: it says how to become so
         try:
             agent, bare = self._identity.who(head, peer)
         except (Refused, OutsideError) as error:
-            return self._no(refused(error, _challenge(error)), error.reason)
+            return self._unknown(error, head)
         wait = self._limiter.take(agent)
         if wait:
             return self._limited(wait)
@@ -82,7 +85,7 @@ class DataDoor:
         try:
             agent, bare = self._identity.who(head, peer)
         except (Refused, OutsideError) as error:
-            return self._no(refused(error, _challenge(error)), error.reason)
+            return self._unknown(error, head)
         if (absent := self._absent(bare)) is not None:
             return absent
         if not self._limiter.enter(agent):
@@ -140,6 +143,14 @@ class DataDoor:
             return self._identity.who(head, peer)[0].name == agent.name
         except (Refused, OutsideError):
             return False
+
+    def _unknown(self, error: Refused | OutsideError, head: Head) -> Reply:
+        """Whoever was not known, or not for this; at the resource they learn where tokens for it are made."""
+        resource = self._identity.resource
+        if resource is None or error.reason is not Reason.ERR_UNAUTHENTICATED or head.path != resource.path:
+            return self._no(refused(error, _challenge(error)), error.reason)
+        status, fields = resource.challenge(head, error)
+        return self._no(refused(error, fields, status=status), error.reason)
 
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""

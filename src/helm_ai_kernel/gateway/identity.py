@@ -16,6 +16,8 @@ from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.wire.head import Head
 
+from .resource import Resource
+
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\Z")  # 256 random bits in base64url
 IN_PATH = "/k/"  # before a token, for clients that can set nothing but a base URL
 CONCURRENT = 64  # calls of one agent under way at once where nobody says otherwise: each holds a task and its arguments
@@ -44,6 +46,7 @@ class Agent:
     owner: str | None = None  # the person's principal in the trust registry
     limits: Limits = field(default_factory=Limits)
     unattended: bool = False  # nobody is there who could be asked
+    subject: str | None = None  # whose the access tokens of `[data.oauth]` are
 
 
 class Agents:
@@ -54,6 +57,7 @@ class Agents:
         self._tokens = {agent.token: agent for agent in self.by_name.values() if agent.token is not None}
         self._uids = {agent.uid: agent for agent in self.by_name.values() if agent.uid is not None}
         self._certificates = {agent.certificate: agent for agent in self.by_name.values() if agent.certificate is not None}
+        self._subjects = {agent.subject: agent for agent in self.by_name.values() if agent.subject is not None}
 
     def of_token(self, token: str) -> Agent | None:
         """How long this takes says something of digests at most, and those say nothing of tokens."""
@@ -68,6 +72,10 @@ class Agents:
     def of_certificate(self, certificate: str) -> Agent | None:
         return self._certificates.get(Digest(certificate))
 
+    def of_subject(self, subject: str) -> Agent | None:
+        """`subject` is the word of an issuer that was verified."""
+        return self._subjects.get(subject)
+
 
 @dataclass(frozen=True, slots=True)
 class DataIdentity:
@@ -75,11 +83,17 @@ class DataIdentity:
 
     agents: Callable[[], Agents]
     open_as: str | None = None  # `--insecure-open-loopback`
+    resource: Resource | None = None  # access tokens of an authorization server count as well, there
 
     def who(self, head: Head, peer: Peer) -> tuple[Agent, Head]:
         """The agent, and the request without its credentials; raises `Refused(ERR_UNAUTHENTICATED)`."""
+        signed, head = (None, head) if self.resource is None else self.resource.taken(head)
         agents, (tokens, bare) = self.agents(), carried(head, peer)
         found = [agents.of_token(token) for token in tokens]
+        scopes: frozenset[str] = frozenset()
+        if self.resource is not None and signed is not None:
+            subject, scopes = self.resource.verify(signed)
+            found.append(agents.of_subject(subject))
         if peer.certificate is not None:
             found.append(agents.of_certificate(peer.certificate))
         if peer.uid is not None and (local := agents.of_uid(peer.uid)) is not None:
@@ -89,6 +103,8 @@ class DataIdentity:
         first = found[0] if found else None
         if first is None or any(one is not first for one in found):
             raise _unauthenticated("helm-ai-kernel agents add NAME")
+        if self.resource is not None and signed is not None:
+            self.resource.check(scopes)
         return first, bare
 
 

@@ -19,9 +19,10 @@ def document(value: Json, *, code: int = 200, fields: Fields = ()) -> Reply:
     return Reply(code, (JSON, *fields), canonical(value))
 
 
-def refused(error: Refused | OutsideError, fields: Fields = ()) -> Reply:
+def refused(error: Refused | OutsideError, fields: Fields = (), *, status: int = 0) -> Reply:
     """What was raised is said by its code alone: a detail may name files of this machine, or words of the caller's."""
-    return refusal(error.reason, says(error.reason), hint=f"helm-ai-kernel explain {error.reason}", fields=fields)
+    hint = f"helm-ai-kernel explain {error.reason}"
+    return refusal(error.reason, says(error.reason), hint=hint, status=status, fields=fields)
 
 
 def says(reason: Reason) -> str:

@@ -33,6 +33,7 @@ class Response:
     type: str  # of the content, "" where the answer does not say
     body: bytes = field(repr=False)
     reusable: bool  # both sides may use the connection for another request
+    location: str = field(default="", repr=False, compare=False)  # where a redirect leads; nothing here follows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class ResponseReader:
         self._parts: list[bytes] = []
         self._size = self._left = self._heads = self._interim = self._chunks = 0
         self._status, self._type, self._reusable = 0, "", False
+        self._location = ""
 
     @property
     def begun(self) -> bool:
@@ -91,7 +93,7 @@ class ResponseReader:
             self._at = _At.BROKEN
             self._data.clear()
             raise
-        return Response(self._status, self._type, b"".join(self._parts), self._reusable)
+        return Response(self._status, self._type, b"".join(self._parts), self._reusable, self._location)
 
     def take(self) -> bytes:
         """What has come of the body since the last time."""
@@ -142,6 +144,7 @@ class ResponseReader:
         self._type = fields.get("content-type", "")
         said = {word.strip() for word in fields.get("connection", "").lower().split(",")}
         self._reusable = version == 1 and "close" not in said
+        self._location = fields.get("location", "")
         self._begin(version, fields)
         self.head = ResponseHead(self._status, self._type, fields)
         return True
