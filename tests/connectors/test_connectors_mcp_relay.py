@@ -1,4 +1,4 @@
-"""What a server says and asks while a call is under way, over stdio and in both eras: who hears it, and how long that may take."""
+"""What a server says and asks while a call is under way, over stdio and in both eras: who hears it, and for how long."""
 
 import asyncio
 import json

@@ -83,7 +83,7 @@ def test_pieces_come_while_the_answer_is_under_way() -> None:
 @pytest.mark.parametrize(
     ("said", "sub"),
     [
-        (STREAM + chunk(b"a") + b"x", "chunk"),
+        (STREAM + chunk(b"a") + b"x\r\n", "chunk"),
         (STREAM + b"5\r\nab" + Loopback.CUT, "early_end"),
         (Loopback.CUT, "no_answer"),
         (answer(b"x" * 20), "body_bytes"),
