@@ -124,12 +124,13 @@ def test_the_deadline_of_a_call_stands_still_while_its_caller_is_asked(tmp_path:
     class Person(Heard):
         async def asked(self, method: str, params: bytes) -> bytes:
             now[0] += 1000.0
+            await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=2 * SHORT_MS / 1000)
             return await super().asked(method, params)
 
     now = [0.0]
 
     async def body(rig: Rig) -> None:
-        reply = await rig.call("asks", Person(ANSWER))
+        reply = await rig.call("asks", Person(ANSWER), wall_ms=SHORT_MS)
         assert (reply.kind, reply.output) == (ReplyKind.OUTPUT, b'{"answer": {"role": "x"}}')
         assert reply.ms >= 1_000_000
 

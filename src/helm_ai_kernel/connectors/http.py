@@ -58,16 +58,9 @@ class HttpConnector:
         self._upstream = Upstream(self._service, resolver)
 
     async def call(
-        self,
-        name: str,
-        args: bytes,
-        *,
-        key: str | None,
-        wall_ms: int,
-        output_bytes: int,
-        relay: Relay | None = None,
-        inputs: bytes | None = None,
-    ) -> Reply:
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         """`args` are canonical bytes of arguments that were admitted for the tool as it stands in `tools`."""
         loop = asyncio.get_running_loop()
         began = loop.time()

@@ -100,16 +100,9 @@ class PythonConnector:
         return {name: tool.signature.raw for name, tool in self._tools.items()}
 
     async def call(
-        self,
-        name: str,
-        args: bytes,
-        *,
-        key: str | None,
-        wall_ms: int,
-        output_bytes: int,
-        relay: Relay | None = None,
-        inputs: bytes | None = None,
-    ) -> Reply:
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         """`args` are canonical bytes. `key` is not for functions: the executor dispatches a key once."""
         began = self._clock()
         try:

@@ -44,32 +44,38 @@ class Patience:
 
 
 class Relay(Protocol):
-    """Whoever stands behind a call, while it is under way: what a server says meanwhile, and what it asks."""
+    """The caller's client, for a server that speaks or asks while a call is under way. `relay.Counted` stands in front of it."""
 
-    capabilities: (
-        bytes  # canonical JSON of what the caller's client can be asked (MCP ClientCapabilities); b"{}" where nobody can
-    )
-    level: str | None  # modern: the log level that the client asked for
+    @property
+    def capabilities(self) -> bytes:
+        """Canonical JSON of what the client can be asked (MCP's ClientCapabilities); `{}` where nobody can be."""
+        ...
 
-    def said(self, method: str, params: bytes) -> None: ...
+    @property
+    def level(self) -> str | None:
+        """The log level that the client asked for, where it says so with each call."""
+        ...
 
-    async def asked(self, method: str, params: bytes) -> bytes: ...
+    def said(self, method: str, params: bytes) -> None:
+        """A notification of the server about this call, in order. One that goes nowhere is nobody's fault."""
+        ...
+
+    async def asked(self, method: str, params: bytes) -> bytes:
+        """A question of the server: the client's result, raw JSON; raises `Refused` or `OutsideError`."""
+        ...
 
 
 class Connector(Protocol):
-    """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
+    """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request.
+
+    `relay`: the client, where there is one that can be told and asked. `inputs`: canonical JSON of what goes with the arguments
+    because the server asked for it. Whoever has no use for them leaves them alone.
+    """
 
     async def call(
-        self,
-        name: str,
-        args: bytes,
-        *,
-        key: str | None,
-        wall_ms: int,
-        output_bytes: int,
-        relay: Relay | None = None,
-        inputs: bytes | None = None,
-    ) -> Reply: ...
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply: ...  # fmt: skip
 
     async def close(self) -> None: ...
 
