@@ -27,6 +27,8 @@ def called(params: dict) -> dict:
 
 
 def answer(message: dict) -> dict:
+    if message["method"] == "server/discover":
+        return {}  # no sign of a modern server
     if message["method"] == "initialize":
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
     return {"tools": tools()} if message["method"] == "tools/list" else called(message["params"])
