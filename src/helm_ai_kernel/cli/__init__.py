@@ -22,6 +22,7 @@ from . import (
     erasure,
     evidence,
     freezes,
+    mcp,
     packs,
     policy,
     setup,
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    operating = (setup, up, agents, tools, policy, approvals, freezes)
+    operating = (setup, up, agents, tools, mcp, policy, approvals, freezes)
     for module in (*operating, evidence, packs, backups, trust, erasure, checkpoint, witness, trial):
         module.add(commands)
     return top
