@@ -32,6 +32,14 @@ setup: .venv/ready
 	fi
 	@touch $@
 
+# The tool that defines bundles (`.mcpb`), which tries what `mcp bundle` makes: by the hashes of its lock, and no script of a package
+# runs. npm asks nobody for news, audits or sponsors.
+NPM := npm --ignore-scripts --no-audit --no-fund --update-notifier=false --loglevel=error
+.envs/mcpb/ready: requirements/mcpb/package.json requirements/mcpb/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && $(NPM) ci >/dev/null
+	@touch $@
+
 demo: setup .envs/upstream/ready
 	@$(BIN)/helm-ai-kernel demo --upstream .envs/upstream/bin/mcp-server-time
 
@@ -57,6 +65,7 @@ lock:
 	uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.txt
 	uv pip compile -q requirements/demo-upstream.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/demo-upstream.txt
 	uv pip compile -q requirements/api-checks.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/api-checks.txt
+	cd requirements/mcpb && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
 	rm -rf .venv .envs build dist src/*.egg-info

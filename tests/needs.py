@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = ROOT / ".envs/upstream/bin/mcp-server-time"
 SCHEMATHESIS = ROOT / ".envs/api/bin/schemathesis"
+MCPB = ROOT / ".envs/mcpb/node_modules/.bin/mcpb"
 
 APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
 APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
+APT |= {"npm": "npm"}  # what `make .envs/mcpb/ready` installs with
 APT |= {"curl": "curl"}  # what the README types
 APT |= {"chromium": "chromium"}  # the page, as a person sees it
 # Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
@@ -58,6 +60,14 @@ def schemathesis() -> Path:
     if not SCHEMATHESIS.exists():
         pytest.skip(f"`{SCHEMATHESIS.relative_to(ROOT)}` is not there: make .envs/api/ready")
     return SCHEMATHESIS
+
+
+def mcpb() -> Path:
+    """The tool that defines bundles, in an environment of its own; skips where that, or its node, is absent."""
+    needs("node")
+    if not MCPB.exists():
+        pytest.skip(f"`{MCPB.relative_to(ROOT)}` is not there: make .envs/mcpb/ready")
+    return MCPB
 
 
 def two_users() -> None:

@@ -2,7 +2,8 @@
 
 It is entries, one behind the other from byte 0, then the central directory, then its end, then nothing but the signature block
 that bundles may have. No gap, no overlap, no second list: two readers that trust different parts of an archive cannot be shown
-two servers. Everything is checked, and every content unpacked once to nowhere, before anything of it is used (`docs/spec/mcpb.md`).
+two servers. Everything is checked, and every content unpacked once to nowhere, before anything of it is used:
+`docs/spec/mcpb.md` is the specification.
 """
 
 import struct
