@@ -54,7 +54,7 @@ def read(data: bytes) -> Archive:
         malformed("size", f"it has no entries, or more than {ENTRIES_MAX}")
     listed = list(_central(data, at, end, count))
     check_names([item.name for item in listed])
-    _check_sizes(listed)
+    _check_sizes(listed, len(data))
     entries = tuple(_entries(data, listed, at))
     for entry in entries:
         for _ in pieces(entry):
@@ -136,10 +136,11 @@ def _central(data: bytes, at: int, end: int, count: int) -> Iterator[Central]:
         malformed("archive", "the central directory is longer than its entries")
 
 
-def _check_sizes(listed: list[Central]) -> None:
+def _check_sizes(listed: list[Central], size: int) -> None:
     """By what is announced, before anything is unpacked."""
-    if sum(item.size for item in listed) > UNPACKED_BYTES_MAX:
-        malformed("bomb", f"it unpacks to more than {UNPACKED_BYTES_MAX} bytes")
+    unpacked = sum(item.size for item in listed)
+    if unpacked > UNPACKED_BYTES_MAX or unpacked > max(RATIO_FROM, RATIO_MAX * size):
+        malformed("bomb", f"it unpacks to more than {UNPACKED_BYTES_MAX} bytes, or {RATIO_MAX} times its size")
     for item in listed:
         if item.size > RATIO_FROM and item.size > RATIO_MAX * item.packed:
             malformed("bomb", f"`{item.name}` unpacks to more than {RATIO_MAX} times its size")

@@ -83,7 +83,7 @@ def governed(
     tools: Sequence[Mapping[str, str]] | None,
     *,
     version: str,
-    program: str,
+    program: str = PROGRAM,
 ) -> bytes:
     """The bundle that starts this command behind the kernel as the server `name`.
 

@@ -21,7 +21,7 @@ PLATFORMS = ("darwin", "linux")  # where the kernel runs
 RUNS = "binary"  # a host starts `mcp_config.command` of such a server, and nothing else
 
 _ENV = "/usr/bin/env"
-_ENTERED = "${user_config."  # the host puts what the user entered there
+_ENTERED = "${user_config"  # the host puts what the user entered there, and takes any character for the `.` that follows
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 # What a Python process, its loader, its libraries, or this one read of their environment before, or besides, what they are told.
 _STEERING = re.compile(
@@ -86,7 +86,7 @@ def _routed(manifest: Manifest, launch: Launch, name: str, program: str) -> dict
     command, env = launch.command or "", launch.env or {}
     if command.startswith("-") or "=" in command:
         _no(f"its command `{command[:64]}` would be read as an option or a variable")
-    if any(setting.get("multiple") is True and f"{_ENTERED}{key}}}" in command for key, setting in manifest.settings.items()):
+    if any(said.get("multiple") is True and f"{key}}}" in command for key, said in manifest.settings.items()):
         _no("its command is a setting that can have several values")
     if wrong := sorted(variable for variable in env if not _VARIABLE.match(variable)):
         _no(f"`{wrong[0][:64]}` is not the name of a variable")
