@@ -66,6 +66,8 @@ lock:
 	uv pip compile -q requirements/demo-upstream.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/demo-upstream.txt
 	uv pip compile -q requirements/api-checks.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/api-checks.txt
 	cd requirements/mcpb && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd requirements/mcpb && $(PYTHON) -c 'import json; f = "package-lock.json"; d = json.load(open(f)); \
+	  [p.pop("funding", None) for p in d["packages"].values()]; open(f, "w").write(json.dumps(d, indent=2) + "\n")'
 
 clean:
 	rm -rf .venv .envs build dist src/*.egg-info
