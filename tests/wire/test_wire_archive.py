@@ -54,6 +54,8 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "an archive behind its end": ("archive", zipped(A) + zipped(B)),
     "a comment": ("archive", zipped(A, comment=b"hello")),
     "a comment that is an archive": ("archive", zipped(A, comment=zipped(B))),
+    "a comment that is not there": ("archive", zipped(A)[:-2] + b"\x05\x00"),
+    "a comment that is shorter than the signature": ("archive", zipped(A)[:-2] + b"\x05\x00" + signature()),
     "another disk": ("archive", zipped(A, disk=1)),
     "a central directory on another disk": ("archive", zipped(A, start=1)),
     "fewer entries here than in all": ("archive", zipped(A, here=0)),
