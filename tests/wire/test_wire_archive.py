@@ -56,6 +56,7 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "a comment that is an archive": ("archive", zipped(A, comment=zipped(B))),
     "a comment that is not there": ("archive", zipped(A)[:-2] + b"\x05\x00"),
     "a comment that is shorter than the signature": ("archive", zipped(A)[:-2] + b"\x05\x00" + signature()),
+    "a central directory of another length": ("archive", zipped(A, length=3)),
     "another disk": ("archive", zipped(A, disk=1)),
     "a central directory on another disk": ("archive", zipped(A, start=1)),
     "fewer entries here than in all": ("archive", zipped(A, here=0)),
