@@ -17,7 +17,8 @@ from helm_ai_kernel.wire import archive, packing
 from wire.archives import STORED, Part, deflated, signature, zipped
 
 A, B = Part(b"a", b"first"), Part(b"b/c", b"second" * 100)
-ZEROS = bytes(8 << 20)
+ZEROS, NOISE = bytes(8 << 20), random.Random(1).randbytes(100_000)
+UNSAID = {"crc": 0, "packed": 0, "size": 0}
 EXTRA = b"\x55\x54\x05\x00\x01\x00\x00\x00\x00"  # a time
 LINK = b"\x6e\x75\x0e\x00" + bytes(14)  # ASi's unix field, which may hold a link
 
@@ -30,14 +31,20 @@ def both(**said: object) -> Part:
     return Part(b"a", b"first", local=said, central=said)
 
 
-def described(part: Part, behind: bytes | None = None, **central: object) -> Part:
+def endless(content: bytes) -> bytes:
+    """Deflated whole, but not ended."""
+    engine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return engine.compress(content) + engine.flush(zlib.Z_SYNC_FLUSH)
+
+
+def described(part: Part, behind: bytes | None = None, **before: object) -> Part:
     """Its sizes stand behind its content."""
     said = part.says({})
     numbers = b"".join(said[name].to_bytes(4, "little") for name in ("crc", "packed", "size"))
-    local = {"flags": 8, "crc": 0, "packed": 0, "size": 0}
+    local = {"flags": 8, **UNSAID, **before}
     return Part(
         part.name, part.content, part.method, behind=b"PK\x07\x08" + numbers if behind is None else behind, local=local,
-        central={"flags": 8, **central},
+        central={"flags": 8},
     )  # fmt: skip
 
 
@@ -69,6 +76,7 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "no mark before a content": ("mismatch", zipped(Part(b"a", local={"mark": b"PK\x03\x05"}))),
     "two entries in one place": ("overlap", zipped(A, Part(b"b", b"first", central={"offset": 0}))),
     "an entry inside another": ("overlap", zipped(Part(b"a", zipped(B), STORED), Part(b"x", central={"offset": 31}))),
+    "an entry that is said to begin in itself": ("overlap", zipped(A, Part(b"b", NOISE, STORED, central={"offset": 50}))),
     "an entry that reaches into the next": ("overlap", zipped(Part(b"a", central={"packed": 60}, local={"packed": 60}), B)),
     "an entry that reaches into the central directory": ("overlap", zipped(both(packed=60))),
     "another name before the content": ("mismatch", zipped(Part(b"a", local={"name": b"b"}))),
@@ -77,6 +85,8 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "another checksum before the content": ("mismatch", zipped(Part(b"a", local={"crc": 3}))),
     "another method before the content": ("mismatch", zipped(Part(b"a", local={"method": 0}))),
     "other flags before the content": ("mismatch", zipped(Part(b"a", local={"flags": 2}))),
+    "no sizes before the content, and no word of others behind": ("mismatch", zipped(Part(b"a", local=UNSAID))),
+    "other sizes before the content than behind": ("mismatch", zipped(described(A, size=3))),
     "no sizes before the content, and none behind": ("mismatch", zipped(described(A, b""))),
     "another size behind the content": ("mismatch", zipped(described(A, b"PK\x07\x08" + bytes(12)))),
     "sizes of something stored behind it": ("mismatch", zipped(described(Part(b"a", b"first", STORED)))),
@@ -135,6 +145,7 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "a file that is a folder": ("twin", zipped(A, Part(b"a/b"))),
     "a file that is an empty folder": ("twin", zipped(A, Part(b"a/", b"", STORED, 0o040755))),
     "a bomb by its ratio": ("bomb", zipped(Part(b"a", ZEROS))),
+    "a bomb beside what is none": ("bomb", zipped(Part(b"a", ZEROS), Part(b"b", NOISE, STORED))),
     "a bomb by its size": ("bomb", zipped(both(size=(1 << 30) + 1))),
     "a bomb of many small entries": ("bomb", zipped(*(Part(b"%d" % n, bytes(1 << 20)) for n in range(20)))),
     "more than it says": ("bomb", zipped(Part(b"a", b"first", packed=deflated(b"first, and more")))),
@@ -142,6 +153,8 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "less than it says": ("content", zipped(Part(b"a", b"first", packed=deflated(b"fir")))),
     "another content": ("content", zipped(Part(b"a", b"first", packed=deflated(b"third")))),
     "another stored content": ("content", zipped(Part(b"a", b"first", STORED, packed=b"third"))),
+    "nothing, with the checksum of nothing": ("content", zipped(Part(b"a", b"", local={"size": 3}, central={"size": 3}))),
+    "a deflate without an end": ("content", zipped(Part(b"a", b"first", packed=endless(b"first")))),
     "no deflate": ("content", zipped(Part(b"a", b"first", packed=b"\xff\xff\xff"))),
     "a deflate that is cut off": ("content", zipped(Part(b"a", b"first" * 99, packed=deflated(b"first" * 99)[:-3]))),
     "something behind a deflate": ("content", zipped(Part(b"a", b"first", packed=deflated(b"first") + b"hidden"))),
@@ -150,6 +163,7 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "a signature that is longer than it says": ("signature", zipped(A) + signature().replace(b"\x05\0\0\0", b"\x04\0\0\0")),
     "a signature that is no sequence": ("signature", zipped(A) + signature(b"\x31\x03\x02\x01\x07")),
     "a sequence that is shorter than its block": ("signature", zipped(A) + signature(b"\x30\x03\x02\x01\x07hidden")),
+    "a signature of one byte": ("signature", zipped(A) + signature(b"\x30")),
     "an empty signature": ("signature", zipped(A) + signature(b"")),
     "a signature without a beginning": ("signature", zipped(A) + b"MCPB_SIG_END"),
     "a signature with the end of an archive in it": ("archive", zipped(A) + signature(b"\x30\x16PK\x05\x06" + bytes(18))),
@@ -208,6 +222,13 @@ def test_an_archive_that_is_too_large_is_refused_before_it_is_looked_at(monkeypa
     monkeypatch.setattr(archive, "ARCHIVE_BYTES_MAX", 100)
     with pytest.raises(Refused, match="larger than 100 bytes"):
         archive.read(bytes(101))
+
+
+def test_what_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "UNPACKED_BYTES_MAX", 99)
+    archive.read(zipped(Part(b"a", NOISE[:99])))
+    with pytest.raises(Refused, match="more than 99 bytes"):
+        archive.read(zipped(Part(b"a", NOISE[:100])))
 
 
 def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

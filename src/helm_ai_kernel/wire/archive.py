@@ -90,7 +90,7 @@ def _inflated(entry: Entry) -> Iterator[bytes]:
             left = engine.unconsumed_tail
     except zlib.error:
         malformed("content", f"`{entry.name}` cannot be unpacked")
-    if not engine.eof or engine.unused_data or engine.unconsumed_tail:
+    if not engine.eof or engine.unused_data:
         malformed("content", f"`{entry.name}` ends before or behind its content")
 
 
@@ -169,8 +169,6 @@ def _entries(data: bytes, listed: list[Central], end: int) -> Iterator[Entry]:
         local = _Local._make(_LOCAL.unpack_from(data, at))
         start = at + _LOCAL.size + local.name + local.extra
         stop = start + item.packed
-        if stop > following:
-            malformed("overlap", f"`{item.name}` reaches into what stands behind it")
         _check_local(data, at, item, local)
         at = stop + _descriptor(data[stop:following], item)
         yield Entry(item.name, item.executable, item.deflated, item.crc, item.size, data[start:stop])
