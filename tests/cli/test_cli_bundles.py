@@ -94,8 +94,9 @@ def test_what_is_no_server_that_a_command_starts_has_no_bundle(terminal: Termina
     assert terminal.type(said.hint).code == 0
     said = terminal("mcp", "bundle", "../tools")
     assert said.code == 2 and "is not the name of a server" in said.error
-    said = terminal("mcp", "bundle")
-    assert said.code == 1 and terminal.type(said.hint).code == 0
+    for argv in ((), ("tools", "--check", "it.mcpb"), ("--check", "it.mcpb", "-o", "out.mcpb")):
+        said = terminal("mcp", "bundle", *argv)
+        assert said.code == 2 and terminal.type(said.hint).code == 0
     assert list(Path().glob("*.mcpb")) == []
 
 

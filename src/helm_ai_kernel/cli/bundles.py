@@ -13,8 +13,9 @@ from helm_ai_kernel.tcb.findings import visible
 from helm_ai_kernel.wire.mcpb import Bundle, wrapped
 from helm_ai_kernel.wire.reroute import PROGRAM
 
-from .output import Commands, Declined, check_out, command, config, emit, out_option, plain
+from .output import Commands, check_out, command, complain, config, emit, out_option, plain
 
+HELP = f"{PROGRAM} mcp bundle --help"
 LISTED_MAX = 64  # lines of tools; JSON has them all
 
 
@@ -37,10 +38,12 @@ def add(mcp: Commands) -> None:
 
 
 def run_bundle(args: argparse.Namespace) -> int:
+    if args.check is not None and (args.server is not None or args.out is not None):
+        return complain(args.what, "--check makes nothing, and asks for nothing but its file", hint=HELP, exit_code=2)
     if args.check is not None:
         return _check(args)
     if args.server is None and args.wrap is None:
-        raise Declined("it is not said of what", "helm-ai-kernel mcp bundle --help")
+        return complain(args.what, "it is not said of which server, or around which bundle", hint=HELP, exit_code=2)
     if args.server is not None:
         mcpb.check_name(args.server)
     return _make(args)
