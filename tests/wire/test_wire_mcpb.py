@@ -359,6 +359,8 @@ def test_a_word_in_which_a_host_would_put_something_else_is_refused() -> None:
     with pytest.raises(Refused, match=r"holds `\$\{`") as refused:
         made(command=("sh", "-c", "echo ${HOME}"))
     assert refused.value.sub == "route"
+    with pytest.raises(Refused, match=r"holds `\$\{`"):
+        mcpb.wrapped(bundle(), "hello", program="${__dirname}/helm-ai-kernel")
 
 
 # -- what a server lists, and its bundle does not

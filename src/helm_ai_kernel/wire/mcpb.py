@@ -15,7 +15,7 @@ from . import archive, packing
 from .archive import Archive
 from .entry import Entry, malformed
 from .manifest import SELF_STARTED, Launch, Manifest, undeclared
-from .reroute import PLATFORMS, PROGRAM, RUNS, is_governed, rerouted, steers, wrap_words
+from .reroute import PLATFORMS, PROGRAM, RUNS, check_word, is_governed, rerouted, steers, wrap_words
 
 __all__ = ["Bundle", "governed", "undeclared", "wrapped"]
 
@@ -90,8 +90,7 @@ def governed(
     `tools` are the pinned ones, each with `name`, `pin` and, where it has one, `description`; None where nothing is pinned yet.
     """
     for word in (*command, program):
-        if "${" in word:
-            malformed("route", f"`{word[:64]}` holds `${{`, and a host would put something else there")
+        check_word(word)
     pins: list[Json] = [{"name": tool["name"], "pin": tool["pin"]} for tool in tools or ()]
     record: Json = {"v": 1, "kind": "mcpb", "name": name, "command": list(command), "env": list(env), "tools": pins}
     body = _manifest(name, command, env, tools, f"{version}+{digest(canonical(record))[7:19]}", program)
@@ -131,6 +130,7 @@ def wrapped(data: bytes, name: str, *, program: str = PROGRAM) -> bytes:
     bundle = Bundle.from_bytes(data)
     if bundle.archive.entry(RECORD) is not None:
         malformed("route", f"it cannot be put behind the kernel: it is wrapped already, and has a `{RECORD}`")
+    check_word(program)
     manifest = rerouted(bundle.manifest, name, program)
     original: Json = {"digest": bundle.digest, "bytes": bundle.size, "signature": bundle.signature, "type": bundle.manifest.kind}
     record: Json = {"v": 1, "kind": "mcpb", "name": name, "wraps": original}

@@ -36,6 +36,12 @@ def wrap_words(name: str, command: Sequence[str]) -> list[str]:
     return ["mcp", "wrap", "--name", name, "--", *command]
 
 
+def check_word(word: str) -> None:
+    """Of ours in a manifest; raises `Refused`. (There is no way to say `${` to a host.)"""
+    if "${" in word:
+        malformed("route", f"`{word[:64]}` holds `${{`, and a host would put something else there")
+
+
 def names_kernel(launch: Launch) -> bool:
     """Whether any word is the kernel's program, wherever it is installed. Such a bundle is not wrapped again."""
     return any(_is_kernel(word) for word in (launch.command or "", *(launch.args or ())))
