@@ -277,6 +277,8 @@ def test_only_the_kernel_that_is_installed_counts_as_one() -> None:
     assert governed(command="/opt/helm/bin/helm-ai-kernel", args=args)
     assert not governed(command="${__dirname}/helm-ai-kernel", args=args)
     assert not governed(command="helm-ai-kernel", args=["demo"])
+    assert not governed(command="helm-ai-kernel", args=["mcp", "serve", "--name", "hello", "--", "node"])
+    assert not governed(command="helm-ai-kernel", args=["mcp", "wrap", "--name", "hello"])
     assert not governed(command="node", args=["helm-ai-kernel"])
     assert not governed(command="helm-ai-kernel", args=args, platform_overrides={"linux": {"command": "node"}})
     node = bundle(manifest(mcp_config={"command": "helm-ai-kernel", "args": args}))
