@@ -262,6 +262,11 @@ def test_a_server_that_its_host_starts_needs_no_configuration_and_is_no_less_ref
     assert sub == "manifest" and "`mcp_config`" in detail
 
 
+def test_a_command_that_the_user_chooses_is_rerouted_where_it_is_one_word() -> None:
+    config = rerouted(mcp_config={"command": "${user_config.a}", "args": []}, user_config={"a": SETTING})
+    assert config["args"] == [*WRAP, "${user_config.a}"]
+
+
 def test_what_is_wrapped_already_is_not_wrapped_again() -> None:
     made = mcpb.wrapped(bundle(), "hello")
     assert "wrapped already" in unrouted(made)[1]
