@@ -48,6 +48,14 @@ setup: .venv/ready
 	@tar xzf .envs/sdist/mcp-*.tar.gz -C .envs/sdist --strip-components 1
 	@touch $@
 
+# The tool that defines bundles (`.mcpb`), which tries what `mcp bundle` makes: by the hashes of its lock, and no script of a package
+# runs. npm asks nobody for news, audits or sponsors.
+NPM := npm --ignore-scripts --no-audit --no-fund --update-notifier=false --loglevel=error
+.envs/mcpb/ready: requirements/mcpb/package.json requirements/mcpb/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && $(NPM) ci >/dev/null
+	@touch $@
+
 demo: setup .envs/upstream/ready
 	@$(BIN)/helm-ai-kernel demo --upstream .envs/upstream/bin/mcp-server-time
 
@@ -84,6 +92,9 @@ lock:
 	uv pip compile -q requirements/mcp-everything.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/mcp-everything.txt
 	uv pip compile -q requirements/mcp1.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/mcp1.txt
 	for one in conformance clients; do (cd requirements/$$one && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund); done
+	cd requirements/mcpb && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd requirements/mcpb && $(PYTHON) -c 'import json; f = "package-lock.json"; d = json.load(open(f)); \
+	  [p.pop("funding", None) for p in d["packages"].values()]; open(f, "w").write(json.dumps(d, indent=2) + "\n")'
 
 clean:
 	rm -rf .venv .envs build dist src/*.egg-info

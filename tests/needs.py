@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = ROOT / ".envs/upstream/bin/mcp-server-time"
 SCHEMATHESIS = ROOT / ".envs/api/bin/schemathesis"
+MCPB = ROOT / ".envs/mcpb/node_modules/.bin/mcpb"
 
 APT = {"strace": "strace", "ssh-agent": "openssh-client", "ssh-add": "openssh-client", "ssh-keygen": "openssh-client"}
 APT |= {"node": "nodejs"}  # the second verifier, and a second opinion on numbers
+APT |= {"npm": "npm"}  # what `make .envs/mcpb/ready` installs with
 APT |= {"curl": "curl"}  # what the README types
 APT |= {"chromium": "chromium"}  # the page, as a person sees it
 # Corpora lie beside the checkout, mounts are the machine owner's to allow; `.ci/run` installs the rest.
@@ -65,6 +67,12 @@ def mcp_clients() -> None:
     for name in ("clients", "mcp1", "sdist"):
         if not (ROOT / ".envs" / name / "ready").exists():
             pytest.skip(f"`.envs/{name}` is not there: make .envs/clients/ready .envs/mcp1/ready .envs/sdist/ready")
+def mcpb() -> Path:
+    """The tool that defines bundles, in an environment of its own; skips where that, or its node, is absent."""
+    needs("node")
+    if not MCPB.exists():
+        pytest.skip(f"`{MCPB.relative_to(ROOT)}` is not there: make .envs/mcpb/ready")
+    return MCPB
 
 
 def two_users() -> None:

@@ -36,7 +36,7 @@ def test_ci_installs_every_tool_that_a_test_may_need_and_runs_the_commands_of_th
     script = ROOT / ".ci/run"
     lines = script.read_text().splitlines()
     assert os.access(script, os.X_OK)
-    assert {"set -euo pipefail", "make test", "make check"} <= set(lines)
+    assert {"set -euo pipefail", "make .envs/mcpb/ready", "make test", "make check"} <= set(lines)
     for package in set(APT.values()):
         assert any(f"missing+=({package})" in line for line in lines), package
 

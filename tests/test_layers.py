@@ -56,6 +56,7 @@ PURE_STDLIB = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
     "enum", "fractions", "functools", "hashlib", "heapq", "ipaddress", "itertools", "math", "operator", "re", "string", "struct",
     "textwrap", "types", "typing", "unicodedata",
+    "zlib",  # bytes in, bytes out: what a bundle's archive holds
 }  # fmt: skip
 PURE_FROM = {"datetime": {"UTC", "date", "datetime", "timedelta", "timezone"}, "pathlib": {"PurePath", "PurePosixPath"}}
 PURE_FROM |= {  # values only

@@ -1,6 +1,7 @@
 """The project's own papers: the bound of the trusted base, the decision records, the locks, the change log."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -11,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src/helm_ai_kernel"
 RECORDS = sorted((ROOT / "docs/decisions").glob("*.md"))
-LOCKS = sorted((ROOT / "requirements").iterdir())
+LOCKS = sorted(path for path in (ROOT / "requirements").rglob("*") if path.is_file())
 
 
 def code_lines(path: Path) -> int:
@@ -61,7 +62,7 @@ def test_decision_records_are_numbered_without_gaps() -> None:
     assert [int(path.name[:4]) for path in RECORDS] == list(range(1, len(RECORDS) + 1))
 
 
-@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.relative_to(ROOT / "requirements").as_posix())
 def test_a_lock_names_no_index_and_every_pin_has_a_hash(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)
@@ -69,6 +70,10 @@ def test_a_lock_names_no_index_and_every_pin_has_a_hash(path: Path) -> None:
         pins = [block for block in re.split(r"\n(?=\S)", text) if block and not block.startswith("#")]
         assert pins
         assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+    if path.name == "package-lock.json":
+        packages = {name: said for name, said in json.loads(text)["packages"].items() if name}
+        assert packages
+        assert all("resolved" not in said and said["integrity"].startswith("sha512-") for said in packages.values())
 
 
 def test_the_change_log_knows_the_version_of_the_package() -> None:

@@ -86,7 +86,7 @@ _SERVICE = frozenset({"addresses", "secrets", "ca"})
 _KINDS: Mapping[str, frozenset[str]] = {  # what says where a server is, and what else it may say
     "command": frozenset({"command", "env"}),
     "url": frozenset({"url", "operations"}) | _SERVICE,
-    "mcp": frozenset({"mcp", "tls_key"}) | _SERVICE,
+    "mcp": frozenset({"mcp", "tls_key", "oauth"}) | _SERVICE,
 }
 
 

@@ -198,6 +198,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "send smaller arguments",
         "have the upstream's author simplify the schema",
     ),
+    Reason.ERR_BUNDLE_MALFORMED: Page(
+        "The file is no MCP bundle (`.mcpb`) as it is read here, or one that cannot be put behind the kernel. `sub` says which"
+        " rule it breaks (`docs/spec/mcpb.md` has them all); `route` is a bundle in order whose server cannot be re-routed."
+        " Nothing of it was unpacked or started.",
+        Retry.CHANGED,
+        "nothing: this is met when a bundle is checked or wrapped",
+        "get the file again from where it is published; where it stays so, ask its author, and do not install it",
+    ),
     Reason.ERR_MCP_SCHEMA_DRIFT: Page(
         "The upstream, or the program, defines the tool differently from its pin. Nothing was applied, and the tool is held"
         " until a person releases it.",

@@ -29,6 +29,7 @@ STATUS: Mapping[Reason, int] = MappingProxyType({
     Reason.ERR_SCHEMA_VIOLATION: 400,
     Reason.ERR_SCHEMA_UNSAFE: 400,
     Reason.ERR_SCHEMA_BUDGET: 400,
+    Reason.ERR_BUNDLE_MALFORMED: 400,
     Reason.ERR_MCP_SCHEMA_DRIFT: 409,
     Reason.ERR_MCP_BATCH_UNSUPPORTED: 400,
     Reason.ERR_MCP_ID_CONFLICT: 400,
