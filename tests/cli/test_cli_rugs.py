@@ -219,8 +219,12 @@ def test_other_instructions_quarantine_the_server(terminal: Terminal, rug: Rug, 
     said = terminal("tools", "diff", "rug")
     assert said.code == 1
     assert "server rug\n      instructions: " in said.out
-    rug.is_now([PAY, SAFE], instructions=before)
+    assert "FROZEN server:rug; next: helm-ai-kernel release server:rug\n" in terminal.done("tools", "list").out
+    terminal.done("tools", "inspect", "rug")
+    said = terminal.sign("tools", "pin", "rug", "--effect", "write")
+    assert "still frozen: helm-ai-kernel release server:rug\n" in said.out
     assert terminal.sign("release", "server:rug").code == 0
+    terminal.sign("tools", "release", "rug/pay")
     with Kernel(config=terminal.place.config) as kernel:
         assert reason(kernel, "rug/safe") is Reason.OK
     terminal.place.check()
@@ -295,6 +299,37 @@ def test_a_first_pin_is_one_screen_and_full_shows_it_whole(terminal: Terminal) -
     assert "signed are 43 definitions, whole; `--full` shows them" in short
     full = terminal("tools", "pin", "rug", "--effect", "read", "--full").out
     assert full.count("  + rug/") == 43 and "line 99" in full
+
+
+def test_what_cannot_be_pinned_as_it_stands_names_every_flag_that_it_takes(terminal: Terminal) -> None:
+    def taking(name: str, **schema: Any) -> dict[str, Any]:
+        return {**SAFE, "name": name, "inputSchema": {"type": "object", "properties": {"a": schema}}}
+
+    rug = Rug(terminal.place)
+    formats = taking("two", type="string", format="json")
+    formats["inputSchema"]["properties"]["b"] = {"type": "integer", "format": "int32"}
+    rug.is_now([SAFE, formats, taking("bad", type="string", requierd=True)])
+    terminal.place.configure(rug.config)
+    terminal.done("tools", "inspect", "rug")
+    said = terminal.sign("tools", "pin", "rug")
+    assert said.code == 1
+    assert said.hint.endswith(" --yes --accept-format int32 --accept-format json --without bad")
+    assert terminal.type(said.hint).code == 0
+    names = {row["tool"] for row in terminal.done("tools", "list", "--format", "json").json if not row["quarantined"]}
+    assert {"rug/two", "rug/safe"} < names and "rug/bad" not in names
+
+
+def test_a_tool_may_be_opened_by_name(terminal: Terminal) -> None:
+    rug = Rug(terminal.place)
+    terminal.place.configure(rug.config)
+    terminal.done("tools", "inspect", "rug")
+    said = terminal.sign("tools", "pin", "rug", "--effect", "write", "--open", "pay")
+    assert "  pay   (cents, to)  claims: destructive\n      takes arguments that it does not name\n" in said.out
+    (terminal.place.paths.policy / "main.cedar").write_bytes(OPEN)
+    terminal.sign("policy", "apply")
+    with Kernel(config=terminal.place.config) as kernel:
+        assert reason(kernel, "rug/pay", to="ann", more=1) is Reason.OK
+        assert reason(kernel, "rug/safe", more=1) is Reason.ERR_SCHEMA_VIOLATION
 
 
 def test_a_rename_among_several_that_look_the_same_is_not_guessed() -> None:
