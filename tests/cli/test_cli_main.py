@@ -34,7 +34,9 @@ COMMANDS = {command.prog.removeprefix("helm-ai-kernel "): command for command in
 def test_there_are_the_commands_that_are_documented() -> None:
     assert set(COMMANDS) == {
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
-        "tools release", "tools diff", "mcp list", "mcp inspect", "mcp pin", "mcp release", "mcp diff", "policy check", "policy test", "policy apply", "receipts list", "receipts show", "receipts graph",
+        "tools release", "tools diff",
+        "mcp list", "mcp inspect", "mcp pin", "mcp release", "mcp diff",
+        "policy check", "policy test", "policy apply", "receipts list", "receipts show", "receipts graph",
         "pack export", "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke",
         "trust threshold", "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey",
         "witness log", "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list",

@@ -6,6 +6,8 @@ signed only if it is still the same.
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +20,7 @@ from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.store import Lock
 from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog
 from helm_ai_kernel.pep.methods import METHODS
+from helm_ai_kernel.pep.tool import LIST_MAX
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
@@ -33,6 +36,8 @@ from .bundles import documents, read_files
 from .config import SERVER, AnyUpstream, Config, HttpUpstream, Paths
 from .home import now
 from .runtime import Runtime, open_ledger
+
+_ACCEPTED = re.compile(r"`--accept-format ([^`]{1,64})`")  # in the hint of a schema that could be pinned with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +269,26 @@ def pinnable(server: dict[str, Any], tool: dict[str, Any]) -> Refused | None:
     except Refused as refused:
         return refused
     return None
+
+
+def needed(server: dict[str, Any]) -> list[str]:
+    """The flags of `tools pin` with which the proposed document can be pinned: every format that cannot be checked, else the tool
+    left out. Nobody is spared to look at what they accept so."""
+    flags: list[str] = []
+    for tool in server["tools"]:
+        accepted = {**tool, "accept_formats": list(tool.get("accept_formats", []))}
+        for _ in range(LIST_MAX):
+            no = pinnable(server, accepted)
+            found = None if no is None else _ACCEPTED.search(no.hint)
+            if no is None or found is None:
+                break
+            accepted["accept_formats"] = sorted({*accepted["accept_formats"], found[1]})
+        if pinnable(server, accepted) is not None:
+            flags.append(f"--without {shlex.quote(tool['name'])}")
+        else:
+            new = [name for name in accepted["accept_formats"] if name not in tool.get("accept_formats", [])]
+            flags += [f"--accept-format {shlex.quote(name)}" for name in new]
+    return sorted(set(flags))
 
 
 def classify(

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from helm_ai_kernel.app import operate
@@ -11,6 +11,7 @@ from helm_ai_kernel.app.differing import shadows
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.pep.methods import KINDS, METHODS
+from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
 
@@ -73,6 +74,7 @@ def run_list(args: argparse.Namespace) -> int:
     for server, doc in operate.servers(catalog).items():
         names = [tool["name"] for tool in doc["tools"] if tool["name"] in METHODS]
         lines += [f"{server}: and {len(names)} methods of MCP: {', '.join(names)}"] if names else []
+    lines += [f"FROZEN {scope}; next: {then}" for scope, then in _frozen(settings, catalog.sources).items()]
     emit(args, rows, lines or [f"no tools are pinned; next: {settings.paths.typed('tools inspect')} SERVER"])
     return 0
 
@@ -131,7 +133,14 @@ def run_pin(args: argparse.Namespace) -> int:
         return operate.propose_pins(now, doc)
 
     standing = operate.standing(settings)
-    proposal, before = propose(standing), standing.boundary.catalog
+    before = standing.boundary.catalog
+    try:
+        proposal = propose(standing)
+    except Refused as no:
+        flags = operate.needed(doc) if no.reason is Reason.ERR_SCHEMA_UNSAFE else []
+        if not flags:
+            raise
+        raise Refused(no.reason, no.detail, sub=no.sub, hint=f"{args.typed} {' '.join(flags)}") from None
     if proposal.catalog.digest == before.digest:
         emit(args, {"catalog": before.digest, "changed": False}, ["these pins are in force already"])
         return 0
@@ -146,6 +155,7 @@ def run_pin(args: argparse.Namespace) -> int:
         "receipt": {"index": receipt.index, "leaf": receipt.leaf},
     }
     held = [f"still held: {settings.paths.typed('tools release ' + one.tool)}" for one in changed if one.tool in _holds(settings)]
+    held += [f"still frozen: {then}" for then in _frozen(settings, [args.server]).values()]
     next_step = f"what may call them is policy: {settings.paths.typed('policy apply')}"
     emit(args, data, [f"pinned (receipt {receipt.index}); {next_step}", *held])
     return 0
@@ -178,6 +188,14 @@ def run_release(args: argparse.Namespace) -> int:
     data = {"tool": args.tool, "receipt": {"index": receipt.index, "leaf": receipt.leaf}}
     emit(args, data, [f"{args.tool} is released (receipt {receipt.index})"])
     return 0
+
+
+def _frozen(settings: Config, servers: Iterable[str]) -> dict[str, str]:
+    """Servers that are frozen, by a person or as the kernel's quarantine, and how that ends."""
+    with Reader(settings.paths.store) as reader:
+        frozen = reader.frozen()
+    scopes = [f"server:{server}" for server in servers if f"server:{server}" in frozen]
+    return {scope: settings.paths.typed(f"release {scope}") for scope in scopes}
 
 
 def _holds(settings: Config) -> dict[str, Any]:
