@@ -8,7 +8,6 @@ import argparse
 import fcntl
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -61,8 +60,8 @@ def authorization(context: dict[str, str]) -> str:
 
     The suite's servers want a client metadata document at that URL, or a client that is registered beforehand.
     """
-    browser = shlex.join([sys.executable, str(Path(__file__).parent / "visitor.py")])
-    lines = [f"\n[upstream.{NAME}.oauth]", f"browser = {json.dumps(browser)}"]
+    opener = [sys.executable, str(Path(__file__).parent / "visitor.py")]
+    lines = [f"\n[upstream.{NAME}.oauth]", f"opener = {json.dumps(opener)}"]
     if "client_id" in context:
         os.environ["HELM_PEER_SECRET"] = context.get("client_secret", "")
         lines += [f"client_id = {json.dumps(context['client_id'])}", 'client_secret = "HELM_PEER_SECRET"']

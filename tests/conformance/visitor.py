@@ -1,7 +1,6 @@
 """Nobody's browser: it goes where an authorization server sends it and brings the code back to the kernel, unattended.
 
-Started with the URL as its last argument, as `$BROWSER` is. Only the test servers of the conformance suite let it through:
-they ask nobody to log in.
+It reads the URL from its input. Only the test servers of the conformance suite let it through: they ask nobody to log in.
 """
 
 import sys
@@ -32,4 +31,4 @@ def visit(url: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if visit(sys.argv[-1]) < 400 else 1)
+    sys.exit(0 if visit(sys.stdin.readline().strip()) < 400 else 1)
