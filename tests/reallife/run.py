@@ -31,12 +31,14 @@ REVISION = "2026-07-28"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1000, metavar="N", help="how many, over all servers that are called")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this server")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="helm-reallife-") as named:
         folder = Path(named)
         (folder / "theirs").mkdir()
         home, every = gateway.made(folder / "kernel"), servers(folder / "theirs")
+        every = [one for one in every if args.only is None or one.name in args.only]
         home.allow(gateway.EVERYTHING_MAY)
         pinned = [one for one in every if pin(home, one)]
         told = {

@@ -68,7 +68,7 @@ def servers(folder: Path) -> list[Server]:
         Server("memory", (*kept, *_node("mcp-server-memory")), (("create_entities", entity), ("read_graph", {}))),
         Server("thinking", _node("mcp-server-sequential-thinking"), (("sequentialthinking", thought),)),
         Server("github", _node("mcp-server-github")),
-        Server("notion", _node("notion-mcp-server"), flags=("--accept-format", "int32")),
+        Server("notion", _node("notion-mcp-server"), flags=("--accept-format", "int32", "--accept-format", "json")),
         Server("playwright", _node("playwright-mcp")),
         Server("context7", _node("context7-mcp")),
         Server("devtools", _node("chrome-devtools-mcp")),
