@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check faults bench conformance-mcp clients-mcp lock clean
+.PHONY: setup demo test check faults bench conformance-mcp clients-mcp real-life lock clean
 setup: .venv/ready
 
 # uv when present (faster), else venv and pip; the same hashed locks either way.
@@ -24,7 +24,8 @@ setup: .venv/ready
 .envs/api/ready: requirements/api-checks.txt
 .envs/everything/ready: requirements/mcp-everything.txt
 .envs/mcp1/ready: requirements/mcp1.txt
-.envs/upstream/ready .envs/api/ready .envs/everything/ready .envs/mcp1/ready: .envs/%/ready:
+.envs/reallife-py/ready: requirements/reallife.txt
+.envs/upstream/ready .envs/api/ready .envs/everything/ready .envs/mcp1/ready .envs/reallife-py/ready: .envs/%/ready:
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python $(PYTHON) .envs/$* && \
 	  uv pip install -q --python .envs/$*/bin/python --require-hashes -r $^; \
@@ -35,7 +36,7 @@ setup: .venv/ready
 	@touch $@
 
 # The official MCP conformance suite, and other people's clients: Node programs by their locks; no script of a package is run.
-.envs/conformance/ready .envs/clients/ready: .envs/%/ready: requirements/%/package.json requirements/%/package-lock.json
+.envs/conformance/ready .envs/clients/ready .envs/reallife/ready: .envs/%/ready: requirements/%/package.json requirements/%/package-lock.json
 	@mkdir -p .envs/$* && cp $^ .envs/$* && cd .envs/$* && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
@@ -81,6 +82,10 @@ conformance-mcp: setup .envs/conformance/ready .envs/sdist/ready
 clients-mcp: setup .envs/clients/ready .envs/mcp1/ready .envs/sdist/ready
 	@$(BIN)/python -m pytest -m clients tests/clients
 
+# Well-known public servers, as they are: pinned, and called a thousand times where they need no network.
+real-life: setup .envs/reallife/ready .envs/reallife-py/ready
+	@$(BIN)/python tests/reallife/run.py $(OPTIONS)
+
 bench: setup
 	@$(BIN)/helm-ai-kernel bench
 
@@ -91,10 +96,11 @@ lock:
 	uv pip compile -q requirements/api-checks.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/api-checks.txt
 	uv pip compile -q requirements/mcp-everything.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/mcp-everything.txt
 	uv pip compile -q requirements/mcp1.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/mcp1.txt
-	for one in conformance clients; do (cd requirements/$$one && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund); done
 	cd requirements/mcpb && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd requirements/mcpb && $(PYTHON) -c 'import json; f = "package-lock.json"; d = json.load(open(f)); \
 	  [p.pop("funding", None) for p in d["packages"].values()]; open(f, "w").write(json.dumps(d, indent=2) + "\n")'
+	uv pip compile -q requirements/reallife.in --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/reallife.txt
+	for one in conformance clients reallife; do (cd requirements/$$one && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund); done
 
 clean:
 	rm -rf .venv .envs build dist src/*.egg-info

@@ -38,9 +38,8 @@ CASES = [
     for transport in ("http", "stdio")
 ]
 SERVER = "everything"
-POLICY = (
-    gateway.EVERYTHING_MAY + b'@id("not-this") forbid (principal, action == Action::"everything/test_logging_tool", resource);\n'
-)
+FORBIDDEN = b'@id("not-this") forbid (principal, action == Action::"everything/test_logging_tool", resource);\n'
+POLICY = gateway.EVERYTHING_MAY + FORBIDDEN
 VISIT_S = 120
 
 

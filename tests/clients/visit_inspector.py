@@ -34,16 +34,16 @@ def main(target: dict[str, Any]) -> dict[str, Any]:
             text = " ".join(one["text"] for one in said["result"]["content"] if one["type"] == "text")
             return {"refused": said["result"].get("isError", False), "text": text}
 
+        resource = ask("--method", "resources/read", "--uri", "test://static-text")["result"]["contents"][0]
+        prompt = ask("--method", "prompts/get", "--prompt-name", "test_simple_prompt")["result"]["messages"][0]
         return {
             "version": ask("--method", "initialize")["result"]["protocolVersion"],
             "tools": [tool["name"] for tool in ask("--method", "tools/list")["result"]["tools"]],
             "allowed": call("test_simple_text"),
             "denied": call("test_logging_tool"),
             "asked": None,  # nobody is there who could be asked
-            "resource": ask("--method", "resources/read", "--uri", "test://static-text")["result"]["contents"][0]["text"],
-            "prompt": ask("--method", "prompts/get", "--prompt-name", "test_simple_prompt")["result"]["messages"][0]["content"][
-                "text"
-            ],
+            "resource": resource["text"],
+            "prompt": prompt["content"]["text"],
         }
 
 

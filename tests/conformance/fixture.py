@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +68,8 @@ def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
         with suppress(ConnectionError, TimeoutError, urllib.error.URLError):
             try:
                 urllib.request.urlopen(url, timeout=2).close()
-            except urllib.error.HTTPError:
-                return
+            except urllib.error.HTTPError as e:
+                e.close()
             return
         time.sleep(0.05)
     raise RuntimeError("the everything-server is not there after a minute")
@@ -82,6 +82,8 @@ class Tap:
     target: tuple[str, int]
     seen: Counter[str] = field(default_factory=Counter)
     url: str = ""
+    end: Callable[[], object] = lambda: None
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -92,14 +94,22 @@ class Tap:
         requests = _Requests(self.seen)
         parser = httptools.HttpRequestParser(requests)
         requests.parser = parser
-        await asyncio.gather(_pump(reader, back, parser), _pump(there, writer, None))
+        self._open |= {writer, back}
+        try:
+            await asyncio.gather(_pump(reader, back, parser), _pump(there, writer, None))
+        finally:
+            self._open -= {writer, back}
 
-    async def serve(self, ready: threading.Event, stop: asyncio.Event, path: str) -> None:
+    async def serve(self, ready: threading.Event, path: str) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self.end = lambda: loop.call_soon_threadsafe(stop.set)
         server = await asyncio.start_server(self._served, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
         ready.set()
         await stop.wait()
         server.close()
+        for one in list(self._open):  # connections that nobody ended
+            one.transport.abort()
 
 
 class _Requests:
@@ -141,15 +151,15 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pars
 def tapped(url: str) -> Iterator[Tap]:
     at = urlsplit(url)
     assert at.hostname is not None and at.port is not None
-    tap, ready, loop, stop = Tap((at.hostname, at.port)), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(tap.serve(ready, stop, at.path)), daemon=True)
+    tap, ready = Tap((at.hostname, at.port)), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(tap.serve(ready, at.path)), daemon=True)
     thread.start()
     if not ready.wait(READY_S):
         raise RuntimeError("no tap")
     try:
         yield tap
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        tap.end()
         thread.join(READY_S)
 
 

@@ -102,7 +102,7 @@ def server(wanted: Required, url: str, out: Path) -> Result:
 
 
 def client(wanted: Required, command: str, out: Path, env: dict[str, str]) -> Result:
-    """`command` is tested: it is started for each scenario, all of them at once, with the URL of a server of the suite behind it."""
+    """`command` is tested: started for each scenario, all of them at once, with the URL of a server of the suite behind it."""
     return _run(wanted, ["client", "--command", command, "--timeout", str(SCENARIO_MS)], out, env)
 
 

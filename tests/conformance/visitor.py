@@ -1,20 +1,17 @@
 """Nobody's browser: it goes where an authorization server sends it and brings the code back to the kernel, unattended.
 
-The URL is what it reads, as any `opener` does. Only the test servers of the conformance suite let it through:
-they ask nobody to log in.
+It reads the URL from its input. Only the test servers of the conformance suite let it through: they ask nobody to log in.
 """
 
 import sys
 import urllib.error
 import urllib.request
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
+    def redirect_request(self, *_: Any) -> None:
         return None
 
 
@@ -24,6 +21,7 @@ def visit(url: str) -> int:
     try:
         opener.open(url, timeout=20).close()
     except urllib.error.HTTPError as e:
+        e.close()
         back = e.headers.get("location", "") if e.code in (301, 302, 303, 307, 308) else ""
         if urlsplit(back).hostname not in ("localhost", "127.0.0.1", "::1"):
             raise RuntimeError(f"{e.code}, and no way back to this machine") from None
@@ -33,4 +31,4 @@ def visit(url: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if visit(sys.stdin.read().strip()) < 400 else 1)
+    sys.exit(0 if visit(sys.stdin.readline().strip()) < 400 else 1)

@@ -76,7 +76,7 @@ UNSAFE: list[tuple[str, str, Any]] = [
     ("ref", "a file", {"$ref": "file:///etc/passwd"}),
     ("ref", "a relative $ref", {"$ref": "other.json#/a"}),
     ("ref", "an empty $ref", {"properties": {"a": {"$ref": ""}}}),
-    ("ref", "an anchor", {"$defs": {"a": {"$anchor": "x"}}, "properties": {"a": {"$ref": "#x"}}}),
+    ("ref", "a $ref to an anchor", {"$defs": {"a": {"$anchor": "x"}}, "properties": {"a": {"$ref": "#x"}}}),
     ("ref", "a $ref to an anchor that is not there", {"properties": {"a": {"$ref": "#x"}}}),
     ("ref", "$id at the root", {"$id": "https://example.com/root"}),
     ("ref", "$id that rebases", {"properties": {"a": {"$id": "http://127.0.0.1:9/", "$ref": "#/x"}}}),
@@ -153,6 +153,7 @@ SAFE: list[tuple[str, Any]] = [
         "annotations",
         {name: {} for name in ("x-anything", "default", "contentSchema")} | {"examples": [{"requierd": 1}], "title": "t"},
     ),
+    ("places with a name, and two with the same", {"$defs": {"a": {"$anchor": "x"}, "b": {"$anchor": "x"}}, "$ref": "#/$defs/a"}),
     ("the deepest", nested(DEPTH_MAX - 1, "not")),
     (
         "the longest chain",
@@ -197,7 +198,9 @@ def test_a_ref_is_read_as_a_pointer_with_its_escapes() -> None:
 
 
 def test_only_what_was_vetted_is_compiled() -> None:
-    schema = pin({"type": "object", "x-a": {"$id": "x"}, "default": {"$ref": "#/no"}, "title": "t", "$schema": next(iter(URIS))})
+    schema = pin(
+        {"type": "object", "x-a": {"$id": "x"}, "default": {"$ref": "#/no"}, "$anchor": "t", "$schema": next(iter(URIS))}
+    )
     assert schema.enforced == {"type": "object"}
 
 

@@ -50,7 +50,7 @@ ANNOTATIONS = frozenset(
     {
         "title", "description", "default", "deprecated", "readOnly", "writeOnly", "examples", "$comment",
         "contentEncoding", "contentMediaType", "contentSchema",
-        "$anchor",  # a name that no `$ref` may use here: they point by place
+        "$anchor",  # names a place, and no `$ref` goes by that name here: only pointers are taken
         "discriminator",  # OpenAPI's, beside the `oneOf` that it describes; pydantic writes it
     }
 )  # fmt: skip
