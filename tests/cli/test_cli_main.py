@@ -40,7 +40,7 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "witness log", "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list",
         "agents rotate", "agents remove", "approvals list", "approvals show", "approvals approve", "approvals deny",
         "approvals dispute", "approvals withdraw", "approvals override", "approvals grant", "approvals revoke", "freeze",
-        "release",
+        "release", "setup", "mcp config",
     }  # fmt: skip
 
 
@@ -54,7 +54,9 @@ def test_every_command_has_help_with_an_example_that_parses(terminal: Terminal, 
     assert (args.what, args.format) == (name, "json" if "json" in words else "text")
 
 
-@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",), ("agents",)])
+@pytest.mark.parametrize(
+    "argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",), ("agents",), ("mcp",)]
+)
 def test_groups_have_help_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert "helm-ai-kernel" in terminal.done(*argv, "--help").out
 
