@@ -205,19 +205,19 @@ def test_a_file_that_was_edited_since_keeps_the_edits_and_loses_only_our_entries
 
 
 def test_an_entry_that_was_changed_since_is_not_undone_and_the_others_are(desk: Desk) -> None:
-    path = desk.write(
-        "home/.cursor/mcp.json", '{"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}, "c": {"command": "z"}}}'
-    )
+    servers = ", ".join(f'"{label}": {{"command": "x-{label}"}}' for label in "abcde")
+    path = desk.write("home/.cursor/mcp.json", f'{{"mcpServers": {{{servers}}}}}')
     desk.apply("cursor")
-    text = path.read_text().replace('"--name", "b"', '"--name", "other"').replace('"c"', '"renamed"')
+    text = path.read_text().replace('"--name", "b"', '"--name", "other"').replace('"c"', '"renamed"', 2)
+    text = text.replace(f'"x-d"], "command": "{PROGRAM[0]}"', '"x-d"], "command": "/usr/bin/helm-ai-kernel"')
+    text = text.replace(f'"x-e"], "command": "{PROGRAM[0]}"', '"x-e"], "command": "sh"').replace('"wrap", "--name", "e"', '"x"')
     path.write_text(text)
     (step,) = desk.undo("cursor").steps
+    changed = ("kept", "was changed since, and stays as it is")
     assert {row.label: (row.state, row.why) for row in step.rows} == {
-        "a": ("undone", ""),
-        "b": ("kept", "was changed since, and stays as it is"),
-        "c": ("kept", "is not there any more"),
-    }
-    assert '"a": {"command": "x"}' in path.read_text() and '"other"' in path.read_text()
+        "a": ("undone", ""), "b": changed, "c": ("kept", "is not there any more"), "d": changed, "e": changed,
+    }  # fmt: skip
+    assert '"a": {"command": "x-a"}' in path.read_text()
 
 
 def test_a_server_that_came_later_is_wrapped_and_both_backups_lead_back(desk: Desk) -> None:
