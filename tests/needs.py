@@ -67,6 +67,8 @@ def mcp_clients() -> None:
     for name in ("clients", "mcp1", "sdist"):
         if not (ROOT / ".envs" / name / "ready").exists():
             pytest.skip(f"`.envs/{name}` is not there: make .envs/clients/ready .envs/mcp1/ready .envs/sdist/ready")
+
+
 def mcpb() -> Path:
     """The tool that defines bundles, in an environment of its own; skips where that, or its node, is absent."""
     needs("node")

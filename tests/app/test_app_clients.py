@@ -1,6 +1,7 @@
 """`setup` on sample files of every client: what is wrapped and what is left, that twice is once, and that undone is as it was."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from helm_ai_kernel.app.clients import backup, survey, wrap
-from helm_ai_kernel.app.clients.entry import Local, Remote, Wrapped
+from helm_ai_kernel.app.clients.document import Document, Syntax
+from helm_ai_kernel.app.clients.entry import Local, Remote, Wrapped, state
+from helm_ai_kernel.app.clients.entry import wrap as entry_wrap
 from helm_ai_kernel.app.clients.places import Places
 from helm_ai_kernel.app.clients.table import CLIENTS
 from helm_ai_kernel.disk import durable
@@ -70,7 +73,7 @@ class Desk:
         return planned
 
     def undo(self, client: str) -> wrap.Plan:
-        planned = wrap.plan_undo(client, self.places, self.kernel.home)
+        planned = wrap.plan_undo(client, self.kernel.home)
         wrap.undo(planned)
         return planned
 
@@ -202,19 +205,19 @@ def test_a_file_that_was_edited_since_keeps_the_edits_and_loses_only_our_entries
 
 
 def test_an_entry_that_was_changed_since_is_not_undone_and_the_others_are(desk: Desk) -> None:
-    path = desk.write(
-        "home/.cursor/mcp.json", '{"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}, "c": {"command": "z"}}}'
-    )
+    servers = ", ".join(f'"{label}": {{"command": "x-{label}"}}' for label in "abcde")
+    path = desk.write("home/.cursor/mcp.json", f'{{"mcpServers": {{{servers}}}}}')
     desk.apply("cursor")
-    text = path.read_text().replace('"--name", "b"', '"--name", "other"').replace('"c"', '"renamed"')
+    text = path.read_text().replace('"--name", "b"', '"--name", "other"').replace('"c"', '"renamed"', 2)
+    text = text.replace(f'"x-d"], "command": "{PROGRAM[0]}"', '"x-d"], "command": "/usr/bin/helm-ai-kernel"')
+    text = text.replace(f'"x-e"], "command": "{PROGRAM[0]}"', '"x-e"], "command": "sh"').replace('"wrap", "--name", "e"', '"x"')
     path.write_text(text)
     (step,) = desk.undo("cursor").steps
+    changed = ("kept", "was changed since, and stays as it is")
     assert {row.label: (row.state, row.why) for row in step.rows} == {
-        "a": ("undone", ""),
-        "b": ("kept", "was changed since, and stays as it is"),
-        "c": ("kept", "is not there any more"),
-    }
-    assert '"a": {"command": "x"}' in path.read_text() and '"other"' in path.read_text()
+        "a": ("undone", ""), "b": changed, "c": ("kept", "is not there any more"), "d": changed, "e": changed,
+    }  # fmt: skip
+    assert '"a": {"command": "x-a"}' in path.read_text()
 
 
 def test_a_server_that_came_later_is_wrapped_and_both_backups_lead_back(desk: Desk) -> None:
@@ -470,3 +473,71 @@ def test_a_mode_is_kept_whatever_the_umask(desk: Desk) -> None:
     finally:
         os.umask(old)
     assert path.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_file_of_a_project_may_not_lead_into_the_home(desk: Desk) -> None:
+    own = desk.write("home/.claude.json", '{"mcpServers": {"a": {"command": "x"}}}')
+    (desk.folder / "project/.cursor").mkdir()
+    (desk.folder / "project/.cursor/mcp.json").symlink_to(own)
+    with pytest.raises(OutsideError, match="outside of"):
+        desk.apply("cursor")
+    assert own.read_text() == '{"mcpServers": {"a": {"command": "x"}}}'
+
+
+def test_another_users_file_is_not_replaced_by_one_of_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.write("home/.cursor/mcp.json", '{"mcpServers": {"a": {"command": "x"}}}')
+    before, me = desk.files(), os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(OutsideError, match="another user"):
+        desk.apply("cursor")
+    assert desk.files() == before
+
+
+def test_servers_of_two_projects_have_two_names_where_their_words_mean_two_places(desk: Desk) -> None:
+    entry = '{"mcpServers": {"db": {"command": "node", "args": ["./db.js"]}, "time": {"command": "uvx", "args": ["time"]}}}'
+    names = []
+    for project in ("one", "two"):
+        path = desk.write(f"{project}/.cursor/mcp.json", entry)
+        places = Places.of({"HOME": str(desk.home)}, path.parent.parent, "linux")
+        planned = wrap.plan("cursor", places, desk.kernel)
+        wrap.apply(planned, desk.kernel)
+        names.append({row.label: row.name for step in planned.steps for row in step.rows})
+    assert names == [{"db": "db", "time": "time"}, {"db": "db-2", "time": "time"}]
+    desk.undo("cursor")
+    assert {(desk.folder / project / ".cursor/mcp.json").read_text() for project in ("one", "two")} == {entry}
+
+
+def test_what_yaml_takes_from_elsewhere_is_not_covered_up(desk: Desk) -> None:
+    text = "base: &base {args: [x]}\nextensions:\n  a:\n    <<: *base\n    type: stdio\n    cmd: y\n"
+    desk.write("home/.config/goose/config.yaml", text)
+    (step,) = desk.apply("goose").steps
+    assert not step.changes and step.rows[0].state == "left" and "`<<`" in step.rows[0].why
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/spec/clients.md"
+
+
+def test_the_page_names_every_client_and_every_file() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    table = text[text.index("| client | files |") : text.index("Files of an administrator")]
+    named = re.findall(r"`([^`]+)`", table)
+    assert [word for word in named if word in CLIENTS] == list(CLIENTS)
+    short = {"{home}": "~", "{app}": "APP", "{config}": "CONFIG", "{project}": "."}
+    for client in CLIENTS.values():
+        path = client.first.path
+        for long, sign in {**short, "{claude}": "~", "{codex}": "~/.codex", "{copilot}": "~/.copilot"}.items():
+            path = path.replace(long, sign)
+        assert path in named or "globalStorage" in path, path
+
+
+def test_the_record_and_the_entries_of_the_page_are_what_is_written() -> None:
+    blocks = re.findall(r"```json\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    was, becomes, record = blocks
+    assert backup.Record.from_bytes(record.encode()).to_bytes() == record.encode()
+    document = Document.from_bytes(was.encode(), Syntax())
+    data = document.data["postgres"]
+    form = CLIENTS["cursor"].form
+    found = state(data, form)
+    assert isinstance(found, Local)
+    changes = entry_wrap(data, form, found, PROGRAM, ("--name", "postgres"))
+    assert document.edited([(("postgres",), changes)]).text == becomes

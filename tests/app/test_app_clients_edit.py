@@ -104,7 +104,7 @@ def test_wrapping_changes_the_command_and_its_arguments_and_nothing_else(
     assert comments(text) == comments(new.text)
     there = state(new.data["mcpServers"][label], form)
     assert there == Wrapped(PROGRAM, "n", found.words)
-    trace = Trace(("mcpServers",), label, "n", "", "", "args" in entry.data)
+    trace = Trace(("mcpServers",), label, "n", "", "", "args" in entry.data, ())
     back = new.edited([(entry.at, unwrap(new.data["mcpServers"][label], form, there, trace))])
     assert back.data == document.data
     assert sources(back.text, span(back.text, label)) == sources(text, before)

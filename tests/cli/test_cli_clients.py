@@ -33,9 +33,7 @@ def test_a_client_is_led_through_the_kernel_and_back(terminal: Terminal, cursor:
     wrapped, left, kept, after = lines(said)[1:]
     assert wrapped.split() == ["My", "Server!", "wrapped", "as", "`my-server`"]
     assert "NOT GOVERNED, left alone: has `headers`" in left and "[upstream.NAME]" in left and "s3cret" not in said.out
-    assert (
-        kept.endswith(f"to undo: helm-ai-kernel setup cursor --undo --home {terminal.place.paths.home}") or "--home" not in kept
-    )
+    assert kept.endswith("to undo: helm-ai-kernel setup cursor --undo")
     assert "pins its tools" in after
     entry = json.loads(cursor.read_text().replace("// \u00fc", ""))["mcpServers"]["My Server!"]
     home = ["--home", str(terminal.place.paths.home)]
@@ -161,5 +159,6 @@ def test_the_http_door_is_named_with_a_token_in_a_header(terminal: Terminal, cli
 
 def test_no_other_command_loads_the_readers_of_other_formats() -> None:
     """A hook must start in milliseconds."""
-    code = "import sys, helm_ai_kernel.cli as c; c.parser(); print([m for m in ('tomlkit', 'ruamel.yaml', 'helm_ai_kernel.app.clients') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = "import sys, helm_ai_kernel.cli as c; c.parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "argparse" in loaded and not {"tomlkit", "ruamel.yaml", "helm_ai_kernel.app.clients"} & set(loaded)

@@ -42,7 +42,7 @@ def test_there_are_the_commands_that_are_documented() -> None:
         "witness log", "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list",
         "agents rotate", "agents remove", "approvals list", "approvals show", "approvals approve", "approvals deny",
         "approvals dispute", "approvals withdraw", "approvals override", "approvals grant", "approvals revoke", "freeze",
-        "release", "mcp bundle",
+        "release", "setup", "mcp wrap", "mcp config", "mcp bundle", "mcp login", "mcp logout",
     }  # fmt: skip
 
 

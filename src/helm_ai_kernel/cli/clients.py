@@ -113,7 +113,7 @@ def _undo(args: argparse.Namespace) -> int:
     from helm_ai_kernel.app.clients import wrap
 
     home = where(args).home
-    plan = wrap.plan_undo(args.client, _places(), home)
+    plan = wrap.plan_undo(args.client, home)
     if not plan.steps:
         gone = "; ".join(why for _, why in plan.unread)
         raise Declined(gone or f"there is no backup of a file of `{args.client}`: nothing to undo", f"{PROGRAM} setup --list")

@@ -18,8 +18,8 @@ from helm_ai_kernel.tcb.jcs import canonical
 from .entry import Trace
 from .places import FILE_BYTES_MAX, wrong
 
-_KEYS = {"v", "client", "path", "before", "after", "program", "entries"}
-_TRACE = {"section", "label", "name", "key", "kind", "args"}
+_KEYS = {"v", "client", "path", "root", "before", "after", "program", "entries"}
+_TRACE = {"section", "label", "name", "key", "kind", "args", "what"}
 RECORD_BYTES_MAX = 4 << 20
 
 
@@ -29,6 +29,7 @@ class Record:
 
     client: str
     path: Path
+    root: Path  # where it must be
     before: Digest
     after: Digest
     program: tuple[str, ...]
@@ -36,13 +37,29 @@ class Record:
 
     def to_bytes(self) -> bytes:
         entries: list[Json] = [
-            {"section": list(t.section), "label": t.label, "name": t.name, "key": t.key, "kind": t.kind, "args": t.args}
+            {
+                "section": list(t.section),
+                "label": t.label,
+                "name": t.name,
+                "key": t.key,
+                "kind": t.kind,
+                "args": t.args,
+                "what": list(t.what),
+            }
             for t in self.entries
         ]
-        return canonical({
-            "v": 1, "client": self.client, "path": str(self.path), "before": self.before, "after": self.after,
-            "program": list(self.program), "entries": entries,
-        })  # fmt: skip
+        return canonical(
+            {
+                "v": 1,
+                "client": self.client,
+                "path": str(self.path),
+                "root": str(self.root),
+                "before": self.before,
+                "after": self.after,
+                "program": list(self.program),
+                "entries": entries,
+            }
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Record":
@@ -54,12 +71,14 @@ class Record:
         if not isinstance(value, dict) or value.keys() != _KEYS or value["v"] != 1:
             raise ValueError("no record of this version")
         words, listed = value["program"], value["entries"]
-        texts = [value["client"], value["path"], *(words if isinstance(words, list) else [None])]
+        texts = [value["client"], value["path"], value["root"], *(words if isinstance(words, list) else [None])]
         if not all(isinstance(text, str) for text in texts) or not isinstance(listed, list):
             raise ValueError("a field of another type")
         if not is_digest(value["before"]) or not is_digest(value["after"]):
             raise ValueError("no digests")
-        return cls(texts[0], Path(texts[1]), value["before"], value["after"], tuple(words), tuple(map(_trace, listed)))
+        return cls(
+            texts[0], Path(texts[1]), Path(texts[2]), value["before"], value["after"], tuple(words), tuple(map(_trace, listed))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +143,9 @@ def records(home: Path, client: str | None = None) -> Sequence[Kept]:
 def _trace(value: Any) -> Trace:
     if not isinstance(value, dict) or value.keys() != _TRACE or not isinstance(value["args"], bool):
         raise ValueError("no entry")
-    section, label, name, key, kind = (value[field] for field in ("section", "label", "name", "key", "kind"))
-    if not isinstance(section, list) or not all(isinstance(text, str) for text in [*section, label, name, key, kind]):
+    section, what, label, name, key, kind = (value[field] for field in ("section", "what", "label", "name", "key", "kind"))
+    if not isinstance(section, list) or not isinstance(what, list):
         raise ValueError("an entry with a field of another type")
-    return Trace(tuple(section), label, name, key, kind, value["args"])
+    if not all(isinstance(text, str) for text in [*section, *what, label, name, key, kind]):
+        raise ValueError("an entry with a field of another type")
+    return Trace(tuple(section), label, name, key, kind, value["args"], tuple(what))

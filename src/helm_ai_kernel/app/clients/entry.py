@@ -78,6 +78,7 @@ class Trace:
     key: str  # of the address; empty for a command
     kind: str  # what the transport was called; empty where nothing said it
     args: bool  # whether there was such a list
+    what: Words  # that has the name (`survey.what`)
 
 
 def entries(data: Any, sections: Sequence[Section]) -> Iterator[Entry]:
@@ -122,6 +123,8 @@ def state(data: Any, form: Form) -> State:
     """What this entry is."""
     if not isinstance(data, dict):
         return Left("is no map of its own: something else, there twice, or shared by an anchor")
+    if "<<" in data:
+        return Left("takes a part of another map (`<<`)", "write out what it takes")
     kind = data.get(form.kind or "type")
     urls = [key for key in form.urls if not _nothing(data.get(key))]
     command = data.get(form.command)
@@ -208,12 +211,11 @@ def unwrap(data: dict[str, Any], form: Form, now: Wrapped, trace: Trace) -> tupl
     return (Drop(form.args, len(data[form.args]) - len(now.words) + 1), Put(form.command, now.words[0]))
 
 
-def trace(found: Entry, form: Form, what: Local | Remote, name: str) -> Trace:
+def trace(found: Entry, form: Form, was: Local | Remote, name: str, what: Words) -> Trace:
     kind = found.data.get(form.kind or "type")
-    key = what.key if isinstance(what, Remote) else ""
-    return Trace(
-        found.section, found.label, name, key, kind if isinstance(kind, str) else "", bool(form.args) and form.args in found.data
-    )
+    key = was.key if isinstance(was, Remote) else ""
+    listed = bool(form.args) and form.args in found.data
+    return Trace(found.section, found.label, name, key, kind if isinstance(kind, str) else "", listed, what)
 
 
 def _wrapped(words: Words) -> Wrapped | None:

@@ -42,21 +42,27 @@ class Places:
         }
         return cls(home, folders)
 
+    def root(self, file: File) -> Path:
+        """Where the file must be, behind every link: a folder that somebody sends us must not lead us into our home."""
+        folder = self.folders.get(file.path[1:].partition("}")[0], Path("/"))
+        return self.home if folder.is_relative_to(self.home) and not file.path.startswith("{project}") else folder
+
     def path(self, file: File) -> Path:
         return Path(file.path.format_map({name: str(folder) for name, folder in self.folders.items()}))
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file as it was read: `path` is the client's name for it, `target` what is behind its links."""
+    """One file as it was read: `path` is the client's name for it, `target` what is behind its links, which must be in `root`."""
 
     path: Path
+    root: Path
     target: Path
     data: bytes
     mode: int
 
 
-def read(path: Path) -> Found | None:
+def read(path: Path, root: Path) -> Found | None:
     """None where there is no such file; raises `OutsideError(ERR_CLIENT_CONFIG)` where it may not be touched."""
     try:
         target = path.resolve(strict=True)
@@ -73,16 +79,18 @@ def read(path: Path) -> Found | None:
             raise wrong(path, "is no regular file", f"ls -l {path}")
         if about.st_size > FILE_BYTES_MAX:
             raise wrong(path, f"has more than {FILE_BYTES_MAX >> 20} MiB", f"ls -l {path}")
-        return Found(path, target, file.read(FILE_BYTES_MAX + 1), stat.S_IMODE(about.st_mode))
+        return Found(path, root, target, file.read(FILE_BYTES_MAX + 1), stat.S_IMODE(about.st_mode))
 
 
-def check_writable(found: Found, places: Places) -> None:
+def check_writable(found: Found) -> None:
     """Before anything is written: is it where it belongs, under one name, in a folder that we may change?"""
-    roots = [folder.resolve() for folder in places.folders.values() if folder == places.home or found.path.is_relative_to(folder)]
-    if not any(found.target.is_relative_to(root) for root in roots):
+    if not found.target.is_relative_to(found.root.resolve()):
         hint = "put a file there instead of the link"
-        raise wrong(found.path, f"is a link to `{found.target}`, outside your home directory", hint)
-    if found.target.stat().st_nlink > 1:
+        raise wrong(found.path, f"is a link to `{found.target}`, outside of `{found.root}`", hint)
+    about = found.target.stat()
+    if about.st_uid != os.geteuid():
+        raise wrong(found.path, "belongs to another user", "run this as whoever it belongs to")
+    if about.st_nlink > 1:
         hint = f"find ~ -samefile {found.path}"
         raise wrong(found.path, "has a second name (a hard link), which would keep the old content", hint)
     if not os.access(found.target.parent, os.W_OK | os.X_OK):
@@ -91,7 +99,7 @@ def check_writable(found: Found, places: Places) -> None:
 
 def replace(found: Found, new: bytes) -> None:
     """`new` in the place of what was read, durable; raises `OutsideError` where something else stands there by now."""
-    now = read(found.path)
+    now = read(found.path, found.root)
     if now is None or now.data != found.data or now.target != found.target:
         raise wrong(found.path, "changed meanwhile, and was not overwritten", "end the client, then try again")
     durable.write(found.target, [new], mode=found.mode)

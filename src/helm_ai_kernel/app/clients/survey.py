@@ -1,5 +1,6 @@
 """Every server that every known client has, in every file of the table: which are led through this kernel, and which are not."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,6 +13,10 @@ from .entry import Entry, Left, Local, Remote, State, Wrapped
 from .places import Found, Places, read, wrong
 from .table import CLIENTS, File
 from .tree import Unknown, Words
+
+_HERE = re.compile(
+    r"^\.{1,2}(/|$)|^[^/@-].*\.([cm]?[jt]s|py|sh|rb|jar)$|workspace|PWD"
+)  # a word that means a place near the project
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def of(client: str, places: Places) -> Iterator[Config]:
     """The files of one client that are there; raises `OutsideError(ERR_CLIENT_CONFIG)`."""
     seen = set()
     for file in CLIENTS[client].files:
-        found = read(places.path(file))
+        found = read(places.path(file), places.root(file))
         if found is not None and found.target not in seen:
             seen.add(found.target)
             yield _config(client, file, found)
@@ -74,13 +79,24 @@ def governed(state: State, program: Words) -> bool:
     return isinstance(state, Wrapped) and state.program == program
 
 
-def names(survey: Survey, program: Words, upstreams: Mapping[str, Words]) -> dict[str, Words]:
-    """The names that the kernel has already, and what each is."""
-    taken = dict(upstreams)
+def what(config: Config, server: Server) -> Words:
+    """What has one name in the kernel: the same words, and where they depend on the folder of a project, in the same one."""
+    project = str(config.found.root) if config.file.path.startswith("{project}") else ""
+    if server.entry.section[:1] == ("projects",):
+        project = server.entry.section[1]
+    state = server.state
+    words = state.words if isinstance(state, Local | Wrapped) else ()
+    here = project and any(_HERE.search(word) for word in words)
+    return (*identity(state), f"in {project}") if here else identity(state)
+
+
+def names(survey: Survey, program: Words, given: Mapping[str, Words]) -> dict[str, Words]:
+    """The names that the kernel has already, and what each is; `given` besides what the files say."""
+    taken = dict(given)
     for config in survey.configs:
         for server in config.servers:
             if isinstance(server.state, Wrapped) and governed(server.state, program):
-                taken.setdefault(server.state.name, identity(server.state))
+                taken.setdefault(server.state.name, what(config, server))
     return taken
 
 
@@ -88,7 +104,7 @@ def twins(survey: Survey, through: Mapping[Words, str], but: Sequence[Server]) -
     """Entries that start beside the kernel what goes through it elsewhere, and the name that it has there."""
     for config in survey.configs:
         for server in config.servers:
-            name = through.get(identity(server.state))
+            name = through.get(identity(server.state)) if identity(server.state) else None
             if name is not None and isinstance(server.state, Local | Remote | Left) and server not in but:
                 yield config, server, name
 

@@ -92,11 +92,12 @@ def plan(client: str, places: Places, kernel: Kernel) -> Plan:
         if who == client:
             raise error
     own = tuple(config for config in everything.configs if config.client == client)
-    taken = survey.names(everything, kernel.program, kernel.upstreams or {})
+    given = {trace.name: trace.what for kept in backup.records(kernel.home) for trace in kept.record.entries}
+    taken = survey.names(everything, kernel.program, {**given, **(kernel.upstreams or {})})
     steps = tuple(_step(config, kernel, taken) for config in own)
     for step in steps:
         if step.changes:
-            check_writable(step.found, places)
+            check_writable(step.found)
     through = {identity(one.state): row.name for _, one, row in _rows(own, steps) if row.state in ("wrap", "wrapped")}
     done = [one for _, one, row in _rows(own, steps) if row.state == "wrap"]
     twins = (Twin(c.client, c.found.path, one.entry.label, named) for c, one, named in survey.twins(everything, through, done))
@@ -110,26 +111,26 @@ def apply(planned: Plan, kernel: Kernel) -> tuple[Path, ...]:
     for step in planned.steps:
         if step.changes:
             before, after = digest(step.found.data), digest(step.new)
-            record = backup.Record(planned.client, step.found.path, before, after, kernel.program, step.traces)
+            record = backup.Record(planned.client, step.found.path, step.found.root, before, after, kernel.program, step.traces)
             made.append(backup.keep(kernel.home, record, step.found.data).content)
             replace(step.found, step.new)
     return tuple(made)
 
 
-def plan_undo(client: str, places: Places, home: Path) -> Plan:
+def plan_undo(client: str, home: Path) -> Plan:
     """From the backups alone: no kernel is asked, no store is opened. Raises `OutsideError(ERR_CLIENT_CONFIG)`."""
     by_path: dict[Path, list[backup.Kept]] = {}
     for kept in backup.records(home, client):
         by_path.setdefault(kept.record.path, []).append(kept)
     steps, gone = list[Step](), list[tuple[str, str]]()
     for path, of_it in by_path.items():
-        found = read(path)
+        found = read(path, of_it[0].record.root)
         if found is None:
             gone.append((client, f"`{path}` is gone; what it was is kept in {of_it[-1].content}"))
             continue
         step = _back(client, found, tuple(of_it))
         if step.changes:
-            check_writable(found, places)
+            check_writable(found)
         steps.append(step)
     return Plan(client, tuple(steps), (), tuple(gone))
 
@@ -158,11 +159,12 @@ def _step(config: Config, kernel: Kernel, taken: dict[str, Words]) -> Step:
         if not isinstance(found, Local | Remote):
             rows.append(_stays(server, found, kernel.program))
             continue
-        named = name(entry.label, identity(found), taken)
-        taken[named] = identity(found)
+        what = survey.what(config, server)
+        named = name(entry.label, what, taken)
+        taken[named] = what
         rows.append(Row(entry.section, entry.label, "wrap", named))
         changes = wrap(entry.data, form, found, kernel.program, (*kernel.options, "--name", named))
-        todo.append((trace(entry, form, found, named), (entry.at, changes)))
+        todo.append((trace(entry, form, found, named, what), (entry.at, changes)))
     if _impossible(config.document, [change for _, change in todo]):
         why = {(one.section, one.label): _impossible(config.document, [change]) for one, change in todo}
         rows = [_unplaced(row, why.get((row.section, row.label), "")) for row in rows]
