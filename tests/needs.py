@@ -60,6 +60,13 @@ def schemathesis() -> Path:
     return SCHEMATHESIS
 
 
+def mcp_clients() -> None:
+    """Other people's MCP clients and the server that they visit, each in an environment of its own; skips where one is absent."""
+    for name in ("clients", "mcp1", "sdist"):
+        if not (ROOT / ".envs" / name / "ready").exists():
+            pytest.skip(f"`.envs/{name}` is not there: make .envs/clients/ready .envs/mcp1/ready .envs/sdist/ready")
+
+
 def two_users() -> None:
     """Who is root can be somebody else, too."""
     if os.geteuid() != 0:

@@ -1346,14 +1346,6 @@ def question_that_is_held() -> Made:
     return remade(log, sets(effect_by="none"))
 
 
-@case(Exit.UNSUPPORTED, Finding.UNSUPPORTED)
-def effect_by_the_client() -> Made:
-    """A verdict that the client acts on: no door of this version gives one."""
-    log, agent = begun()
-    log.deny(agent)
-    return remade(log, sets(effect_by="client"))
-
-
 # freezes
 
 

@@ -304,6 +304,86 @@ def hold_with_another_reason() -> Made:
     return of(log)
 
 
+@case(Exit.VALID)
+def held_for_what_was_seen() -> Made:
+    """The kernel sees another definition outside any call and holds the tool; a person releases it, and it is held again."""
+    log, agent = begun()
+    for _ in range(2):
+        seen = log.see()
+        log.deny(agent, Reason.ERR_TOOL_HALTED, hold=seen.leaf)
+        log.release(seen.leaf)
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.VALID)
+def drifted_in_flight_of_what_was_seen() -> Made:
+    """A call is on its way when the kernel sees that its tool changed; its outcome says so too, and the tool is held once."""
+    log, agent = begun()
+    intent = log.allow(agent)
+    seen = log.see()
+    log.settle(agent, intent.leaf, Status.FAILED, more={"reason": Reason.ERR_MCP_SCHEMA_DRIFT.value})
+    log.release(seen.leaf)
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.VALID)
+def quarantined_server() -> Made:
+    """The kernel quarantines a server whose instructions changed; a person releases it."""
+    log, agent = begun()
+    seen = log.see("server:demo", "instructions")
+    log.deny(agent, Reason.ERR_FROZEN, frozen=seen.leaf)
+    log.thaw(seen)
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def called_on_a_quarantined_server() -> Made:
+    """A call goes to a server that the kernel quarantined."""
+    log, agent = begun()
+    log.see("server:demo", "instructions")
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def called_while_held_for_what_was_seen() -> Made:
+    """A call goes to a tool that the kernel holds for what it saw."""
+    log, agent = begun()
+    log.see()
+    called(log, agent)
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def held_twice_for_what_was_seen() -> Made:
+    """The kernel holds a tool for what it saw, and again."""
+    log, _ = begun()
+    log.see()
+    log.see()
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def held_for_what_was_seen_and_not_for_the_drift() -> Made:
+    """A tool drifts in a call, and the kernel holds it for something else."""
+    log, agent = begun()
+    called(log, agent, Status.DRIFT)
+    log.see()
+    return of(log)
+
+
+@case(Exit.INVALID, Finding.FLOW_INVALID)
+def quarantined_twice() -> Made:
+    """The kernel quarantines a server that a person froze."""
+    log, _ = begun()
+    log.freeze("server:demo")
+    log.see("server:demo", "instructions")
+    return of(log)
+
+
 @case(Exit.INVALID, Finding.FLOW_INVALID)
 def held_again_for_the_same_drift() -> Made:
     """After a person released a tool, the kernel holds it again for what was released."""

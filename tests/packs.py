@@ -233,13 +233,21 @@ class Log:
             "pin": digest(tool.encode()),
             "effect": Effect.READ.value,
         }
-        made = self.append(session, Kind.DECISION, {**content, **(more or {})}, parents, change=change, signer=signer)
+        content |= more or {}
+        if content["effect_by"] != EffectBy.KERNEL.value:  # nobody here waits for it
+            content.pop("deadline_ms", None)
+        made = self.append(session, Kind.DECISION, content, parents, change=change, signer=signer)
         self.approvals.follow(made, self.principals.get(session, ""))
         return made
 
     def allow(self, session: str, *, tool: str = TOOL, more: Body | None = None, change: Edit = unchanged) -> Receipt:
         content: Body = {"deadline_ms": WALL_MS + 30_000, "rules": ["allow-all"], **(more or {})}
         return self.decide(session, Verdict.ALLOW, tool=tool, more=content, change=change)
+
+    def offer(self, session: str, *, more: Body | None = None, change: Edit = unchanged, **how: object) -> Receipt:
+        """A call that the client acts on."""
+        said: Body = {"rules": ["allow-all"], "effect_by": EffectBy.CLIENT.value, **(more or {})}
+        return self.decide(session, Verdict.ALLOW, more=said, change=change, **how)  # type: ignore[arg-type]
 
     def deny(self, session: str, reason: Reason = Reason.ERR_POLICY_DENY, **facts: object) -> Receipt:
         return self.decide(session, Verdict.DENY, reason, facts=facts)
@@ -372,7 +380,7 @@ class Log:
     def repeat(
         self, session: str, first: Receipt, *, state: ClaimState = ClaimState.DONE, change: Edit = unchanged
     ) -> Receipt:  # fmt: skip
-        more: Body = {"repeats": first.leaf, "key": first.body["key"]}
+        more: Body = {"repeats": first.leaf, "key": first.body["key"], "effect_by": first.body["effect_by"]}
         args, facts = Digest(str(first.body["args_hash"])), {"claim": Claim(first.leaf, state, same_args=True)}
         return self.decide(
             session, Verdict.ALLOW, Reason.REPEATED, args=args, more=more, facts=facts, parents=[first.leaf], change=change
@@ -383,7 +391,7 @@ class Log:
         parents: Sequence[Digest] | None = None,
     ) -> Receipt:  # fmt: skip
         content: Body = {"decision": intent, "status": status.value, "ms": 7}
-        if status is Status.OK:
+        if status in (Status.OK, Status.REPORTED):
             content |= {"output_hash": self.attach(b"3"), "contract": Contract.SCHEMA.value}
         if status is Status.DRIFT:
             content |= {"output_hash": self.attach(b'"three"'), "reason": Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value}
@@ -396,6 +404,12 @@ class Log:
         self, cause: Digest, tool: str = TOOL, *, reason: Reason = Reason.ERR_CONNECTOR_CONTRACT_DRIFT, session: str = ""
     ) -> Receipt:  # fmt: skip
         return self.append(session or self.kernel, Kind.HOLD, {"tool": tool, "cause": cause, "reason": reason.value}, [cause])
+
+    def see(self, name: str = TOOL, sub: str = "changed", *, session: str = "") -> Receipt:
+        """The kernel stops a tool, or a server, for what it saw outside any call."""
+        what = "scope" if name.startswith("server:") else "tool"
+        content: Body = {what: name, "reason": Reason.ERR_MCP_SCHEMA_DRIFT.value, "sub": sub}
+        return self.append(session or self.kernel, Kind.HOLD, content)
 
     def drift(self, session: str, tool: str = TOOL) -> Receipt:
         """A call whose output broke its contract, and the hold that follows."""

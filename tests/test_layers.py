@@ -46,7 +46,9 @@ RUNTIME = {
     "jsonschema_rs",
     "nacl",
     "orjson",
+    "ruamel",
     "starlette",
+    "tomlkit",
 }  # of the rooms not named above
 
 # The parts of the standard library that neither open, wait, print, read a clock nor draw randomness.
@@ -75,6 +77,7 @@ HOMES = {
 }
 ROOM_HOMES = {"jsonschema_rs": "pep", "cedarpy": "guardian", "sqlite3": "ledger"}
 ROOM_HOMES |= {"cryptography": "credentials", "bcrypt": "credentials", "httptools": "wire", "starlette": "gateway"}
+ROOM_HOMES |= {"ruamel": "app", "tomlkit": "app"}  # of other people's configuration files
 # Ways to run what was read, or to import around this test.
 NEVER = {"pickle", "marshal", "shelve", "importlib", "runpy", "code", "ctypes"}
 JSON_READERS = {"load", "loads"}  # of the standard library: they take duplicate keys, NaN and any depth
@@ -215,7 +218,7 @@ def test_the_tree_keeps_the_picture() -> None:
 def test_the_dependencies_of_the_package_are_the_third_parties_named_here() -> None:
     project = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {line.partition(">")[0].replace("-", "_") for line in project["dependencies"]}
-    assert names == {"pynacl" if name == "nacl" else name for name in RUNTIME}
+    assert names == {{"nacl": "pynacl", "ruamel": "ruamel.yaml"}.get(name, name) for name in RUNTIME}
 
 
 # Negative controls: rule, file to write into, what is put there.
@@ -260,6 +263,7 @@ CONTROLS = [
     ("one-home", "ledger/jobs.py", "import orjson"),
     ("one-home", "app/kernel.py", "import sqlite3"),
     ("one-home", "connectors/process.py", "import cryptography.hazmat"),
+    ("one-home", "cli/clients.py", "def late():\n    import tomlkit"),
     ("one-home", "connectors/process.py", "import json\nx = json.loads('{}')"),
     ("one-home", "app/kernel.py", "from json import load"),
     ("never", "tcb/codes.py", "import importlib.resources"),

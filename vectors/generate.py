@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 import pack_cases_approval  # noqa: E402, F401  # registers its cases
+import pack_cases_client  # noqa: E402, F401
 import pack_cases_container  # noqa: E402, F401
 import pack_cases_log  # noqa: E402, F401
 import pack_cases_part  # noqa: E402, F401

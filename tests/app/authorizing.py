@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from helm_ai_kernel.app.oauth import OAuthBearer, fetcher
+from helm_ai_kernel.app.oauth import Identity, OAuthBearer, fetcher
 from helm_ai_kernel.app.oauth_config import oauth_client
 from helm_ai_kernel.app.oauth_place import Visit, by_following
 from helm_ai_kernel.credentials.tokens import TokenFile
@@ -128,15 +128,27 @@ class Clock:
         return self.at
 
 
+class Ours(OAuthBearer):
+    """One connection; `login` is the command's."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
+        self.identity, self.login = identity, identity.login
+
+    def other(self) -> "Ours":
+        """Another connection to the same server."""
+        return Ours(self.identity)
+
+
 def bearer(
     place: World, folder: Path, *, asks: bool = True, clock: Clock | None = None, visit: Visit | None = None, **said: Any
-) -> OAuthBearer:
+) -> Ours:
     """`asks`: somebody is there, who agrees to everything at once."""
-    client = oauth_client(folder, "shop", {"url": place.url, "addresses": ["loopback"], "oauth": said})
+    client = oauth_client(folder, "shop", {"mcp": place.url, "addresses": ["loopback"], "oauth": said})
     shown = visit or (by_following(fetcher(client)) if asks else None)
     file = TokenFile(folder / "oauth/shop.json", place.url)
     environ = {"SECRET": "the-secret"}
-    return OAuthBearer("shop", client, file, hint=LOGIN, visit=shown, environ=environ, now=clock or Clock(), person_s=20)
+    return Ours(Identity("shop", client, file, hint=LOGIN, visit=shown, environ=environ, now=clock or Clock(), person_s=20))
 
 
 def names(url: str) -> re.Match[str] | None:

@@ -135,7 +135,7 @@ def test_one_tool_that_cannot_be_pinned_does_not_hide_the_others(place: Place) -
     bad["inputSchema"] = {"type": "object", "properties": {"a": {"$ref": "https://evil.test/schema"}}}
     file.write_text(json.dumps([good, bad, good | {"name": "dup"}, good | {"name": "dup"}]))
     doc, refused = asyncio.run(operate.ask("tools", Upstream(tuple(command))))
-    assert [tool["name"] for tool in doc["tools"]] == ["bad", "good"]
+    assert [tool["name"] for tool in doc["tools"] if "/" not in tool["name"]] == ["bad", "good"]
     assert "listed twice" in refused["dup"].detail
     why = operate.pinnable(doc, doc["tools"][0])
     assert why is not None

@@ -18,6 +18,8 @@ def called(arguments: dict) -> dict:
 
 
 def answer(message: dict) -> dict:
+    if message["method"] == "server/discover":
+        return {}  # no sign of a modern server
     if message["method"] == "initialize":
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
     if message["method"] == "tools/list":

@@ -38,8 +38,7 @@ def running() -> Iterator[World]:
 def test_a_login_without_anybody_says_who_gave_what_and_never_the_token(terminal: Terminal) -> None:
     with running() as place:
         place.resource = {"scopes_supported": ["read"]}
-        (terminal.place.paths.home / "shop.json").write_text("[]", encoding="ascii")
-        terminal.place.configure(f'[upstream.shop]\nurl = "{place.url}"\noperations = "shop.json"\naddresses = ["loopback"]\n')
+        terminal.place.configure(f'[upstream.shop]\nmcp = "{place.url}"\naddresses = ["loopback"]\n')
         said = terminal("mcp", "login", "shop", "--follow", "--format", "json")
         assert said.code == 0 and said.json["server"] == "shop"
         assert (said.json["issuer"], said.json["scopes"]) == (place.origin, ["read"])
@@ -55,7 +54,7 @@ def test_a_login_without_anybody_says_who_gave_what_and_never_the_token(terminal
 def test_an_issuer_that_wants_a_person_is_not_followed(terminal: Terminal) -> None:
     with running() as place:
         place.issuer = {"authorization_endpoint": f"{place.origin}/login-page"}
-        terminal.place.configure(f'[upstream.shop]\nurl = "{place.url}"\noperations = "x"\naddresses = ["loopback"]\n')
+        terminal.place.configure(f'[upstream.shop]\nmcp = "{place.url}"\naddresses = ["loopback"]\n')
         said = terminal("mcp", "login", "shop", "--follow")
         assert (said.code, "it wants a person" in said.error) == (1, True)
 

@@ -34,7 +34,7 @@ COMMANDS = {command.prog.removeprefix("helm-ai-kernel "): command for command in
 def test_there_are_the_commands_that_are_documented() -> None:
     assert set(COMMANDS) == {
         "init", "explain", "fsck", "demo", "bench", "replay", "sessions", "tools list", "tools inspect", "tools pin",
-        "tools release", "policy check", "policy test", "policy apply", "receipts list", "receipts show", "receipts graph",
+        "tools release", "tools diff", "mcp login", "mcp logout", "mcp list", "mcp inspect", "mcp pin", "mcp release", "mcp diff", "policy check", "policy test", "policy apply", "receipts list", "receipts show", "receipts graph",
         "pack export", "pack verify", "pack show", "trust show", "trust log", "trust add", "trust rotate", "trust revoke",
         "trust threshold", "trust sign", "trust apply", "checkpoint", "witness init", "witness serve", "witness vkey",
         "witness log", "subjects", "erase", "backup", "restore", "pack redact", "up", "agents add", "agents list",
@@ -54,7 +54,9 @@ def test_every_command_has_help_with_an_example_that_parses(terminal: Terminal, 
     assert (args.what, args.format) == (name, "json" if "json" in words else "text")
 
 
-@pytest.mark.parametrize("argv", [(), ("tools",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",), ("agents",)])
+@pytest.mark.parametrize(
+    "argv", [(), ("tools",), ("mcp",), ("policy",), ("receipts",), ("pack",), ("trust",), ("witness",), ("agents",)]
+)
 def test_groups_have_help_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert "helm-ai-kernel" in terminal.done(*argv, "--help").out
 
@@ -94,6 +96,9 @@ FAILURES: list[tuple[str, int]] = [
     ("tools pin nobody", 2),
     ("tools pin ../../etc/passwd", 2),
     ("tools release time/x", 1),
+    ("tools diff nobody", 1),
+    ("tools diff nobody --proposal", 2),
+    ("mcp pin nobody", 2),
     ("agents rotate nobody", 1),
     ("agents remove nobody", 1),
     ("agents add x --burst 3", 1),

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from helm_ai_kernel.connectors import mcp_stdio, process
+from helm_ai_kernel.connectors import mcp, process
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.executor.host import Reply, ReplyKind
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.jcs import canonical
-from helm_ai_kernel.wire import mcp
+from helm_ai_kernel.wire.era import MODERN, REVISIONS
 from needs import upstream
 
 SERVER = Path(__file__).parent / "servers" / "scripted.py"
@@ -99,7 +99,7 @@ def test_a_call_sends_the_exact_bytes_and_returns_the_exact_bytes(tmp_path: Path
         assert reply.output is not None and json.loads(reply.output)["arguments"] == json.loads(args)
         sent = made.log.read_bytes().splitlines()[-1]
         assert b'"arguments":' + args + b',"_meta":{"ai.helm/idempotency-key":"k1"}}' in sent
-        assert made.methods() == ["initialize", "notifications/initialized", "tools/list", "tools/call"]
+        assert made.methods() == ["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/call"]
 
     served("echo", tmp_path, body)
 
@@ -148,7 +148,7 @@ def test_a_deadline_is_unknown_and_the_server_is_told(tmp_path: Path) -> None:
             None,
         )
         await made.connector.close()
-        assert made.read()[-1]["params"] == {"requestId": 3, "reason": "deadline"}
+        assert made.read()[-1]["params"] == {"requestId": 4, "reason": "deadline"}
 
     served("silent", tmp_path, body)
 
@@ -310,7 +310,7 @@ def test_a_list_that_changes_all_the_time_is_refused(tmp_path: Path) -> None:
         assert (await made.call()).kind is ReplyKind.OUTPUT
         reply = await made.call()
         assert (reply.kind, reply.reason, reply.sub) == (ReplyKind.FAILED, Reason.ERR_MCP_SCHEMA_DRIFT, "list_storm")
-        assert made.methods().count("tools/list") == 1 + mcp_stdio.RELISTS_MAX
+        assert made.methods().count("tools/list") == 1 + mcp.RELISTS_MAX
         assert made.methods().count("tools/call") == 1
 
     served("storm", tmp_path, body)
@@ -372,7 +372,7 @@ def test_a_server_that_is_busy_with_a_call_may_list_after_it(tmp_path: Path) -> 
 STARTS = {
     "die_at_start": "it was ended by SIGKILL, and last said `cannot open ?[31mthe database`",
     "noise_at_start": "it wrote a line that is no message (json syntax): `listening on stdio`",
-    "other_revision": f"it offers none of the revisions of MCP that are spoken here: {', '.join(sorted(mcp.REVISIONS))}",
+    "other_revision": f"it offers none of the revisions of MCP that are spoken here: {', '.join(sorted({MODERN, *REVISIONS}))}",
     "refuse_at_start": 'it refused: `{"code": -32602, "message": "no"}`',
     "shout_at_start": "it wrote more than 64 KiB that answers nothing",
     "silent_start": " within 0.1 s",

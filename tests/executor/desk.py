@@ -1,18 +1,21 @@
 """The world that the flow vectors speak of: one server `desk`, its pinned tools, a policy for them, and its replies."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from helm_ai_kernel.executor import execute
 from helm_ai_kernel.executor.boundary import Boundary
-from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.executor.host import Answer, Host, Relay, Reply, ReplyKind
 from helm_ai_kernel.guardian.budget import Budget, Per
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
+from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.receipt import Receipt
 
 FLOWS = Path(__file__).resolve().parents[2] / "vectors" / "flows"
 PROTECTED = ("/srv/helm",)
@@ -57,8 +60,54 @@ def answered(vector: Mapping[str, Any]) -> str | None:
     return next((line for line in told if line.startswith("outcome ")), None) if vector["answer"] == "ALLOW" else None
 
 
+RELEASED = ("outcome OK", "outcome REPORTED")  # whose output the caller is given
+
+
 def budgets(given: Mapping[str, Any]) -> tuple[Budget, ...]:
     return tuple(Budget(name, calls, Per.DAY) for name, calls in given.get("budget", {}).items())
+
+
+def replied(word: str) -> Reply:
+    if word == "failed":
+        return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_CONNECTOR_FAILED)
+    if word == "changed":  # since it was pinned
+        return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_MCP_SCHEMA_DRIFT, sub="changed")
+    if word == "unknown":
+        return Reply(ReplyKind.UNKNOWN, 3)
+    return Reply(ReplyKind.OUTPUT, 3, output=word.encode())
+
+
+class Seat(Host, Protocol):
+    """A host that knows which call its client acts on."""
+
+    desk: "Desk"
+    offered: Receipt | None
+
+
+def work(given: Mapping[str, Any], host: Seat, paths: Any = execute) -> Coroutine[Any, Any, Answer]:
+    """What happens in a vector: a call, the verdict on one that the client acts on, or what the client reports of that."""
+    if "report" in given:
+        return told(given, host, given["report"], paths)
+    return (paths.offer if given.get("by") == "client" else paths.execute)(request(given), boundary(), host)
+
+
+def told(given: Mapping[str, Any], host: Seat, word: str, paths: Any = execute) -> Coroutine[Any, Any, Answer]:
+    admitted = boundary().admit(request(given))
+    assert isinstance(admitted, Call) and host.offered is not None
+    return paths.report(admitted, host.offered, replied(word), boundary(), host)
+
+
+def earlier(given: Mapping[str, Any], host: Seat) -> Iterator[Coroutine[Any, Any, Answer]]:
+    """What led to the state in which a vector begins, one after the other."""
+    before, plain = given.get("before", ()), {name: value for name, value in given.items() if name != "report"}
+    if given.get("held"):
+        host.desk.reply = "7"
+        yield execute.execute(request(given), boundary(), host)
+    if before:
+        host.desk.reply = given.get("before_reply", '"done"')
+        yield work(plain, host)
+    if len(before) > 1 and given.get("by") == "client":
+        yield told(given, host, host.desk.reply)
 
 
 @dataclass
@@ -70,15 +119,12 @@ class Desk:
 
     def do(self, name: str, args: bytes) -> Reply:
         self.effects.append((name, args))
-        if self.reply == "failed":
-            return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_CONNECTOR_FAILED)
-        if self.reply == "changed":  # since it was pinned
-            return Reply(ReplyKind.FAILED, 3, reason=Reason.ERR_MCP_SCHEMA_DRIFT, sub="changed")
-        if self.reply == "unknown":
-            return Reply(ReplyKind.UNKNOWN, 3)
-        return Reply(ReplyKind.OUTPUT, 3, output=self.reply.encode())
+        return replied(self.reply)
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+    async def call(
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         return self.do(name, args)
 
     async def close(self) -> None:

@@ -27,7 +27,7 @@ from helm_ai_kernel.tcb.digest import SALT_BYTES, Digest
 from helm_ai_kernel.tcb.envelope import seal
 from helm_ai_kernel.tcb.flows import DRIFTS
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.tcb.receipt import Kind, Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Kind, Receipt
 from helm_ai_kernel.tcb.statement import StatementKind
 
 BOOT = "b0" * 16
@@ -83,6 +83,7 @@ class MemoryLog:
     attachments: dict[Digest, bytes] = field(default_factory=dict)  # salt and content
     claims: dict[tuple[str, str, str], Held] = field(default_factory=dict)
     intents: dict[Digest, Intent] = field(default_factory=dict)
+    offers: dict[Digest, Intent] = field(default_factory=dict)  # of this process
     holds: dict[str, Digest] = field(default_factory=dict)
     used: dict[tuple[str, str], int] = field(default_factory=dict)
     in_force: list[Boundary] = field(default_factory=list)
@@ -107,6 +108,7 @@ class MemoryLog:
         """A process starts; whether the one before it ended its sessions."""
         clean = not self.sessions
         self.sessions.clear()
+        self.offers.clear()
         self.kernel = self.session("kernel", "kernel")
         return clean
 
@@ -159,13 +161,15 @@ class MemoryLog:
         self.attachments[name] = salt + content
         return name
 
-    def decide(self, session: Session, admitted: Admitted, rule: Decide) -> Receipt:
-        facts, claim, windows = self._facts(session, admitted)
+    def decide(
+        self, session: Session, admitted: Admitted, rule: Decide, by: EffectBy = EffectBy.KERNEL, causes: Sequence[Digest] = ()
+    ) -> Receipt:
+        facts, claim, windows = self._facts(session, admitted, by)
         decision = rule(admitted, facts)
-        content: dict[str, Json] = {"verdict": decision.verdict.value, "reason": decision.reason.value, "effect_by": "kernel"}
+        content: dict[str, Json] = {"verdict": decision.verdict.value, "reason": decision.reason.value, "effect_by": by.value}
         content |= {"facts": facts.to_json(), "policy": facts.policy} | ({"sub": decision.sub} if decision.sub else {})
         if isinstance(admitted, Refusal) and (admitted.args is None or admitted.tool is None):
-            return self.append(session, Kind.DECISION, content | {"raw_hash": self.keep(admitted.raw)})
+            return self.append(session, Kind.DECISION, content | {"raw_hash": self.keep(admitted.raw)}, causes)
         content |= {"tool": admitted.tool, "pin": admitted.pin, "effect": admitted.effect and admitted.effect.value}
         content |= {"rules": list(decision.rules), "repeats": decision.repeats}
         content |= {"requires": decision.requires and decision.requires.to_json()}
@@ -176,16 +180,28 @@ class MemoryLog:
         waits = facts.approval is not None and decision.requires is None
         over = None if facts.approval is None else self.approvals.held[facts.approval.call]
         content["args_hash"] = known["args_hash"] if again else over.args if waits and over else self.keep(admitted.args or b"")
-        intent = isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and not again
-        if intent:
-            content |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": dict(decision.reserve)}  # type: ignore[union-attr]
+        goes = isinstance(admitted, Call) and decision.verdict is Verdict.ALLOW and not again
+        if goes:
+            content |= {"reserved": dict(decision.reserve), "relies": list(decision.relies)}
+        if goes and by is EffectBy.KERNEL:
+            content["deadline_ms"] = facts.clock.wall_ms + admitted.wall_ms  # type: ignore[union-attr]
         content = {name: value for name, value in content.items() if value not in (None, [], {}) or name == "policy"}
-        causes = (decision.repeats, over and over.call, *decision.relies)
-        receipt = self.append(session, Kind.DECISION, content, [cause for cause in causes if cause])
+        named = (decision.repeats, over and over.call, *decision.relies, *causes)
+        receipt = self.append(session, Kind.DECISION, content, [cause for cause in named if cause])
         if concerns(receipt):
             self.approvals.follow(receipt, session.principal)
-        if intent and isinstance(admitted, Call):
+        if goes and isinstance(admitted, Call):
             self._open(session, admitted, receipt, {name: windows[name] for name in decision.reserve})
+        return receipt
+
+    def report(self, session: Session, decision: Digest, outcome: Outcome) -> Receipt:
+        """What a client says of a call that it acted on."""
+        offer = self.offers[decision]
+        assert self._of(offer.receipt) == session.principal
+        del self.offers[decision]
+        receipt = self._told(session, decision, outcome, dict.fromkeys(offer.windows, 1))
+        if offer.claim is not None:
+            offer.claim.outcome, offer.claim.state = receipt, ClaimState.DONE
         return receipt
 
     def settle(self, session: Session, decision: Digest, outcome: Outcome) -> Receipt:
@@ -216,7 +232,7 @@ class MemoryLog:
         content |= {"contract": outcome.contract and outcome.contract.value, "sub": outcome.sub}
         content |= {"reason": None if outcome.reason is Reason.OK else outcome.reason.value}
         content |= {"spent": spent, "tool_error": outcome.tool_error or None}
-        content |= {"truncated": outcome.truncated or None}
+        content |= {"truncated": outcome.truncated or None, "interim": outcome.interim and outcome.interim.to_json()}
         content["output_hash"] = None if outcome.output is None else self.keep(outcome.output)
         said = {name: value for name, value in content.items() if value not in (None, "", {})}
         return self.append(session, Kind.OUTCOME, said, (decision,))
@@ -246,26 +262,31 @@ class MemoryLog:
     def summary(self, since: int = 0) -> list[str]:
         return [summary(receipt) for receipt in self.receipts[since:]]
 
-    def _facts(self, session: Session, admitted: Admitted) -> tuple[Facts, Held | None, dict[str, str]]:
+    def _of(self, receipt: Receipt) -> Json:
+        """Whose it is."""
+        return next(one.body["principal"] for one in self.receipts if one.session == receipt.session)
+
+    def _facts(self, session: Session, admitted: Admitted, by: EffectBy) -> tuple[Facts, Held | None, dict[str, str]]:
         clock = Clock(1_800_000_000_000 + len(self.receipts), BOOT, 1000 + len(self.receipts))
         if isinstance(admitted, Refusal):
             return Facts(session.principal, session.door, self.policy, clock), None, {}
         held = None if admitted.key is None else self.claims.get((session.principal, admitted.tool, admitted.key))
-        claim = None if held is None else Claim(held.decision.leaf, held.state, held.args == admitted.args)
+        same = held is not None and held.args == admitted.args and held.decision.is_offer is (by is EffectBy.CLIENT)
+        claim = None if held is None else Claim(held.decision.leaf, held.state, same)
         covering = [budget for budget in self.budgets if budget.covers(session.principal, admitted.tool)]
         windows = {budget.name: budget.window(session.id, clock.wall_ms) for budget in covering}
         left = {budget.name: budget.left(self.used.get((budget.name, windows[budget.name]), 0)) for budget in covering}
         hold = self.holds.get(admitted.tool)
-        waiting = None if held is not None else self._waiting(session, admitted)
+        waiting = None if held is not None else self._waiting(session, admitted, by)
         crowded = sum(one.principal == session.principal for one in self.approvals.held.values()) >= HELD_MAX
         facts = Facts(session.principal, session.door, self.policy, clock, hold, claim, left, approval=waiting, crowded=crowded)
         return facts, held, windows
 
-    def _waiting(self, session: Session, call: Call) -> Waits | None:
+    def _waiting(self, session: Session, call: Call, by: EffectBy) -> Waits | None:
         """The held call that this one is."""
-        same = (session.principal, call.tool, call.pin, call.args)
+        same = (session.principal, call.tool, call.pin, call.args, by is EffectBy.CLIENT)
         for one in self.approvals.held.values():
-            if (one.principal, one.tool, one.pin, self.attachments[one.args][SALT_BYTES:]) == same:
+            if (one.principal, one.tool, one.pin, self.attachments[one.args][SALT_BYTES:], one.by_client) == same:
                 return one.read(self.registry.in_force_at(self.registry.size))
         return None
 
@@ -275,7 +296,8 @@ class MemoryLog:
         claim = None if call.key is None else Held(receipt, call.args)
         if claim is not None and call.key is not None:
             self.claims[session.principal, call.tool, call.key] = claim
-        self.intents[receipt.leaf] = Intent(receipt, call.tool, claim, windows)
+        waits = self.offers if receipt.is_offer else self.intents
+        waits[receipt.leaf] = Intent(receipt, call.tool, claim, windows)
 
     def _fresh(self, what: str) -> bytes:
         """32 bytes that occur once; the same in every run."""
@@ -290,10 +312,16 @@ class MemoryHost:
     log: MemoryLog
     session: Session
     desk: Desk
+    causes: tuple[Digest, ...] = ()
+    offered: Receipt | None = None
 
-    async def commit(self, admitted: Admitted, decide: Callable[[Admitted, Facts], Decision]) -> Receipt:
+    async def commit(
+        self, admitted: Admitted, decide: Callable[[Admitted, Facts], Decision], effect_by: EffectBy = EffectBy.KERNEL
+    ) -> Receipt:
         await step("commit")
-        return self.log.decide(self.session, admitted, decide)
+        receipt = self.log.decide(self.session, admitted, decide, effect_by, self.causes)
+        self.offered = receipt if receipt.is_offer else self.offered
+        return receipt
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         await step("dispatch")
@@ -303,11 +331,16 @@ class MemoryHost:
         await step("settle")
         return self.log.settle(self.session, intent.leaf, outcome)
 
+    async def report(self, offer: Receipt, outcome: Outcome) -> Receipt:
+        await step("report")
+        return self.log.report(self.session, offer.leaf, outcome)
+
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         await step("answer")
         if decision.repeats is not None:
             outcome = next(held.outcome for held in self.log.claims.values() if held.decision.leaf == decision.repeats)
-            output = self._content(outcome, "output_hash") if outcome is not None and outcome.status is Status.OK else None
+            kept = outcome is not None and outcome.status in (Status.OK, Status.REPORTED) and "contract" in outcome.body
+            output = self._content(outcome, "output_hash") if kept else None
         salt = self._content(outcome, "output_hash", salt=True) if output is not None else None
         args = self._content(decision, "args_hash", salt=True)
         assert decision.verdict is not None

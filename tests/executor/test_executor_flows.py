@@ -6,11 +6,12 @@ No event loop runs here. A coroutine that is not driven on is a process that die
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from executor.desk import NOTHING, Desk, answered, boundary, budgets, request, vectors
+from executor.desk import NOTHING, RELEASED, Desk, answered, boundary, budgets, earlier, request, vectors, work
 from executor.memory import MemoryHost, MemoryLog, run, summary
 from helm_ai_kernel.executor import execute as path
 from helm_ai_kernel.executor.boundary import Boundary
@@ -30,14 +31,10 @@ def world(given: Mapping[str, Any]) -> MemoryHost:
     log = MemoryLog(budgets(given))
     log.activate(boundary())
     host = MemoryHost(log, log.session("agent", "python"), Desk())
-    if given.get("held"):
-        host.desk.reply = "7"
-        run(execute(request(given), boundary(), host))
-    if given.get("before"):
-        host.desk.reply = given.get("before_reply", '"done"')
-        start = len(log.receipts)
-        run(execute(request(given), boundary(), host))
-        assert log.summary(start) == given["before"]
+    start = len(log.receipts)
+    for done in earlier(given, host):
+        run(done)
+    assert log.summary(start) == given.get("before", []) or given.get("held")
     host.desk = Desk(given.get("reply", '"done"'))
     return host
 
@@ -55,26 +52,26 @@ def steps(work: Coroutine[str, None, Answer], before: str = "") -> tuple[list[st
             return seen, None
 
 
-def check(vector: Mapping[str, Any], execute: Any = execute) -> None:
+def check(vector: Mapping[str, Any], paths: Any = path) -> None:
     """Everything that a vector says about the undisturbed call."""
     host = world(vector["given"])
     start = len(host.log.receipts)
-    seen, answer = steps(execute(request(vector["given"]), boundary(), host))
+    seen, answer = steps(work(vector["given"], host, paths))
     assert seen == vector["steps"]
     assert host.log.summary(start) == vector["receipts"]
     assert len(host.desk.effects) == vector["effects"]
     assert answer is not None and answer.verdict == vector["answer"]
-    assert answer.decision == host.log.receipts[start]
+    assert answer.decision == (host.offered if "report" in vector["given"] else host.log.receipts[start])
     outcome = answered(vector)
     assert (None if answer.outcome is None else summary(answer.outcome)) == outcome
-    assert answer.output == (b'"done"' if outcome == "outcome OK" else None)
+    assert answer.output == (b'"done"' if outcome in RELEASED else None)
 
 
-def check_crash(vector: Mapping[str, Any], crash: Mapping[str, Any], execute: Any = execute) -> MemoryHost:
+def check_crash(vector: Mapping[str, Any], crash: Mapping[str, Any], paths: Any = path) -> MemoryHost:
     """What one row of `crashes` says; returns the host for whoever goes on from there."""
     host = world(vector["given"])
     start = len(host.log.receipts)
-    steps(execute(request(vector["given"]), boundary(), host), crash["before"])
+    steps(work(vector["given"], host, paths), crash["before"])
     assert host.log.summary(start) == crash["log"]
     assert len(host.desk.effects) == crash["effects"]
     start = len(host.log.receipts)
@@ -222,12 +219,12 @@ def test_a_crash_at_any_pair_of_steps_of_two_calls_with_one_key_never_leads_to_t
 
 
 def mutant(old: str, new: str) -> Any:
-    """`execute` from a copy of its source with one change."""
+    """The paths from a copy of their source with one change."""
     source = inspect.getsource(path)
     assert source.count(old) == 1, f"`{old}` is not in the source once"
     names: dict[str, Any] = {"__name__": path.__name__, "__package__": path.__package__}
     exec(compile(source.replace(old, new), "mutant", "exec"), names)
-    return names["execute"]
+    return SimpleNamespace(**names)
 
 
 COMMIT = "    decision = await host.commit(call, boundary.decide)"
@@ -253,7 +250,9 @@ MUTANTS = {
         "    await host.settle(intent, outcome)\n    return early\n",
     ),
     "an outcome that is never recorded": ("await host.settle(intent, outcome)", "intent"),
-    "release of what is withheld": ("outcome.output if outcome.status is Status.OK else None", "outcome.output"),
+    "release of what is withheld": (" and outcome.contract is not None", ""),
+    "a report without a record": ("    told = await host.report(decision, outcome)\n", "    told = decision\n"),
+    "an offer that the kernel owes": ("boundary.decide, EffectBy.CLIENT)", "boundary.decide)"),
 }
 
 

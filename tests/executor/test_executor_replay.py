@@ -1,7 +1,7 @@
 """Deciding again: an honest log comes out as it went in; what a decision or an outcome says and does not follow is found."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -52,7 +52,7 @@ def story() -> MemoryLog:
         call(host, early, under=NOTHING)
     log.activate(boundary())
     for vector in vectors():
-        if vector["flow"] not in ("refused_hold", "unary_drift", "unary_changed"):
+        if vector["flow"] not in ("refused_hold", "unary_drift", "unary_changed") and "by" not in vector["given"]:
             call(host, vector["given"], vector["given"].get("reply", '"done"'))
     call(host, echo(key="k1"))
     call(host, echo("b", key="k1"))
@@ -631,6 +631,8 @@ def result(**more: Any) -> Reply:
     return output(canonical({"content": [], **more}))
 
 
+QUESTION = Reply(ReplyKind.OUTPUT, 3, output=b'{"resultType":"input_required","requestState":"s"}', questions=True)
+
 # what a connector says -> the tool that it says it of, the outcome and the contract that it kept
 REPLIES: dict[str, tuple[str, Reply, str, str | None]] = {
     "a value of the schema": ("fun/schema", output(b'{"of":3}'), "OK", "schema"),
@@ -639,6 +641,9 @@ REPLIES: dict[str, tuple[str, Reply, str, str | None]] = {
     "a result of the schema": ("mcp/schema", result(structuredContent={"of": 3}), "OK", "schema"),
     "any result": ("mcp/shape", result(), "OK", "shape"),
     "an error of the tool": ("mcp/shape", result(isError=True), "OK", "shape"),
+    "a question to who can be asked": ("mcp/schema", QUESTION, "OK", "question"),
+    "a question to who cannot be asked": ("mcp/schema", replace(QUESTION, questions=False), "DRIFT", None),
+    "a question with more in it": ("mcp/schema", replace(result(resultType="input_required"), questions=True), "DRIFT", None),
     "a body of the schema": ("http/schema", output(b'{"status":200,"body":{"of":3}}'), "OK", "schema"),
     "any body": ("http/shape", output(b'{"status":200,"body":[1.50]}'), "OK", "shape"),
     "an error of an api": ("http/schema", output(b'{"status":404}'), "OK", "shape"),

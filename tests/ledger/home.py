@@ -17,6 +17,7 @@ from helm_ai_kernel.executor.host import Answer, Decide, Reply
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.ledger import ledger as ledgers
+from helm_ai_kernel.ledger.caused import Cause
 from helm_ai_kernel.ledger.ledger import Ledger
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.ledger.statements import Document
@@ -31,7 +32,7 @@ from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Signer
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.registry import Registry
 from helm_ai_kernel.tcb.statement import Statement, StatementKind, sign
 from models.chain_model import Link, is_whole, leaf, tree_root
@@ -131,10 +132,14 @@ class LedgerHost:
     session: Session
     desk: Desk
     before: Callable[[str], Awaitable[None]] | None = None
+    causes: tuple[Cause, ...] = ()
+    offered: Receipt | None = None
 
-    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
+    async def commit(self, admitted: Admitted, decide: Decide, effect_by: EffectBy = EffectBy.KERNEL) -> Receipt:
         await self._step("commit")
-        return await self.ledger.commit(self.session, admitted, decide)
+        receipt = await self.ledger.commit(self.session, admitted, decide, effect_by=effect_by, causes=self.causes)
+        self.offered = receipt if receipt.is_offer else self.offered
+        return receipt
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         await self._step("dispatch")
@@ -144,6 +149,10 @@ class LedgerHost:
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         await self._step("settle")
         return await self.ledger.settle(self.session, intent, outcome)
+
+    async def report(self, offer: Receipt, outcome: Outcome) -> Receipt:
+        await self._step("report")
+        return await self.ledger.report(self.session, offer, outcome)
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer:
         await self._step("answer")

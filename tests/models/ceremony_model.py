@@ -60,6 +60,7 @@ class Call:
     denial: Said | None = None
     override: Said | None = None
     disputed: bool = False
+    acts: str = "kernel"
 
     def counting(self, ended: Collection[str]) -> list[Said]:
         return [one for one in self.approvals if not one.keys.keys() & set(ended)]
@@ -191,7 +192,7 @@ class World:
             call = self.held.get(facts["approval"]["call"])
             if call is None:
                 return REUSED if facts["approval"]["call"] in self.used else INVALID
-            if call.about != (principal, body["tool"], body["pin"]):
+            if call.about != (principal, body["tool"], body["pin"]) or call.acts != body["effect_by"]:
                 return INVALID
             if "requires" not in body and body["args_hash"] != call.args:
                 return INVALID
@@ -235,7 +236,7 @@ class World:
             intent = self.intent(about, body["args_hash"], body["requires"])
             at = clock_of(body["facts"]["clock"])
             call = self.held[leaf] = Call(leaf, intent, about, body["args_hash"], body["requires"], at)
-            call.disputed = before is not None and before.disputed
+            call.disputed, call.acts = before is not None and before.disputed, body["effect_by"]
 
 
 def clock_of(value: Mapping[str, Any]) -> Clock:

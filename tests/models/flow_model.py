@@ -18,6 +18,13 @@ REPLIES = {
     "drift": ("outcome DRIFT ERR_CONNECTOR_CONTRACT_DRIFT", "hold ERR_CONNECTOR_CONTRACT_DRIFT"),
 }
 
+# What a client told -> the outcome; it holds nothing.
+REPORTS = {
+    "done": "outcome REPORTED",
+    "failed": "outcome REPORTED ERR_CONNECTOR_FAILED",
+    "drift": "outcome REPORTED ERR_CONNECTOR_CONTRACT_DRIFT",
+}
+
 
 class Kill(NamedTuple):
     before: str
@@ -34,6 +41,10 @@ class Story(NamedTuple):
         return tuple(receipt for _, made in self.steps for receipt in made)
 
     @property
+    def dispatches(self) -> bool:
+        return any(step == "dispatch" for step, _ in self.steps)
+
+    @property
     def effects(self) -> int:
         return sum(step == "dispatch" for step, _ in self.steps)
 
@@ -42,7 +53,7 @@ class Story(NamedTuple):
         kills = []
         for at, (step, _) in enumerate(self.steps):
             lived = Story(self.steps[:at])
-            open_intent = "decision ALLOW OK" in lived.receipts and len(lived.receipts) == 1
+            open_intent = self.dispatches and lived.receipts == ("decision ALLOW OK",)
             kills.append(Kill(step, lived.receipts, lived.effects, (*BEGUN, CLOSED) if open_intent else BEGUN))
         return tuple(kills)
 
@@ -53,3 +64,13 @@ def story(verdict: str, reason: str, reply: str) -> Story:
     if (verdict, reason) != ("ALLOW", "OK"):
         return Story((commit, ("answer", ())))
     return Story((commit, ("dispatch", ()), ("settle", REPLIES[reply]), ("answer", ())))
+
+
+def offer(verdict: str, reason: str) -> Story:
+    """Of a call that was decided so, and that the client acts on: nothing is dispatched, and nothing is owed."""
+    return Story((("commit", (f"decision {verdict} {reason}",)), ("answer", ())))
+
+
+def report(told: str) -> Story:
+    """Of what a client told of a call that it acted on."""
+    return Story((("report", (REPORTS[told],)), ("answer", ())))

@@ -52,6 +52,7 @@ class Truth:
     """What really happened to one held call, by a time that nobody can change."""
 
     requires: Mapping[str, Any]
+    client: bool  # who would act
     said: list[tuple[int, int, str, tuple[str, ...]]] = field(default_factory=list)  # time, boot, word, keys: what was heard
     dispatched: int = 0
 
@@ -96,6 +97,7 @@ class Ceremonies(RuleBasedStateMachine):
         self.uses: dict[str, int] = {}
         self.read: list[tuple[str, dict[str, Any]]] = []  # what was once read of a call
         self.ended: set[str] = set()  # names of keys
+        self.client = False  # whether it is the client that acts now
         for receipt in self.log.receipts:
             assert self.told(receipt) is None
 
@@ -122,6 +124,7 @@ class Ceremonies(RuleBasedStateMachine):
         self, session: str, verdict: Verdict, reason: str, facts: Body, more: Body, args: Digest | None = None
     ) -> str | None:
         said: Body = {"clock": self.clock.to_json(), **facts}
+        more = {**more, "effect_by": "client"} if self.client else more
         call = facts.get("approval", {}).get("call")  # type: ignore[union-attr]
         parents = [*([call] if call else []), *more.get("relies", [])]  # type: ignore[misc]
         made = self.log.decide(
@@ -132,7 +135,7 @@ class Ceremonies(RuleBasedStateMachine):
         assert self.told(made) == expected, (verdict, reason, facts, more)
         if "requires" in more:
             self.calls.append(made)
-            self.truth[made.leaf] = Truth(more["requires"])  # type: ignore[arg-type]
+            self.truth[made.leaf] = Truth(more["requires"], self.client)  # type: ignore[arg-type]
         return expected
 
     def ids(self, *names: str) -> dict[str, str]:
@@ -143,6 +146,10 @@ class Ceremonies(RuleBasedStateMachine):
         held = [call for call in self.calls if call.leaf in self.world.held]
         calls = held if held and place < 9 else self.calls
         return calls[place % len(calls)]
+
+    @rule()
+    def the_other_acts(self) -> None:
+        self.client = not self.client
 
     @rule(ms=MS)
     def time_passes(self, ms: int) -> None:
@@ -243,6 +250,7 @@ class Ceremonies(RuleBasedStateMachine):
     def the_same_call_comes_again(self, place: int, session: int) -> None:
         leaf = sorted(self.world.held)[place % len(self.world.held)]
         held = self.world.held[leaf]
+        self.client = held.acts == "client"
         read, true = held.read(self.world.ended), held.true(self.moment(), self.world.ended)
         self.read.append((leaf, read))
         if true == model.OK:
@@ -263,7 +271,7 @@ class Ceremonies(RuleBasedStateMachine):
     def went(self, truth: Truth) -> None:
         """What must be true of a dispatch that rests on what people said of it."""
         truth.dispatched += 1
-        assert truth.dispatched == 1
+        assert truth.dispatched == 1 and truth.client is self.client
         assert not truth.heard("deny")
         if truth.overridden(self.ended):
             return
@@ -340,7 +348,7 @@ class Ceremonies(RuleBasedStateMachine):
             truth = self.truth[leaf]
             truth.dispatched += 1
             people = {OWNERS[name].lower() for name in names if name not in self.ended}
-            assert truth.dispatched == 1 and not truth.heard("deny", "dispute")
+            assert truth.dispatched == 1 and truth.client is self.client and not truth.heard("deny", "dispute")
             assert len(people - {one.lower() for one in truth.requires["not_by"]}) >= truth.requires["approvers"]
             assert self.true_ms - since >= truth.requires["timelock_ms"]
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from executor.desk import Desk, boundary, budgets, request, vectors
+from executor.desk import Desk, boundary, budgets, earlier, vectors, work
 from executor.memory import MemoryHost, MemoryLog, run
-from helm_ai_kernel.executor.execute import execute
 from helm_ai_kernel.executor.recover import recover
 from helm_ai_kernel.tcb.checklist import Question, verify
 from helm_ai_kernel.tcb.errors import EvidenceError
@@ -36,7 +35,7 @@ def modelled(given: Mapping[str, Any]) -> World:
     world = WORLDS[given["tool"]]
     if not isinstance(given.get("arguments", {}).get("text", ""), str):
         return World("ERR_SCHEMA_VIOLATION")
-    claim = ("done", True) if "before" in given else None
+    claim = ("done" if len(given["before"]) > 1 else "open", True) if "before" in given and "key" in given else None
     return world._replace(
         held="held" in given, key="key" in given, claim=claim, budget=tuple(given.get("budget", {}).items())
     )  # fmt: skip
@@ -45,7 +44,13 @@ def modelled(given: Mapping[str, Any]) -> World:
 @pytest.mark.parametrize("vector", vectors(), ids=ids)
 def test_every_vector_is_what_the_models_derive_from_what_it_gives(vector: Mapping[str, Any]) -> None:
     said = decision_model.decide(modelled(vector["given"]))
-    story = flow_model.story(said.verdict, said.reason, REPLIES[vector["given"].get("reply", '"done"')])
+    given = vector["given"]
+    if "report" in given:
+        story = flow_model.report(REPLIES[given["report"]])
+    elif "by" in given:
+        story = flow_model.offer(said.verdict, said.reason)
+    else:
+        story = flow_model.story(said.verdict, said.reason, REPLIES[given.get("reply", '"done"')])
     assert [step for step, _ in story.steps] == vector["steps"]
     assert list(story.receipts) == vector["receipts"]
     assert (story.effects, said.verdict) == (vector["effects"], vector["answer"])
@@ -56,6 +61,8 @@ def test_every_vector_is_what_the_models_derive_from_what_it_gives(vector: Mappi
 def test_the_models_reach_every_answer_that_a_connector_can_give() -> None:
     given = {REPLIES[vector["given"].get("reply", '"done"')] for vector in vectors() if vector["effects"]}
     assert given == flow_model.REPLIES.keys()
+    told = {REPLIES[vector["given"]["report"]] for vector in vectors() if "report" in vector["given"]}
+    assert told == flow_model.REPORTS.keys()
 
 
 def told(vector: Mapping[str, Any], before: str = "") -> MemoryLog:
@@ -64,15 +71,14 @@ def told(vector: Mapping[str, Any], before: str = "") -> MemoryLog:
     log = MemoryLog(budgets(given))
     log.activate(boundary())
     host = MemoryHost(log, log.session("agent", "python"), Desk())
-    if given.get("held") or given.get("before"):
-        host.desk.reply = "7" if given.get("held") else given.get("before_reply", '"done"')
-        run(execute(request(given), boundary(), host))
+    for done in earlier(given, host):
+        run(done)
     host.desk.reply = given.get("reply", '"done"')
-    work = execute(request(given), boundary(), host)
+    under_way = work(given, host)
     with suppress(StopIteration):
-        while work.send(None) != before:
+        while under_way.send(None) != before:
             pass
-    work.close()
+    under_way.close()
     return log
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from helm_ai_kernel.net import upstream as product
+from helm_ai_kernel.net.exchange import Lost
 from helm_ai_kernel.net.resolver import NotSent, Resolver
-from helm_ai_kernel.net.upstream import Lost, Upstream
+from helm_ai_kernel.net.upstream import Upstream
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused

@@ -118,8 +118,6 @@ SHAPES: list[tuple[Any, str]] = [
     ({"content": [], "isError": "false"}, "isError"),
     ({"content": [], "isError": None}, "isError"),
     ({"content": [], "isError": 1}, "isError"),
-    ({"content": [], "structuredContent": [1]}, "structuredContent"),
-    ({"content": [], "structuredContent": SECRET}, "structuredContent"),
     ({"content": [], "_meta": []}, "_meta"),
     ({"content": [], "resultType": "input_required"}, "resultType"),
     ({"content": [], "resultType": SECRET}, "resultType"),
@@ -132,6 +130,15 @@ SHAPES: list[tuple[Any, str]] = [
 def test_what_is_no_call_tool_result_is_drift(value: Any, sub: str) -> None:
     for pinned in (tool(), tool(WEATHER)):
         assert drift(pinned, json.dumps(value).encode()) == sub
+
+
+def test_structured_content_is_any_json_that_its_schema_describes_and_an_object_where_none_does() -> None:
+    for value in ([1], SECRET, 1, None):
+        body = json.dumps({"content": [], "structuredContent": value}).encode()
+        assert drift(tool(), body) == "structuredContent"
+        assert drift(tool(WEATHER), body) == "type at /type"
+    listed = tool({"type": "array", "items": {"type": "integer"}})
+    assert release(listed, b'{"content":[],"structuredContent":[1]}') == (Contract.SCHEMA, False)
 
 
 # A forged envelope inside an output is data like any other.

@@ -113,7 +113,8 @@ def test_a_key_that_was_dispatched_once_is_dispatched_never_again() -> None:
     for status in (None, *Status):
         log = short()
         agent = log.start()
-        first = log.allow(agent, more={"key": log.attach(b"key-1")})
+        goes = log.offer if status is Status.REPORTED else log.allow
+        first = goes(agent, more={"key": log.attach(b"key-1")})
         if status is Status.LATE:
             log.settle(agent, first.leaf, Status.UNKNOWN)
         if status is not None:

@@ -20,6 +20,7 @@ from helm_ai_kernel.tcb.digest import Digest, digest, leaf
 from helm_ai_kernel.tcb.envelope import pae
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.interim import Interim
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.receipt import LIST_MAX, TEXT_MAX, EffectBy, Kind, Receipt
@@ -80,6 +81,7 @@ GRANT = Granted(name("grant"), 3, CLOCK, ("ada", "bob"))
 LONELY = facts(not_by=("olga",), frozen=name("freeze"), alone=True, crowded=True)
 GRANTED: dict[str, Json] = {"principal": "agent", "tool": "demo/add", "pin": name("pin"), "calls": 2, "lasts_ms": 3}
 GRANTED["where"] = {"a": {"at_most": 5}}
+RELEASED = Interim().next(b"one").next(b"two").to_json()
 WHY = {"rules": ["deny-all", "no-mail"], "sub": "daily", "key": name("key")}
 
 # sample -> (its shape, its body): every field of every shape is in one of them (a test below says so)
@@ -113,6 +115,14 @@ SAMPLES: dict[str, tuple[str, Body]] = {
         "decision",
         called(Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, rules=["ask-a-person"], requires=NEEDED.to_json(), facts=LONELY),
     ),
+    "offer": (
+        "decision",
+        called(Verdict.ALLOW, Reason.OK, effect_by="client", reserved={"daily": 1}, relies=[name("first")], key=name("key")),
+    ),
+    "held for the client": (
+        "decision",
+        called(Verdict.ESCALATE, Reason.ERR_APPROVAL_REQUIRED, effect_by="client", requires=NEEDED.to_json()),
+    ),
     "waits": ("decision", called(Verdict.ESCALATE, Reason.ERR_APPROVAL_PENDING_TIMELOCK, facts=facts(approval=HELD))),
     "resumed": (
         "decision",
@@ -132,6 +142,13 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     ),
     "unknown": ("outcome", outcome(Status.UNKNOWN, reason="ERR_OUTCOME_UNKNOWN", sub="timeout")),
     "failed": ("outcome", outcome(Status.FAILED, reason="ERR_CONNECTOR_FAILED", sub="not_applied")),
+    "released before": ("outcome", outcome(Status.UNKNOWN, reason="ERR_OUTCOME_UNKNOWN", interim=RELEASED)),
+    "reported": ("outcome", outcome(Status.REPORTED, output_hash=name("out"), contract="shape", spent={"daily": 1})),
+    "reported in vain": (
+        "outcome",
+        outcome(Status.REPORTED, output_hash=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT", sub="shape", truncated=True),
+    ),
+    "reported a failure": ("outcome", outcome(Status.REPORTED, reason="ERR_CONNECTOR_FAILED", sub="declined")),
     "late": ("outcome", outcome(Status.LATE, output_hash=name("out"), contract="shape")),
     "pin": ("statement", statement(StatementKind.PIN, policy=CHANGE, catalog=CHANGE)),
     "activation": ("statement", statement(StatementKind.ACTIVATION, policy=CHANGE, catalog=CHANGE)),
@@ -146,6 +163,8 @@ SAMPLES: dict[str, tuple[str, Body]] = {
     "revocation": ("statement", statement(StatementKind.REVOCATION, grant=name("grant"))),
     "thaw": ("statement", statement(StatementKind.RELEASE, scope="all", hold=name("hold"))),
     "freeze": ("freeze", body(Kind.HOLD, scope="server:demo", by="olga", reason="ERR_FROZEN")),
+    "quarantine": ("freeze", body(Kind.HOLD, scope="server:demo", reason="ERR_MCP_SCHEMA_DRIFT", sub="instructions")),
+    "seen": ("hold", body(Kind.HOLD, tool="demo/add", reason="ERR_MCP_SCHEMA_DRIFT", sub="changed")),
     "lapse": ("lapse", body(Kind.LAPSE, [name("call")], call=name("call"), clock=CLOCK.to_json(), reason="ERR_APPROVAL_EXPIRED")),
     "gap": ("gap", body(Kind.GAP, door="mcp-http", counts={"ERR_UPSTREAM_SHAPE": 3})),
     "hold": ("hold", body(Kind.HOLD, [name("out")], tool="demo/add", cause=name("out"), reason="ERR_CONNECTOR_CONTRACT_DRIFT")),
@@ -272,6 +291,10 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "escalated": {"remove rules"} | NO_POLICY | NO_TOOL
     | {"remove facts/alone", "remove facts/crowded", "remove facts/frozen", "remove facts/not_by", "empty facts/not_by/0"}
     | {"remove requires/not_by", "remove requires/not_by/0", "remove requires/not_by/1", "empty requires/not_by/0"},
+    "offer": NO_POLICY | NO_TOOL
+    | {"remove key", "remove relies", "remove reserved", "add reserved/extra"},
+    "held for the client": NO_POLICY | NO_TOOL
+    | {"remove requires/not_by", "remove requires/not_by/0", "remove requires/not_by/1", "empty requires/not_by/0"},
     "waits": NO_POLICY | NO_TOOL | READ,
     "resumed": NO_POLICY | NO_TOOL | READ | {"remove relies", "remove relies/0", "remove relies/1", "remove facts/approval"}
     | {"remove facts/grant", "remove facts/grant/by/0", "remove facts/grant/by/1", "empty facts/grant/by/0"},
@@ -282,6 +305,10 @@ ANOTHER_RECEIPT: dict[str, set[str]] = {
     "unknown": PARENT | {"remove sub"},
     "failed": PARENT | {"remove sub", "remove reason"},
     "late": PARENT | {"remove contract"},
+    "released before": PARENT | {"remove interim"},
+    "reported": PARENT | {"remove spent", "add spent/extra"},
+    "reported in vain": PARENT | {"remove sub", "remove truncated"},
+    "reported a failure": PARENT | {"remove sub"},
     "pin": CHANGED | NO_LOG,
     "activation": CHANGED | NO_LOG,
     "release": {"empty statement/body/tool"} | NO_LOG,  # and then it releases nothing: no hold is on a tool without a name
@@ -361,7 +388,11 @@ MALFORMED, UNSUPPORTED = Finding.PACK_MALFORMED, Finding.UNSUPPORTED
         ("an unknown reason", "denied", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("an unknown effect class", "denied", {"effect": "harmless"}, UNSUPPORTED),
         ("an effect by somebody unknown", "denied", {"effect_by": "nobody"}, UNSUPPORTED),
-        ("an effect by the client", "denied", {"effect_by": "client"}, UNSUPPORTED),
+        ("an intent of the client's", "intent", {"effect_by": "client"}, MALFORMED),
+        ("an offer with a deadline", "offer", {"deadline_ms": 1}, MALFORMED),
+        ("an offer that nobody acts on", "offer", {"effect_by": "none"}, MALFORMED),
+        ("an offer that repeats", "offer", {"repeats": name("first")}, MALFORMED),
+        ("a call of the client's that waits for nothing", "held for the client", {"requires": ...}, MALFORMED),
         ("an intent of a question that is no call", "intent", {"effect_by": "none"}, MALFORMED),
         ("a question that is held", "escalated", {"effect_by": "none"}, MALFORMED),
         ("a call that waits for nothing", "escalated", {"requires": ...}, MALFORMED),
@@ -447,6 +478,19 @@ def test_a_decision_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
     [
         ("an unknown status", "ok", {"status": "FINE"}, UNSUPPORTED),
         ("a status of a later version", "late", {"status": "RESOLVED"}, UNSUPPORTED),
+        ("a report of nothing", "reported", {"output_hash": ..., "contract": ...}, MALFORMED),
+        ("a report that is silent about its contract", "reported", {"contract": ...}, MALFORMED),
+        ("a report that kept its contract and did not", "reported", {"reason": "ERR_CONNECTOR_CONTRACT_DRIFT"}, MALFORMED),
+        ("a report that was cut", "reported", {"truncated": True}, MALFORMED),
+        ("a broken report without it", "reported in vain", {"output_hash": ..., "truncated": ...}, MALFORMED),
+        ("a report for a reason of the kernel's", "reported in vain", {"reason": "ERR_MCP_SCHEMA_DRIFT"}, MALFORMED),
+        ("a failed report of a tool's error", "reported a failure", {"tool_error": True}, MALFORMED),
+        ("nothing released before", "released before", {"interim": {**RELEASED, "count": 0}}, MALFORMED),
+        ("less than nothing", "released before", {"interim": {**RELEASED, "count": -1}}, MALFORMED),
+        ("released without a hash", "released before", {"interim": {"count": 2}}, MALFORMED),
+        ("released under another hash", "released before", {"interim": {**RELEASED, "hash": "00"}}, MALFORMED),
+        ("released twice over", "released before", {"interim": {**RELEASED, "more": 1}}, MALFORMED),
+        ("released while late", "late", {"interim": RELEASED}, MALFORMED),
         ("an unknown contract", "ok", {"contract": "promise"}, UNSUPPORTED),
         ("an unknown reason", "failed", {"reason": "ERR_NO_SUCH_CODE"}, UNSUPPORTED),
         ("negative time", "ok", {"ms": -1}, MALFORMED),
@@ -505,6 +549,17 @@ def test_an_outcome_that_breaks_a_rule_is_refused(rule: str, sample: str, new: B
         ("a hold for a repeat", "hold", {"reason": "REPEATED"}, MALFORMED),
         ("a hold because of a freeze", "hold", {"reason": "ERR_FROZEN"}, MALFORMED),
         ("a freeze because of a drift", "freeze", {"reason": "ERR_CONNECTOR_CONTRACT_DRIFT"}, MALFORMED),
+        ("a hold for nothing", "hold", {"cause": ...}, MALFORMED),
+        ("a hold for two things", "hold", {"sub": "changed"}, MALFORMED),
+        ("a hold for something without a word", "seen", {"sub": ""}, MALFORMED),
+        ("a quarantine that a person froze", "quarantine", {"reason": "ERR_FROZEN"}, MALFORMED),
+        ("a quarantine without a reason", "quarantine", {"reason": "OK"}, MALFORMED),
+        ("a quarantine by somebody", "quarantine", {"by": "olga"}, MALFORMED),
+        ("a quarantine for nothing", "quarantine", {"sub": ...}, MALFORMED),
+        ("a quarantine of everything", "quarantine", {"scope": "all"}, MALFORMED),
+        ("a quarantine of an agent", "quarantine", {"scope": "agent:a"}, MALFORMED),
+        ("a freeze by nobody", "freeze", {"by": ...}, MALFORMED),
+        ("a freeze for what was seen", "freeze", {"sub": "changed"}, MALFORMED),
         ("a freeze of a tool", "freeze", {"scope": "demo/add"}, MALFORMED),
         ("a freeze of no server", "freeze", {"scope": "server:"}, MALFORMED),
         ("a freeze of a server in capitals", "freeze", {"scope": "server:Demo"}, MALFORMED),
@@ -550,8 +605,7 @@ def test_every_value_of_a_closed_list_is_read() -> None:
     for effect in Effect:
         assert finding(changed("intent", effect=effect.value)) is None
     for effect_by in EffectBy:
-        later = effect_by is EffectBy.CLIENT
-        assert finding(changed("denied", effect_by=effect_by.value)) is (UNSUPPORTED if later else None)
+        assert finding(changed("denied", effect_by=effect_by.value)) is None
     for reason in set(Reason) - {Reason.OK, Reason.REPEATED}:
         waits, frozen = reason is Reason.ERR_APPROVAL_PENDING_TIMELOCK, reason is Reason.ERR_FROZEN
         assert finding(changed("denied", reason=reason.value)) is (MALFORMED if waits else None)
@@ -576,12 +630,15 @@ def of(content: Body) -> Receipt:
 
 def test_only_an_allow_that_we_dispatch_is_an_intent() -> None:
     assert {sample for sample, content in BODIES.items() if of(content).is_intent} == {"intent", "resumed"}
+    assert {sample for sample, content in BODIES.items() if of(content).is_offer} == {"offer"}
+    assert {sample for sample, content in BODIES.items() if of(content).goes} == {"intent", "resumed", "offer"}
     assert EffectBy(BODIES["intent"]["effect_by"]) is EffectBy.KERNEL
 
 
 def test_a_receipt_tells_its_verdict_status_reason_and_rules() -> None:
     assert [of(BODIES[sample]).verdict for sample in ("intent", "denied", "waits", "ok")] == [*Verdict, None]
     statuses = {Status.OK: "ok", Status.FAILED: "failed", Status.DRIFT: "drift", Status.UNKNOWN: "unknown", Status.LATE: "late"}
+    statuses |= {Status.REPORTED: "reported"}
     assert {status: of(BODIES[sample]).status for status, sample in statuses.items()} == {status: status for status in Status}
     assert of(BODIES["intent"]).status is None
     codes = {sample: content.get("reason", "OK") for sample, content in BODIES.items() if sample != "end"}

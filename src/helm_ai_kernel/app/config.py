@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from helm_ai_kernel.guardian.budget import Budget
 from helm_ai_kernel.tcb.codes import Reason
@@ -33,6 +33,11 @@ key = "{key}"           # "file": {approval}; "ssh-agent": a key that your agent
 # [upstream.time]
 # command = ["mcp-server-time", "--local-timezone", "UTC"]
 # env = []             # names of environment variables that it may see
+
+# An MCP server over HTTP; with `addresses`, `secrets` and `ca` as an HTTP API has them:
+# [upstream.wiki]
+# mcp = "https://wiki.example/mcp"
+# tls_key = "sha256:…" # of its public key (SPKI), where no other is good enough
 
 # An HTTP API; `operations` is a JSON list of definitions (docs/spec/connector-http.md), beside this file:
 # [upstream.shop]
@@ -73,11 +78,16 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "control": KEYS,
 }
 _KNOWN_NAMED: Mapping[str, frozenset[str]] = {
-    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca", "oauth"}),
+    "upstream": frozenset({"command", "env", "url", "operations", "addresses", "secrets", "ca", "mcp", "tls_key", "oauth"}),
     "budget": frozenset({"calls", "per", "tools", "principals"}),
 }
 
-_COMMAND = frozenset({"command", "env"})
+_SERVICE = frozenset({"addresses", "secrets", "ca"})
+_KINDS: Mapping[str, frozenset[str]] = {  # what says where a server is, and what else it may say
+    "command": frozenset({"command", "env"}),
+    "url": frozenset({"url", "operations"}) | _SERVICE,
+    "mcp": frozenset({"mcp", "tls_key", "oauth"}) | _SERVICE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,20 @@ class HttpUpstream:
     addresses: tuple[str, ...] = ("global",)
     secrets: Mapping[str, str] = field(default_factory=dict)
     ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class McpUpstream:
+    """Where an MCP server over HTTP is that is not pinned yet; once pinned, the catalogue's word counts."""
+
+    url: str
+    addresses: tuple[str, ...] = ("global",)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    ca: str | None = None
+    tls_key: str | None = None
+
+
+AnyUpstream: TypeAlias = Upstream | HttpUpstream | McpUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +183,11 @@ class Paths:
         return self.run / "data.sock"
 
     @property
+    def wrap_socket(self) -> Path:
+        """Where `mcp wrap` speaks with the kernel."""
+        return self.run / "mcp.sock"
+
+    @property
     def control_socket(self) -> Path:
         return self.run / "control.sock"
 
@@ -200,7 +229,7 @@ class Config:
     paths: Paths
     agent: str = "local"
     approval_key: str = "file"
-    upstreams: Mapping[str, Upstream | HttpUpstream] = field(default_factory=dict)
+    upstreams: Mapping[str, AnyUpstream] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
     witnesses: Path | None = None  # the policy
     heartbeat_s: int = HEARTBEAT_S
@@ -209,7 +238,7 @@ class Config:
     owner: str = OWNER  # of every agent of whom nobody says otherwise
     data: Plane = DATA
     control: Plane = CONTROL
-    oauth: Mapping[str, OAuthClient] = field(default_factory=dict)  # of each upstream that has a URL
+    oauth: Mapping[str, OAuthClient] = field(default_factory=dict)  # of each MCP server that has a URL
     resource: Door | None = None  # whose access tokens open the data plane
     insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
@@ -276,8 +305,8 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
         for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
     )
-    urls = {name: said for name, said in table.get("upstream", {}).items() if "url" in said}
-    oauth = {name: oauth_client(where.home, name, said) for name, said in urls.items()}
+    logins = {name: said for name, said in table.get("upstream", {}).items() if "mcp" in said}
+    oauth = {name: oauth_client(where.home, name, said) for name, said in logins.items()}
     own = table.get("data", {}).get("oauth")
     resource = None if own is None else door(where.home, own)
     logs = (witnesses, heartbeat_s)
@@ -318,14 +347,18 @@ def _check(table: Mapping[str, Any]) -> None:
                     raise _unknown(f"{section}.{name + '.' if name else ''}{key}", known)
 
 
-def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> Upstream | HttpUpstream:
+def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> AnyUpstream:
     if not SERVER.match(name):
         raise wrong(f"[upstream.{name}]: a name is 1 to 64 lower case letters, digits, `_` and `-`", "rename it")
-    if "url" in value:
-        return _http(where, name, value)
+    kinds = [key for key in _KINDS if key in value]
+    if len(kinds) > 1:
+        raise wrong(f"upstream.{name} has a `{kinds[0]}` and a `{kinds[1]}`", "a server has one of the two")
+    kind = kinds[0] if kinds else "command"
     for key in value:
-        if key not in _COMMAND:
-            raise wrong(f"upstream.{name}.{key} is of an HTTP API, and there is no `url`", "a server has a `command` or a `url`")
+        if key not in _KINDS[kind]:
+            raise wrong(f"upstream.{name}.{key} does not belong to a `{kind}`", f"it has {', '.join(sorted(_KINDS[kind]))}")
+    if kind != "command":
+        return _over_http(where, name, value, kind)
     command, env = value.get("command"), value.get("env", [])
     for label, items in (("command", command), ("env", env)):
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -335,20 +368,21 @@ def _upstream(where: Paths, name: str, value: Mapping[str, Any]) -> Upstream | H
     return Upstream(tuple(command), tuple(env))
 
 
-def _http(where: Paths, name: str, value: Mapping[str, Any]) -> HttpUpstream:
+def _over_http(where: Paths, name: str, value: Mapping[str, Any], kind: str) -> HttpUpstream | McpUpstream:
     """Types only: what may be pinned is for the catalogue to say."""
-    if _COMMAND & value.keys():
-        raise wrong(f"upstream.{name} has a `command` and a `url`", "a server has one of the two")
-    for key in ("url", "operations", *(["ca"] if "ca" in value else [])):
+    needed = ("mcp",) if kind == "mcp" else ("url", "operations")
+    for key in (*needed, *(key for key in ("ca", "tls_key") if key in value)):
         if not isinstance(value.get(key), str) or not value[key] or "\0" in value[key]:
-            raise wrong(f"upstream.{name}.{key} is not a string", 'operations = "shop.json"')
+            raise wrong(f"upstream.{name}.{key} is not a string", f'{key} = "..."')
     addresses, secrets = value.get("addresses", ["global"]), value.get("secrets", {})
     if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
         raise wrong(f"upstream.{name}.addresses is not a list of strings", 'addresses = ["global"]')
     if not isinstance(secrets, dict) or not all(isinstance(item, str) for item in secrets.values()):
         raise wrong(f"upstream.{name}.secrets is not a table of strings", 'secrets = { authorization = "NAME_OF_A_VARIABLE" }')
-    operations, ca = where.home / value["operations"], value.get("ca")  # an absolute path stays what it is
-    return HttpUpstream(value["url"], operations, tuple(addresses), dict(secrets), ca and str(where.home / ca))
+    ca = str(where.home / value["ca"]) if "ca" in value else None  # an absolute path stays what it is
+    if kind == "mcp":
+        return McpUpstream(value["mcp"], tuple(addresses), dict(secrets), ca, value.get("tls_key"))
+    return HttpUpstream(value["url"], where.home / value["operations"], tuple(addresses), dict(secrets), ca)
 
 
 def _string(value: Any, name: str) -> str:

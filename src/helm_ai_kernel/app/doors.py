@@ -48,6 +48,12 @@ class RuntimeGate:
         request = raw if key is None else with_key(raw, key)
         return await self._runtime.evaluate(request, principal=principal, door=door, session=session)
 
+    async def offer(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer:
+        request = raw if key is None else with_key(raw, key)
+        return await self._runtime.offer(request, principal=principal, door=door, session=session, patience=patience)
+
     def capabilities(self, principal: str) -> dict[str, Json]:
         """The tools that are pinned and not held. Whether a call of one is allowed is decided when it comes."""
         holds = self._runtime.ledger.writer.state.holds

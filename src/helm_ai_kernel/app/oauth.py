@@ -32,10 +32,11 @@ PERSON_S = 300.0  # to log in and agree
 EARLY_S = 30  # before its end a token is not used any more: a request takes time, and clocks differ
 LOGINS_MAX = 3  # in `WINDOW_S`: a server that is content with no token gets no more of them
 WINDOW_S = 600.0
+LATE_S = 10.0  # for the answer to a request that left with the token before
 
 
-class OAuthBearer:
-    """`Bearer` for one server, in one loop. One object for a server, whoever calls: the identity is the kernel's.
+class Identity:
+    """The kernel's at one server, in one loop: one object, whoever calls and however many connections there are.
 
     `visit` shows a person where to log in; without one, and without an `opener`, nobody is asked: the refusal says what to type.
     """
@@ -59,29 +60,29 @@ class OAuthBearer:
         self._environ, self._now, self._person_s = environ, now, person_s
         self._fetch = fetcher(client, resolver)
         self._lock = asyncio.Lock()
-        self._round = 0  # tokens that were got here
-        self._given: str | None = None  # last, to whoever asked
+        self._got: tuple[str, float] = ("", float("-inf"))  # the last token that was got here, and when
         self._renewed: str | None = None  # the token that a refresh gave
+        self._spared: str | None = None  # the token that was given a second time
         self._logins: deque[float] = deque(maxlen=LOGINS_MAX)
 
-    async def token(self, challenge: str | None) -> str | None:
+    async def token(self, challenge: str | None, shown: str | None) -> str | None:
         """The token to send; None where there is none and the server has not asked for one yet.
 
-        `challenge`: what the server says to the token that was given last. Raises `Refused` and `OutsideError`.
+        `challenge`: what the server says to a request with the token `shown`, or without. Raises `Refused` and `OutsideError`.
         """
-        seen = self._round
         async with self._lock:
             held = self._file.read()
             grant = held.grant
             if challenge is None:
-                return self._give(await self._current(held))
-            if grant is not None and (self._round != seen or grant.access != self._given) and not self._over(grant):
-                return self._give(grant)  # somebody got another one meanwhile
+                found = await self._current(held)
+                return None if found is None else found.access
+            if grant is not None and grant.access != shown and not self._over(grant):
+                return grant.access  # somebody got another one meanwhile
             challenge = challenge if len(challenge) <= CHARS_MAX else ""
             said = Challenge.parse(challenge) or Challenge()
             if said.insufficient and grant is not None:
-                return self._give(await self._step_up(held, grant, said, challenge))
-            return self._give(await self._anew(held, said, challenge))
+                return (await self._step_up(held, grant, said, challenge)).access
+            return (await self._anew(held, said, challenge)).access
 
     async def login(self) -> Grant:
         """Ask a person now, whatever is held; what a server wanted and nobody was there for is asked for too."""
@@ -91,10 +92,6 @@ class OAuthBearer:
             resource, issuer = await self._discovered(said)
             own = held.grant.scopes if held.grant is not None and held.grant.issuer == issuer.issuer else ()
             return await self._ask(held, resource, issuer, _union(own, held.wanted, self._first_scopes(said, resource)), "")
-
-    def _give(self, grant: Grant | None) -> str | None:
-        self._given = None if grant is None else grant.access
-        return self._given
 
     def _over(self, grant: Grant) -> bool:
         return grant.expires is not None and grant.expires - EARLY_S <= self._now()
@@ -128,8 +125,19 @@ class OAuthBearer:
             if grant.refresh is not None and not new and grant.access != self._renewed:
                 with suppress(Refused):  # its time may be over, too
                     return await self._refresh(held, grant, issuer)
+            if not new and self._once_more(grant):
+                return grant
             scopes = _union(scopes, grant.scopes)
         return await self._ask(held, resource, issuer, scopes, challenge)
+
+    def _once_more(self, grant: Grant) -> bool:
+        """Whether that token is so new that the request may have left before it was there: it is shown again, once."""
+        token, at = self._got
+        late = asyncio.get_running_loop().time() - at > LATE_S
+        if grant.access != token or grant.access == self._spared or late or self._over(grant):
+            return False
+        self._spared = token
+        return True
 
     def _first_scopes(self, said: Challenge, resource: Protected) -> tuple[str, ...]:
         return _union(said.scopes or resource.scopes, self._client.scopes)
@@ -237,7 +245,8 @@ class OAuthBearer:
 
     def _keep(self, held: Held) -> None:
         self._file.write(held)
-        self._round += 1
+        if held.grant is not None:
+            self._got = (held.grant.access, asyncio.get_running_loop().time())
 
     def _secret(self) -> str | None:
         variable = self._client.client_secret
@@ -248,12 +257,41 @@ class OAuthBearer:
         return self._environ[variable]
 
 
-def bearer(config: Config, name: str, *, visit: Visit | None = None) -> OAuthBearer:
-    """For `[upstream.NAME]`, which has a `url`; one for a server in each process."""
-    client = config.oauth[name]
-    return OAuthBearer(
-        name, client, TokenFile(config.paths.oauth(name), client.url), hint=config.paths.typed(f"mcp login {name}"), visit=visit
-    )
+class OAuthBearer:
+    """`Bearer` of one connection: it knows which token the server has seen."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._shown: str | None = None
+
+    async def token(self, challenge: str | None) -> str | None:
+        self._shown = await self._identity.token(challenge, self._shown)
+        return self._shown
+
+
+class Identities:
+    """Those of one process: of each server one, however many are connected to it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._made: dict[tuple[str, str], Identity] = {}
+
+    def bearer(self, server: str, source: Mapping[str, Any]) -> OAuthBearer | None:
+        """For a connection to the place of `source`, a pinned one or what would be; None where a pin says who we are there."""
+        if "authorization" in source["secrets"]:
+            return None
+        key = (server, str(source["url"]))
+        if key not in self._made:
+            said = self._config.oauth.get(server) or OAuthClient(key[1])
+            client = replace(said, url=key[1], addresses=tuple(source["addresses"]), ca=source["ca"])
+            self._made[key] = identity(self._config, server, client)
+        return OAuthBearer(self._made[key])
+
+
+def identity(config: Config, name: str, client: OAuthClient, *, visit: Visit | None = None) -> Identity:
+    """The kernel's at that server."""
+    hint = config.paths.typed(f"mcp login {name}")
+    return Identity(name, client, TokenFile(config.paths.oauth(name), client.url), hint=hint, visit=visit)
 
 
 def fetcher(client: OAuthClient, resolver: Resolver | None = None) -> Fetcher:

@@ -6,19 +6,18 @@ signed only if it is still the same.
 
 import json
 import os
-import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.disk import durable
 from helm_ai_kernel.executor.boundary import Boundary
 from helm_ai_kernel.guardian.policy import Policy
 from helm_ai_kernel.ledger.ledger import LOCK
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.store import Lock
-from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog, entry, server_doc
+from helm_ai_kernel.pep.catalog import BYTES_MAX, EMPTY, Catalog
+from helm_ai_kernel.pep.methods import METHODS
 from helm_ai_kernel.tcb.call import Effect
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest
@@ -28,11 +27,12 @@ from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, sign
 
-from . import operations
+from . import operations, proposals
 from .beside import Beside, is_resident
 from .bundles import documents, read_files
-from .config import SERVER, Config, HttpUpstream, Paths, Upstream
+from .config import SERVER, AnyUpstream, Config, HttpUpstream, Paths
 from .home import now
+from .oauth import Identities
 from .runtime import Runtime, open_ledger
 
 
@@ -192,6 +192,22 @@ def read_catalog(config: Config, server: str) -> dict[str, Any]:
     return value
 
 
+def quarantined(config: Config, catalog: Catalog) -> list[dict[str, Any]]:
+    """What was inspected and is not pinned so: listed to no client, and not called. Methods of MCP change with no server."""
+    pinned, rows = entries(catalog), []
+    for path in sorted(config.paths.catalog.glob("*.json")):
+        try:
+            doc = read_catalog(config, path.stem)
+        except (Refused, OutsideError):
+            continue  # no document: `tools pin` says so
+        for tool in doc["tools"]:
+            name = f"{path.stem}/{tool['name']}"
+            if tool["name"] not in METHODS and pinned.get(name, {}).get("pin") != tool["pin"]:
+                how = "changed" if name in pinned else "new"
+                rows.append({"tool": name, "effect": tool["effect"], "pin": tool["pin"], "held": None, "quarantined": how})
+    return rows
+
+
 def _named(tool: Json) -> bool:
     words = ("name", "pin", "effect")
     return isinstance(tool, dict) and isinstance(tool.get("raw"), dict) and all(isinstance(tool.get(w), str) for w in words)
@@ -213,8 +229,13 @@ def as_said_before(server: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
 
 def entries(catalog: Catalog) -> dict[str, dict[str, Any]]:
     """Every pinned tool as it stands in the catalogue's document, by `server/tool`."""
+    return {f"{name}/{tool['name']}": tool for name, server in servers(catalog).items() for tool in server["tools"]}
+
+
+def servers(catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """Every pinned server as it stands in the catalogue's document, by name."""
     body: Any = parse(catalog.document, bytes_max=BYTES_MAX)
-    return {f"{server['server']}/{tool['name']}": tool for server in body["servers"] for tool in server["tools"]}
+    return {server["server"]: server for server in body["servers"]}
 
 
 async def signed(
@@ -226,25 +247,17 @@ async def signed(
     return await desk.enact(statement, docs or {})
 
 
-async def ask(server: str, upstream: Upstream | HttpUpstream) -> tuple[dict[str, Any], dict[str, Refused]]:
+async def ask(
+    server: str, upstream: AnyUpstream, identities: Identities | None = None
+) -> tuple[dict[str, Any], dict[str, Refused]]:
     """Start the server, take its tools as they stand, end it: what may be pinned, and what has no one meaning, by name.
 
     An HTTP API is asked nothing: its operations are in a file. Every tool is `destructive` until a person says otherwise.
+    `identities`: who the kernel is at servers that want to know.
     """
     if isinstance(upstream, HttpUpstream):
         return operations.read(server, upstream)
-    connector = McpStdioConnector(upstream.command, named=upstream.env)
-    try:
-        await connector.start()
-        listed = [entry(name, raw) for name, raw in sorted(connector.definitions.items())]
-        refused = dict(connector.refused)
-    except OutsideError as e:
-        hint = e.hint or f"run it by hand: {shlex.join(upstream.command)}"
-        raise OutsideError(e.reason, f"`{server}`: {e.detail}", hint=hint) from None
-    finally:
-        await connector.close()
-    source = {"kind": "mcp-stdio", "command": list(upstream.command), "env": list(upstream.env)}
-    return server_doc(server, source, listed), refused
+    return await proposals.ask(server, upstream, identities)
 
 
 def pinnable(server: dict[str, Any], tool: dict[str, Any]) -> Refused | None:
@@ -256,8 +269,13 @@ def pinnable(server: dict[str, Any], tool: dict[str, Any]) -> Refused | None:
     return None
 
 
-def classify(server: dict[str, Any], effects: Sequence[str], accept_formats: Sequence[str]) -> None:
-    """Set effect classes (`class` for every tool, `tool=class` for one) and accepted formats in a proposed document."""
+def classify(
+    server: dict[str, Any], effects: Sequence[str], accept_formats: Sequence[str], opened: Sequence[str] = ()
+) -> None:  # fmt: skip
+    """Set effect classes (`class` for every tool, `tool=class` for one) and accepted formats in a proposed document.
+
+    A method of MCP keeps its class unless it is named. `opened`: tools that take arguments which they do not describe.
+    """
     tools = {tool["name"]: tool for tool in server["tools"]}
     for text in sorted(effects, key=lambda item: "=" in item):
         name, _, effect = text.rpartition("=")
@@ -265,11 +283,15 @@ def classify(server: dict[str, Any], effects: Sequence[str], accept_formats: Seq
             raise _no_such("effect class", effect, list(Effect))
         if name and name not in tools:
             raise _no_such("proposed tool", name, sorted(tools))
-        for tool in [tools[name]] if name else tools.values():
+        for tool in [tools[name]] if name else [tool for tool in tools.values() if tool["name"] not in METHODS]:
             tool["effect"] = effect
     if accept_formats:
         for tool in tools.values():
             tool["accept_formats"] = sorted({*tool.get("accept_formats", []), *accept_formats})
+    for name in opened:
+        if name not in tools:
+            raise _no_such("proposed tool", name, sorted(tools))
+        tools[name]["closed"] = False
 
 
 def leave_out(server: dict[str, Any], names: Sequence[str]) -> None:

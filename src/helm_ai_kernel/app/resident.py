@@ -11,18 +11,23 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from helm_ai_kernel.gateway.control import BODY_BYTES_MAX, ControlDoor, application
 from helm_ai_kernel.gateway.data import DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import ControlIdentity, DataIdentity
 from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp import McpDoor
+from helm_ai_kernel.gateway.mcp_line import LineDoor
+from helm_ai_kernel.gateway.mcp_serve import Sessions
 from helm_ai_kernel.net.bind import written
 from helm_ai_kernel.net.door import Bounds
+from helm_ai_kernel.net.lines import Line, Lines
 from helm_ai_kernel.net.listener import Listener
 from helm_ai_kernel.net.tls import server_context
 from helm_ai_kernel.tcb.codes import Reason
@@ -34,9 +39,11 @@ from .agents import Watched, operator_token
 from .config import Asked as Terms
 from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
+from .mcp import RuntimeMcp
 from .oauth_resource import IssuerKeys, resource
 from .planes import Plane
 from .runtime import Runtime
+from .wraps import RuntimeWraps
 
 WITHIN_S = 10.0  # for the calls under way at the end: what supervisors grant before they kill, and a bit less
 WAIT_S = 5.0  # for a kernel before this one to let go of the store
@@ -54,6 +61,7 @@ class Asked:
     wait_s: float = WAIT_S
     ready_fd: int | None = None
     open_loopback: bool = False
+    idle_s: float | None = None  # it ends when no wrapped client was there for so long; None: it stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +86,10 @@ async def serve(config: Config, asked: Asked, tell: Callable[[list[Listening]], 
         _on_signal(signal.SIGHUP, doors.agents.reload)
         tell(await doors.start())
         _ready(asked.ready_fd)
-        while not await _within(ended, SWEEP_S):
+        step_s = SWEEP_S if asked.idle_s is None else min(SWEEP_S, asked.idle_s / 2)
+        while not await _within(ended, step_s) and not doors.idle(asked.idle_s):
             runtime.sessions.sweep()
+            doors.sweep()
         _notify(b"STOPPING=1")
     finally:
         until = time.monotonic() + asked.within_s
@@ -96,14 +106,20 @@ class Doors:
         config = runtime.config
         paths = config.paths
         self.agents = Watched(paths)
-        self._config = config
+        self._config, self._runtime = config, runtime
         runtime.terms = self._terms
         self._ending = asyncio.Event()
         self._gaps = {name: Gaps(name, RuntimeGaps(runtime), runtime.keep) for name in ("data", "control")}
         self._issuer = None if config.resource is None else IssuerKeys(config.resource)
         own = None if config.resource is None or self._issuer is None else resource(config.resource, self._issuer)
         identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None, own)
-        self._data = DataDoor(RuntimeGate(runtime), identity, Limiter(time.monotonic_ns), self._gaps["data"])
+        mcp = RuntimeMcp(runtime)
+        self._sessions = Sessions(mcp, mcp, self._gaps["data"].count, time.monotonic)
+        self._used = time.monotonic()  # when a wrapped client was seen last
+        self._wraps = RuntimeWraps(runtime, self.agents)
+        self._lines = Lines(self._line)
+        door = McpDoor(self._sessions, self._start)
+        self._data = DataDoor(RuntimeGate(runtime), door, identity, Limiter(time.monotonic_ns), self._gaps["data"])
         operator = ControlIdentity(digest(operator_token(paths).encode()), (0, os.geteuid()))
         records, desk = RuntimeRecords(runtime, self._ending), RuntimeDesk(runtime, self._counters)
         self._control = ControlDoor(application(records, desk, asked.page), operator, self._gaps["control"])
@@ -120,6 +136,23 @@ class Doors:
             ),
         }
 
+    def idle(self, seconds: float | None) -> bool:
+        """Whether no wrapped client was there for so long; never where nobody asks."""
+        now = time.monotonic()
+        self._used = now if self._lines.open else self._used
+        return seconds is not None and now - self._used >= seconds
+
+    def sweep(self) -> None:
+        """Forget who has said nothing for long."""
+        self._sessions.sweep()
+        self._runtime.hands.sweep()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A request of a client's session: it goes on when its connection goes."""
+        task = asyncio.create_task(work)
+        self._runtime.keep(task)
+        return task
+
     async def start(self) -> list[Listening]:
         """Listen everywhere; raises `OutsideError`."""
         ready = []
@@ -135,11 +168,17 @@ class Doors:
                 if place is not None:
                     await listener.start_unix(place, others=others)
                     ready.append(Listening(name, f"unix:{place}"))
+        await self._lines.start(self._config.paths.wrap_socket)
         return ready
+
+    def _line(self, line: Line) -> LineDoor:
+        return LineDoor(self._sessions, self._wraps, self._start, line.send, line.end)
 
     async def close(self, within_s: float) -> None:
         """No new requests; those that are there to their end, or so long. What was counted is written."""
         self._ending.set()
+        self._sessions.close()
+        await self._lines.close()
         await asyncio.gather(*(listener.close(within_s=within_s) for listener in self._listeners.values()))
         if self._issuer is not None:
             await self._issuer.close()

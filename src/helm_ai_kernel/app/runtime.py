@@ -7,25 +7,26 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 from helm_ai_kernel import __version__
-from helm_ai_kernel.connectors.http import HttpConnector
-from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.credentials.subjects import Subjects
 from helm_ai_kernel.executor.boundary import Boundary
-from helm_ai_kernel.executor.execute import execute
-from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Reply, ReplyKind
+from helm_ai_kernel.executor.execute import execute, offer, report
+from helm_ai_kernel.executor.host import Answer, Connector, Decide, Patience, Relay, Reply, ReplyKind
 from helm_ai_kernel.executor.recover import recover
+from helm_ai_kernel.executor.relay import Counted
 from helm_ai_kernel.guardian import reasons
 from helm_ai_kernel.ledger import store, succession, trustlog
+from helm_ai_kernel.ledger.caused import Cause
 from helm_ai_kernel.ledger.ledger import LOCK, TRUST, Ledger
 from helm_ai_kernel.ledger.statements import Document
 from helm_ai_kernel.ledger.transaction import Ink, Session
 from helm_ai_kernel.ledger.witnessed import Witnessed
 from helm_ai_kernel.ledger.writer import end_process
-from helm_ai_kernel.pep.catalog import EMPTY, Catalog, Tool
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog
 from helm_ai_kernel.tcb.approvals import held_call
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
@@ -39,7 +40,11 @@ from helm_ai_kernel.tcb.statement import Statement
 from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
+from .hands import Hands, Place
 from .heartbeat import Heartbeat
+from .oauth import Identities
+from .offers import Offer, Offers
+from .quarantine import Quarantine
 from .sessions import Sessions
 from .waiting import Waiting
 
@@ -47,6 +52,20 @@ SETTLE_S = 5.0  # in a bounded close, for what was cut off to be written down on
 
 
 NONE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a door brings beside the bytes of a call."""
+
+    relay: Relay | None = None
+    inputs: bytes | None = None
+    causes: tuple[Cause, ...] = ()
+    place: Place | None = None  # of the caller's client; None: of the principal alone
+    given_up: asyncio.Event | None = None  # set where nobody wants the call any more
+
+
+ALONE = Beside()
 
 
 def open_ledger(config: Config, end: Callable[[str], None] = end_process) -> Ledger:
@@ -81,15 +100,22 @@ class Runtime:
         self.ledger = ledger
         self.recovered = 0
         self._witnessed = Witnessed(config.paths.store)
-        self._given = dict(connectors)  # servers whose hands the embedding program brings: its functions
-        self._spawned: dict[str, McpStdioConnector | HttpConnector] = {}
-        self._retiring: set[McpStdioConnector | HttpConnector] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = self._closed = False  # no new calls; no new processes
         self.sessions = Sessions(ledger.session, ledger.end_session, self.keep)
         self.boundary = Boundary(EMPTY, None)
+        self.offers = Offers()
         self._changing = asyncio.Lock()
         self.waiting = Waiting(ledger)
+        self._quarantine = Quarantine(self)
+        self.hands = Hands(
+            connectors,
+            keep=self.keep,
+            under_way=lambda: set(self._tasks),
+            on_late=record_late,
+            ears=self._quarantine.ears,
+            bearers=Identities(config).bearer,
+        )
         self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None
 
@@ -120,43 +146,60 @@ class Runtime:
 
     def reload(self) -> None:
         """Put into force what the log says is in force. A server whose pins or command changed ends after its calls."""
-        before = self.boundary.catalog
         state = self.ledger.writer.state
         catalog = EMPTY if state.catalog is None else Catalog.from_bytes(self.ledger.document(state.catalog))
         policy = None if state.policy is None else stored_policy(self.ledger.document, state.policy, catalog)
         self.boundary = Boundary(catalog, policy)
-        for server, functions in self._given.items():
-            functions.pins = self._pins(server)
-        for server, running in tuple(self._spawned.items()):
-            moved = catalog.sources.get(server) != before.sources.get(server)
-            if isinstance(running, HttpConnector) and not moved:
-                running.tools = self._tools(server)
-            elif moved or (isinstance(running, McpStdioConnector) and running.pins != self._pins(server)):
-                self.keep(asyncio.create_task(self._retire(self._spawned.pop(server), set(self._tasks))))
-
-    async def _retire(self, connector: McpStdioConnector | HttpConnector, under_way: "set[asyncio.Task[Any]]") -> None:
-        """The end of a server that is not in force any more, after the calls that may still be with it under its old pins."""
-        self._retiring.add(connector)
-        if under_way:
-            await asyncio.wait(under_way)
-        await connector.close()
-        self._retiring.discard(connector)
+        self.hands.reload(catalog)
 
     async def call(
-        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE
-    ) -> Answer:  # fmt: skip
+        self,
+        raw: bytes,
+        *,
+        principal: str,
+        door: str,
+        session: str | None = None,
+        patience: Patience = NONE,
+        beside: Beside = ALONE,
+    ) -> Answer:
         """Execute one request to its end, even when the caller is cancelled meanwhile.
 
         `session`: the one that the caller believes to be in; raises `Refused(ERR_SESSION_ENDED)` where it is not.
         A call that is held for a person is decided again, whenever something was said of it, while its caller waits.
         """
-        until, answer = time.monotonic() + patience.seconds, await self._once(self._execute(raw, principal, door, session))
+        return await self._patiently(
+            lambda waited_for: self._execute(raw, principal, door, session, waited_for, beside), patience
+        )  # fmt: skip
+
+    async def offer(
+        self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE,
+        causes: Sequence[Cause] = (),
+    ) -> Answer:  # fmt: skip
+        """The verdict on a call on which the caller acts, once, if it is ALLOW: that claims and uses up as in `call`."""
+        beside = Beside(causes=tuple(causes))
+        return await self._patiently(
+            lambda waited_for: self._offer(raw, principal, door, session, waited_for, beside), patience
+        )  # fmt: skip
+
+    async def report(self, decision: Receipt, output: bytes | None, ms: int, *, principal: str, sub: str = "") -> Answer:
+        """What came of a call that `offer` allowed to that principal, durable when it is answered; raises `Refused`.
+
+        None: the caller says that nothing came of it, and `sub` why. The answer's `output` are the bytes that may go on: none
+        where they break the tool's contract. It is taken as long as calls under way are.
+        """
+        offer = self.offers.find(decision.leaf, principal)
+        kind = ReplyKind.FAILED if output is None else ReplyKind.OUTPUT
+        return await self._once(self._report(offer, Reply(kind, ms, output=output, sub=sub)), closed=self._closed)
+
+    async def _patiently(self, work: Callable[[Digest | None], Coroutine[Any, Any, Answer]], patience: Patience) -> Answer:
+        """`work` on the call, and again on the call that it was held as, while its caller waits."""
+        until, answer = time.monotonic() + patience.seconds, await self._once(work(None))
         while True:
             held, left_s = held_call(answer.decision), until - time.monotonic()
             if held is None or left_s <= 0 or not await self.waiting.moved(held[0], left_s) or not patience.here():
                 return answer
             try:
-                answer = await self._once(self._execute(raw, principal, door, session, held[0]))
+                answer = await self._once(work(held[0]))
             except Refused as no:
                 if no.reason is not Reason.ERR_APPROVAL_CONSUMED:
                     raise
@@ -166,8 +209,8 @@ class Runtime:
         """The verdict on a request, recorded, and nothing else: nothing is dispatched, claimed, reserved or held."""
         return await self._once(self._evaluate(raw, principal, door, session))
 
-    async def _once(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        if self._closing:
+    async def _once(self, work: Coroutine[Any, Any, Answer], *, closed: bool | None = None) -> Answer:
+        if self._closing if closed is None else closed:
             work.close()
             raise OutsideError(Reason.ERR_SEALED, "the kernel is closing", hint="start it again")
         try:
@@ -182,6 +225,10 @@ class Runtime:
     @property
     def origin(self) -> str:
         return self.ledger.origin
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.boundary.catalog
 
     @property
     def in_force(self) -> tuple[Digest | None, Digest | None]:
@@ -203,17 +250,30 @@ class Runtime:
             self.ledger.writer.seal(error.detail)  # what is refused from now on says so
 
     async def _execute(
-        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None = None
+        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None, beside: Beside
     ) -> Answer:
         await self.ledger.sure_of(principal)
         async with self.sessions.of(principal, door, named) as session:
             boundary = self.boundary  # nothing waits between here and the queue of decisions: replay relies on their order
-            return await execute(raw, boundary, SessionHost(self, session, boundary, waited_for=waited_for))
+            return await execute(raw, boundary, SessionHost(self, session, boundary, waited_for, beside))
+
+    async def _offer(
+        self, raw: bytes, principal: str, door: str, named: str | None, waited_for: Digest | None, beside: Beside
+    ) -> Answer:
+        await self.ledger.sure_of(principal)
+        async with self.sessions.of(principal, door, named) as session:
+            boundary = self.boundary
+            return await offer(raw, boundary, SessionHost(self, session, boundary, waited_for, beside))
+
+    async def _report(self, told: Offer, reply: Reply) -> Answer:
+        answer = await report(told.call, told.decision, reply, told.boundary, told.host)
+        self.offers.done(told)
+        return answer
 
     async def _evaluate(self, raw: bytes, principal: str, door: str, named: str | None) -> Answer:
         async with self.sessions.of(principal, door, named) as session:
-            host = SessionHost(self, session, self.boundary, EffectBy.NONE)
-            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide))
+            host = SessionHost(self, session, self.boundary)
+            return host.verdict(await host.commit(self.boundary.admit(raw), self.boundary.decide, EffectBy.NONE))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:
         """A task that `close` waits for."""
@@ -231,6 +291,10 @@ class Runtime:
         self.waiting.wake()
         return receipt
 
+    async def quarantine(self, server: str, tool: str | None, reason: Reason, sub: str) -> Receipt | None:
+        """Stop a pinned tool, or with None the server, for what was seen of it; nothing where it is stopped already."""
+        return await self._quarantine.hold(server, tool, reason, sub)
+
     async def enact(self, statement: Statement, documents: Mapping[Digest, Document]) -> Receipt:
         """Let a person's statement take effect, and act on it from the next call on, also when the caller is cancelled."""
         self._look()
@@ -245,39 +309,13 @@ class Runtime:
             self.waiting.wake()
             return receipt
 
-    def connector(self, server: str) -> Connector | None:
-        """The hands of a pinned server; processes start with the first call that needs them."""
-        if server in self._given:
-            return self._given[server]
-        if server not in self._spawned:
-            source = self.boundary.catalog.sources.get(server, {})
-            if self._closed:
-                return None
-            if source.get("kind") == "http":
-                self._spawned[server] = HttpConnector(source, self._tools(server))
-            elif source.get("kind") == "mcp-stdio":
-                self._spawned[server] = McpStdioConnector(
-                    _strings(source["command"]), named=_strings(source["env"]), pins=self._pins(server), on_late=record_late
-                )
-            else:
-                return None
-        return self._spawned[server]
-
-    def _tools(self, server: str) -> dict[str, Tool]:
-        mine = [tool for tool in self.boundary.catalog.tools.values() if tool.name.startswith(f"{server}/")]
-        return {tool.name.split("/", 1)[1]: tool for tool in mine}
-
-    def _pins(self, server: str) -> dict[str, Digest]:
-        return {name: tool.pin for name, tool in self._tools(server).items()}
-
     async def close(self, *, within_s: float | None = None) -> None:
         """Wait for the calls under way, each to its deadline, or so long: the rest becomes UNKNOWN. Then end every session."""
         self._closing = True
         await self.waiting.close()
         await self._ended(within_s)
         self._closed = True
-        hands: list[Connector] = [*self._spawned.values(), *self._retiring, *self._given.values()]
-        await asyncio.gather(*(connector.close() for connector in hands))
+        await self.hands.close()
         if not await self._ended(None if within_s is None else SETTLE_S):  # what lost its hands only writes down that it did
             for task in self._under_way():
                 task.cancel()
@@ -308,41 +346,57 @@ class SessionHost:
         runtime: Runtime,
         session: Session,
         boundary: Boundary,
-        effect_by: EffectBy = EffectBy.KERNEL,
         waited_for: Digest | None = None,
+        beside: Beside = ALONE,
     ) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._session = session
-        self._effect_by = effect_by
         self._waited_for = waited_for
+        self._beside = beside
         self._boundary = boundary  # the one that admits, decides and judges this call, whatever comes into force meanwhile
 
-    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt:
-        terms = self._runtime.terms(self._session.principal)
-        return await self._ledger.commit(
+    async def commit(self, admitted: Admitted, decide: Decide, effect_by: EffectBy = EffectBy.KERNEL) -> Receipt:
+        principal = self._session.principal
+        terms = self._runtime.terms(principal)
+        decision = await self._ledger.commit(
             self._session,
             admitted,
             decide,
-            effect_by=self._effect_by,
+            effect_by=effect_by,
             not_by=terms.not_by,
             alone=terms.alone,
             waited_for=self._waited_for,
+            causes=self._beside.causes,
         )
+        if decision.is_offer and isinstance(admitted, Call):
+            self._runtime.offers.keep(Offer(decision, principal, admitted, self._boundary, self))
+        return decision
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply:
         server, name = call.tool.split("/", 1)
         if self._repinned(call.tool):
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="repinned")
-        connector = self._runtime.connector(server)
+        place = self._beside.place or Place(self._session.principal)
+        try:
+            connector = self._runtime.hands.of(server, place)
+        except OutsideError as error:
+            return Reply(ReplyKind.FAILED, 0, reason=error.reason, sub="no_room")
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
         _UNDER_WAY.set((self, call, intent, asyncio.current_task()))
-        started = time.monotonic()
+        relay = None if self._beside.relay is None else Counted(self._beside.relay)
+        reply = await self._called(connector, name, call, relay)
+        return reply if relay is None else replace(reply, interim=relay.end(), questions=relay.capabilities != b"{}")
+
+    async def _called(self, connector: Connector, name: str, call: Call, relay: Counted | None) -> Reply:
+        started, limits = time.monotonic(), {"wall_ms": call.wall_ms, "output_bytes": call.output_bytes}
+        work = connector.call(name, call.args, key=call.key, **limits, relay=relay, inputs=self._beside.inputs)
         try:
-            return await connector.call(name, call.args, key=call.key, wall_ms=call.wall_ms, output_bytes=call.output_bytes)
-        except asyncio.CancelledError:  # only a close in a hurry cancels a call, where its function does not let go
-            return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub="closed")
+            return await _unless(work, self._beside.given_up)
+        except asyncio.CancelledError:  # its caller gave it up; or a close in a hurry, where its function does not let go
+            sub = "closed" if self._beside.given_up is None or not self._beside.given_up.is_set() else "cancelled"
+            return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=sub)
         except Exception as e:  # a connector's own bug: it may have acted, so the outcome is unknown, never a failure
             return Reply(ReplyKind.UNKNOWN, int(1000 * (time.monotonic() - started)), sub=type(e).__name__[:64])
 
@@ -366,6 +420,9 @@ class SessionHost:
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self._ledger.settle(self._session, intent, outcome)
+
+    async def report(self, offer: Receipt, outcome: Outcome) -> Receipt:
+        return await self._ledger.report(self._session, offer, outcome)
 
     def verdict(self, decision: Receipt) -> Answer:
         """Of a question: nothing was dispatched, and of a repeated call nothing is released."""
@@ -398,6 +455,21 @@ def record_late(reply: Reply) -> None:
     """What connectors call, in the context of the call that it answers."""
     host, call, intent, task = _UNDER_WAY.get()
     host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
+
+
+async def _unless(work: Coroutine[Any, Any, Reply], given_up: asyncio.Event | None) -> Reply:
+    """What comes of it; cancelled, and `CancelledError` raised, where it is given up before that."""
+    if given_up is None:
+        return await work
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(given_up.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        stop.cancel()
+        task.cancel()
 
 
 def _final(decision: Receipt, outcome: Receipt) -> Reason:

@@ -19,6 +19,7 @@ from . import (
     approvals,
     backups,
     checkpoint,
+    clients,
     erasure,
     evidence,
     freezes,
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    operating = (setup, up, agents, tools, mcp, policy, approvals, freezes)
+    operating = (setup, clients, up, agents, tools, mcp, policy, approvals, freezes)
     for module in (*operating, evidence, packs, backups, trust, erasure, checkpoint, witness, trial):
         module.add(commands)
     return top

@@ -49,6 +49,9 @@ def of_source(server: str, before: Catalog, after: Catalog) -> Iterator[str]:
     old, new = before.sources.get(server), after.sources.get(server)
     if old != new:
         yield f"server {server}: {source(new)}" if old is None else f"server {server}: {source(old)} -> {source(new)}"
+        for before_, sign in ((old, "-"), (new, "+")):
+            if before_ is not None and (old or {}).get("instructions") != (new or {}).get("instructions"):
+                yield from (f"      {sign} instructions: {_said(text)}" for text in [before_.get("instructions")] if text)
 
 
 def source(value: Mapping[str, Any] | None) -> str:
@@ -56,7 +59,7 @@ def source(value: Mapping[str, Any] | None) -> str:
         return "gone"
     if value["kind"] == "python":
         return "functions of a Python program"
-    if value["kind"] == "http":
+    if value["kind"] in ("http", "mcp-http"):
         return visible(_service(value), TEXT_CHARS_MAX)
     env = f", which sees {', '.join(value['env'])}" if value["env"] else ""
     return visible(f"runs `{shlex.join(value['command'])}`{env}", TEXT_CHARS_MAX)
@@ -66,7 +69,8 @@ def _service(value: Mapping[str, Any]) -> str:
     """Where an HTTP API is, and all that decides who answers for it and what it is told."""
     secrets = [f"`{header}` from ${variable}" for header, variable in sorted(value["secrets"].items())]
     trusts = f", trusting the certificates in {value['ca']}" if value["ca"] else ""
-    return f"calls {value['base']} at {', '.join(value['addresses'])} addresses{trusts}" + (
+    trusts += f", whose key is {value['tls_key']}" if "tls_key" in value else ""
+    return f"calls {value['base' if value['kind'] == 'http' else 'url']} at {', '.join(value['addresses'])} addresses{trusts}" + (
         f", with {', '.join(secrets)}" if secrets else ""
     )
 

@@ -43,18 +43,26 @@ class Parser(argparse.ArgumentParser):
     """Usage errors look like all others. Options are not abbreviated: what is typed today means the same tomorrow."""
 
     usage_exit = 2
+    tail = ""  # where what is behind `--` goes, as it is: the words of another command
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.tail or args is None:
+            return super().parse_known_args(args, namespace)
+        words = list(args)
+        at = words.index("--") if "--" in words else len(words)
+        found, rest = super().parse_known_args(words[:at], namespace)
+        setattr(found, self.tail, words[at + 1 :])
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         what = self.prog.removeprefix(PROGRAM).strip() or "usage"
         raise SystemExit(complain(what, message, hint=f"{self.prog} --help", exit_code=self.usage_exit))
 
 
-def command(
-    commands: Commands, name: str, text: str, example: str, *, home: bool = True, verifies: bool = False
-) -> argparse.ArgumentParser:
+def command(commands: Commands, name: str, text: str, example: str, *, home: bool = True, verifies: bool = False) -> Parser:
     """A command with the options that all have, and a real example in its help. `verifies`: it has the verifier's exit codes."""
     parser: Parser = commands.add_parser(
         name, help=text, description=text, epilog=f"example: {example}", formatter_class=argparse.RawDescriptionHelpFormatter

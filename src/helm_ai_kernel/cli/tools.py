@@ -1,33 +1,42 @@
-"""`tools list`, `inspect`, `pin`, `release`: what may be called, and by which contract."""
+"""`tools list`, `inspect`, `pin`, `diff`, `release`: what may be called, and by which contract."""
 
 import argparse
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Config
+from helm_ai_kernel.app.differing import shadows
+from helm_ai_kernel.app.oauth import Identities
 from helm_ai_kernel.ledger.reader import Reader
+from helm_ai_kernel.pep.catalog import Catalog
+from helm_ai_kernel.pep.methods import KINDS, METHODS
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
 
-from . import changes
-from .output import Commands, Declined, command, config, emit, group
+from . import changes, diffs, pins
+from .output import PROGRAM, Commands, Declined, command, config, emit, group
 from .signing import person, signing_options
 
 
 def add(commands: Commands) -> None:
-    tools = group(commands, "tools", "the catalogue: what may be called, pinned by a person")
-    listed = command(tools, "list", "the pinned tools and which of them are held", "helm-ai-kernel tools list")
+    under(group(commands, "tools", "the catalogue: what may be called, pinned by a person"), "tools")
+
+
+def under(tools: Commands, name: str) -> None:
+    """The commands, in the group of that name."""
+    listed = command(tools, "list", "the pinned tools and which of them are held", f"{PROGRAM} {name} list")
     listed.set_defaults(run=run_list)
     inspect = command(
         tools,
         "inspect",
         "ask a server for its tools, or read its operations, and propose them for pinning",
-        "helm-ai-kernel tools inspect time",
+        f"{PROGRAM} {name} inspect time",
     )
     inspect.add_argument("server", help="a name under [upstream.NAME] in helm.toml, or of a Python program's proposal")
     inspect.set_defaults(run=run_inspect)
-    pin = command(tools, "pin", "put a server's proposed tools into force, signed", "helm-ai-kernel tools pin time --effect read")
+    pin = command(tools, "pin", "put a server's proposed tools into force, signed", f"{PROGRAM} {name} pin time --effect read")
     pin.add_argument("server", help="the name under which they were proposed")
     pin.add_argument(
         "--effect", action="append", default=[], metavar="[TOOL=]CLASS",
@@ -36,12 +45,13 @@ def add(commands: Commands) -> None:
     pin.add_argument(
         "--accept-format", action="append", default=[], metavar="NAME", help="take an unknown `format` as an annotation"
     )
+    pin.add_argument("--open", action="append", default=[], metavar="TOOL", help="take arguments that its schema does not name")
+    pin.add_argument("--full", action="store_true", help="show every definition whole, also at the first pin of a server")
     pin.add_argument("--without", action="append", default=[], metavar="TOOL", help="leave this proposed tool out")
     signing_options(pin)
     pin.set_defaults(run=run_pin)
-    release = command(
-        tools, "release", "let a held tool be called again, signed", "helm-ai-kernel tools release time/convert_time"
-    )
+    diffs.add(tools, name)
+    release = command(tools, "release", "let a held tool be called again, signed", f"{PROGRAM} {name} release time/convert_time")
     release.add_argument("tool", help="server/tool")
     signing_options(release)
     release.set_defaults(run=run_release)
@@ -52,11 +62,24 @@ def run_list(args: argparse.Namespace) -> int:
     catalog = operate.standing(settings).boundary.catalog
     holds = _holds(settings)
     rows: list[dict[str, Any]] = [
-        {"tool": t.name, "effect": t.effect.value, "pin": t.pin, "held": holds.get(t.name)} for t in catalog.tools.values()
+        {"tool": t.name, "effect": t.effect.value, "pin": t.pin, "held": holds.get(t.name), "quarantined": None}
+        for t in catalog.tools.values()
     ]
-    lines = [f"{row['tool']:<32} {row['effect']:<12} {row['pin'][7:19]}{'  HELD' if row['held'] else ''}" for row in rows]
+    rows += operate.quarantined(settings, catalog)
+    lines = [
+        f"{visible(row['tool']):<32} {row['effect']:<12} {row['pin'][7:19]}{_state(row)}"
+        for row in rows
+        if row["tool"].partition("/")[2] not in METHODS or row["held"]
+    ]
+    for server, doc in operate.servers(catalog).items():
+        names = [tool["name"] for tool in doc["tools"] if tool["name"] in METHODS]
+        lines += [f"{server}: and {len(names)} methods of MCP: {', '.join(names)}"] if names else []
     emit(args, rows, lines or [f"no tools are pinned; next: {settings.paths.typed('tools inspect')} SERVER"])
     return 0
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "  HELD" if row["held"] else f"  QUARANTINED {row['quarantined']}" if row["quarantined"] else ""
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -67,29 +90,43 @@ def run_inspect(args: argparse.Namespace) -> int:
     if upstream is None:
         doc = operate.read_catalog(settings, args.server)
     else:
-        asked, refused = asyncio.run(operate.ask(args.server, upstream))
+        asked, refused = asyncio.run(operate.ask(args.server, upstream, Identities(settings)))
         doc = operate.as_said_before(asked, pinned)
         operate.save_catalog(settings.paths, doc)
-    before, lines = operate.entries(pinned), [f"server {args.server}: {changes.source(doc['source'])}"]
+    emit(args, doc, _inspected(args, settings, pinned, doc, refused))
+    return 0
+
+
+def _inspected(
+    args: argparse.Namespace, settings: Config, pinned: Catalog, doc: dict[str, Any], refused: dict[str, Refused]
+) -> Iterator[str]:  # fmt: skip
+    before = operate.entries(pinned)
+    yield f"server {args.server}: {changes.source(doc['source'])}"
+    yield from pins.instructions(doc["source"])
     for tool in doc["tools"]:
         name = f"{args.server}/{tool['name']}"
         was = before.get(name)
         state = "new" if was is None else "pinned" if was["pin"] == tool["pin"] else "CHANGED since it was pinned"
+        if tool["name"] not in METHODS:
+            yield f"{visible(name)}  ({visible(tool['effect'])}, {state})"
+            yield from changes.definition(tool)
         no = operate.pinnable(doc, tool)
-        lines += [f"{visible(name)}  ({visible(tool['effect'])}, {state})", *changes.definition(tool)]
-        lines += [] if no is None else [f"      CANNOT BE PINNED so: {visible(no.detail)}; {visible(no.hint)}"]
-    lines += [f"{args.server}/{visible(name)}  REFUSED: {visible(why.detail)}" for name, why in sorted(refused.items())]
-    lines.append(f"proposed in {settings.paths.catalog / (args.server + '.json')}")
-    lines.append(f"next: {settings.paths.typed('tools pin ' + args.server)}")
-    emit(args, doc, lines)
-    return 0
+        if no is not None:
+            yield f"      {visible(name)} CANNOT BE PINNED so: {visible(no.detail)}; {visible(no.hint)}"
+    for name, why in sorted(refused.items()):
+        yield f"{args.server}/{visible(name)}  REFUSED: {visible(why.detail)}"
+    yield from pins.methods(doc)
+    others = {name: other["tools"] for name, other in operate.servers(pinned).items() if name != args.server}
+    yield from diffs.notes([*shadows(doc, others)])
+    yield f"proposed in {settings.paths.catalog / (args.server + '.json')}"
+    yield f"next: {settings.paths.typed('tools pin ' + args.server)}"
 
 
 def run_pin(args: argparse.Namespace) -> int:
     settings = config(args)
     doc = operate.read_catalog(settings, args.server)
     operate.leave_out(doc, args.without)
-    operate.classify(doc, args.effect, args.accept_format)
+    operate.classify(doc, args.effect, args.accept_format, args.open)
 
     def propose(now: operate.InForce) -> operate.Proposal:
         return operate.propose_pins(now, doc)
@@ -100,8 +137,7 @@ def run_pin(args: argparse.Namespace) -> int:
         emit(args, {"catalog": before.digest, "changed": False}, ["these pins are in force already"])
         return 0
     changed = changes.of_tools(before, proposal.catalog)
-    shown = [*changes.of_source(args.server, before, proposal.catalog), *(line for one in changed for line in one.lines)]
-    key = person(args, settings, shown, "sign and put these pins into force?")
+    key = person(args, settings, _shown(args, before, proposal.catalog, changed), "sign and put these pins into force?")
     receipt = asyncio.run(operate.enact(settings, proposal, propose, [key]))
     operate.save_catalog(settings.paths, doc)
     data = {
@@ -116,6 +152,19 @@ def run_pin(args: argparse.Namespace) -> int:
     return 0
 
 
+def _shown(args: argparse.Namespace, before: Catalog, after: Catalog, changed: list[changes.ToolChange]) -> Iterator[str]:
+    """What is signed: of an MCP server that is new, one screen; else every change, whole."""
+    docs = operate.servers(after)
+    doc = docs.pop(args.server)
+    first = args.server not in before.sources and doc["source"]["kind"] in KINDS
+    if first and not args.full:
+        yield from pins.screen(doc)
+    else:
+        yield from changes.of_source(args.server, before, after)
+        yield from (line for one in changed for line in one.lines)
+    yield from diffs.notes([*shadows(doc, {name: other["tools"] for name, other in docs.items()})])
+
+
 def run_release(args: argparse.Namespace) -> int:
     settings = config(args)
     hold = _holds(settings).get(args.tool)
@@ -123,7 +172,8 @@ def run_release(args: argparse.Namespace) -> int:
         raise Declined(f"`{args.tool}` is not held", settings.paths.typed("tools list"))
     with Reader(settings.paths.store) as reader:
         cause = reader.find(hold)
-    shown = f"{args.tool} is held since receipt {cause.index}: {cause.reason.value} (caused by {cause.parents[0][7:19]})"
+    why = f"caused by {cause.parents[0][7:19]}" if cause.parents else str(cause.body["sub"])
+    shown = f"{visible(args.tool)} is held since receipt {cause.index}: {cause.reason.value} ({visible(why)})"
     key = person(args, settings, [shown], f"let {args.tool} be called again?")
     receipt = asyncio.run(operate.enact_release(settings, args.tool, hold, [key]))
     data = {"tool": args.tool, "receipt": {"index": receipt.index, "leaf": receipt.leaf}}

@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     up.add_argument("--within-s", type=number, metavar="N", help="how long calls under way have at the end (default: 10)")
     up.add_argument("--wait-s", type=number, metavar="N", help="how long to wait for the kernel before this one (default: 5)")
     up.add_argument("--ready-fd", type=number, metavar="FD", help="where to write READY=1; also to $NOTIFY_SOCKET")
+    up.add_argument("--idle-s", type=number, metavar="N", help="end when no `mcp wrap` was there for so long (default: stay)")
     up.add_argument(
         "--insecure-open-loopback",
         dest="open_loopback",
@@ -40,7 +41,7 @@ def run_up(args: argparse.Namespace) -> int:
         except OSError:
             detail = f"file descriptor {args.ready_fd} is not open"
             raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, detail, hint=f"{PROGRAM} up --help") from None
-    said: dict[str, Any] = {"within_s": args.within_s, "wait_s": args.wait_s, "ready_fd": args.ready_fd}
+    said: dict[str, Any] = {"within_s": args.within_s, "wait_s": args.wait_s, "ready_fd": args.ready_fd, "idle_s": args.idle_s}
     given = {name: value for name, value in said.items() if value is not None}
     asked = resident.Asked(document(), open_loopback=args.open_loopback, **given)
 

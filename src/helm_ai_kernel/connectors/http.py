@@ -15,9 +15,10 @@ import os
 from collections.abc import Mapping
 
 from helm_ai_kernel import __version__
-from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.executor.host import Relay, Reply, ReplyKind
+from helm_ai_kernel.net.exchange import Lost
 from helm_ai_kernel.net.resolver import NotSent, Resolver
-from helm_ai_kernel.net.upstream import Lost, Upstream
+from helm_ai_kernel.net.upstream import Upstream
 from helm_ai_kernel.pep.operation import Operation
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.pep.tool import Tool
@@ -56,7 +57,10 @@ class HttpConnector:
         self._environ = os.environ if environ is None else environ
         self._upstream = Upstream(self._service, resolver)
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+    async def call(
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         """`args` are canonical bytes of arguments that were admitted for the tool as it stands in `tools`."""
         loop = asyncio.get_running_loop()
         began = loop.time()

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from helm_ai_kernel.executor.host import Reply, ReplyKind
+from helm_ai_kernel.executor.host import Relay, Reply, ReplyKind
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.digest import Digest, digest
 from helm_ai_kernel.tcb.errors import Refused
@@ -99,7 +99,10 @@ class PythonConnector:
     def definitions(self) -> dict[str, dict[str, Json]]:
         return {name: tool.signature.raw for name, tool in self._tools.items()}
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply:
+    async def call(
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply:  # fmt: skip
         """`args` are canonical bytes. `key` is not for functions: the executor dispatches a key once."""
         began = self._clock()
         try:

@@ -30,7 +30,18 @@ class Boundary:
 
     def judge(self, call: Call, reply: Reply) -> Outcome:
         """What a reply means. Only output that keeps the pinned contract is OK; only proof makes a call FAILED."""
-        reply = replace(reply, sub=_word(reply.sub))
+        return replace(self._judged(call, replace(reply, sub=_word(reply.sub))), interim=reply.interim)
+
+    def reported(self, call: Call, reply: Reply) -> Outcome:
+        """What a client's own words mean: the same, but nothing of it is proof, and nothing of it stops a tool."""
+        if reply.output is not None and len(reply.output) > call.output_bytes:
+            reply = replace(reply, output=reply.output[: call.output_bytes], truncated=True)
+        judged = self.judge(call, reply)
+        if judged.status is Status.FAILED:  # it says so
+            judged = replace(judged, reason=Reason.ERR_CONNECTOR_FAILED)
+        return replace(judged, status=Status.REPORTED)
+
+    def _judged(self, call: Call, reply: Reply) -> Outcome:
         if reply.kind is ReplyKind.FAILED:
             return Outcome(Status.FAILED, reply.ms, reason=reply.reason, sub=reply.sub)
         if reply.kind is ReplyKind.UNKNOWN or reply.output is None:
@@ -41,7 +52,7 @@ class Boundary:
         if reply.truncated:
             return _drift(reply, "output_bytes")
         try:
-            contract, tool_error = release(self.catalog.tools[call.tool], reply.output)
+            contract, tool_error = release(self.catalog.tools[call.tool], reply.output, questions=reply.questions)
         except Refused as refused:
             return _drift(reply, reply.sub or refused.sub)
         return Outcome(Status.OK, reply.ms, output=reply.output, contract=contract, tool_error=tool_error)

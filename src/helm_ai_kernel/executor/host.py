@@ -8,7 +8,8 @@ from typing import Protocol
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Decision, Facts, Outcome, Verdict
-from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.tcb.interim import Interim
+from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 
 Decide = Callable[[Admitted, Facts], Decision]
 
@@ -29,6 +30,8 @@ class Reply:
     reason: Reason = Reason.OK
     sub: str = ""
     truncated: bool = False
+    interim: Interim | None = None  # what was released while the call was under way; None: nothing
+    questions: bool = False  # the caller can be asked: a result that is a question to them may be released
 
 
 def _always() -> bool:
@@ -43,10 +46,39 @@ class Patience:
     here: Callable[[], bool] = _always
 
 
-class Connector(Protocol):
-    """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request."""
+class Relay(Protocol):
+    """The caller's client, for a server that speaks or asks while a call is under way. `relay.Counted` stands in front of it."""
 
-    async def call(self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int) -> Reply: ...
+    @property
+    def capabilities(self) -> bytes:
+        """Canonical JSON of what the client can be asked (MCP's ClientCapabilities); `{}` where nobody can be."""
+        ...
+
+    @property
+    def level(self) -> str | None:
+        """The log level that the client asked for, where it says so with each call."""
+        ...
+
+    def said(self, method: str, params: bytes) -> None:
+        """A notification of the server about this call, in order. One that goes nowhere is nobody's fault."""
+        ...
+
+    async def asked(self, method: str, params: bytes) -> bytes:
+        """A question of the server: the client's result, raw JSON; raises `Refused` or `OutsideError`."""
+        ...
+
+
+class Connector(Protocol):
+    """The hands. `args` are the canonical bytes of the receipt; a connector never sees anything else of the request.
+
+    `relay`: the client, where there is one that can be told and asked. `inputs`: canonical JSON of what goes with the arguments
+    because the server asked for it. Whoever has no use for them leaves them alone.
+    """
+
+    async def call(
+        self, name: str, args: bytes, *, key: str | None, wall_ms: int, output_bytes: int,
+        relay: Relay | None = None, inputs: bytes | None = None,
+    ) -> Reply: ...  # fmt: skip
 
     async def close(self) -> None: ...
 
@@ -69,10 +101,12 @@ class Answer:
 class Host(Protocol):
     """One session's access to the log and the connectors. Everything here is durable when it returns."""
 
-    async def commit(self, admitted: Admitted, decide: Decide) -> Receipt: ...
+    async def commit(self, admitted: Admitted, decide: Decide, effect_by: EffectBy = EffectBy.KERNEL) -> Receipt: ...
 
     async def dispatch(self, call: Call, intent: Receipt) -> Reply: ...
 
     async def settle(self, intent: Receipt, outcome: Outcome) -> Receipt: ...
+
+    async def report(self, offer: Receipt, outcome: Outcome) -> Receipt: ...
 
     async def answer(self, decision: Receipt, outcome: Receipt | None, output: bytes | None) -> Answer: ...

@@ -16,7 +16,7 @@ from helm_ai_kernel.tcb import digest as hashes
 from helm_ai_kernel.tcb.call import Admitted, Call
 from helm_ai_kernel.tcb.codes import Finding
 from helm_ai_kernel.tcb.contents import ARGS_BYTES_MAX
-from helm_ai_kernel.tcb.decision import Facts, Status, Verdict
+from helm_ai_kernel.tcb.decision import Contract, Facts, Status, Verdict
 from helm_ai_kernel.tcb.digest import Digest
 from helm_ai_kernel.tcb.envelope import Record
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
@@ -108,7 +108,7 @@ class _Budgets:
 
 @dataclass(frozen=True, slots=True)
 class _Intent:
-    """A call that was dispatched, by what its outcome is judged with."""
+    """A call that went, by what its outcome is judged with."""
 
     tool: str
     in_force: InForce
@@ -130,7 +130,7 @@ class _Log:
     budgets: _Budgets = field(default_factory=_Budgets)
     claims: dict[tuple[str, str, bytes], Receipt] = field(
         default_factory=dict, repr=False
-    )  # principal, tool, key -> the intent that has it
+    )  # principal, tool, key -> the call that has it
     intents: dict[Digest, _Intent] = field(default_factory=dict)
     grants: dict[Digest, Allows] = field(default_factory=dict)
 
@@ -152,7 +152,7 @@ class _Log:
             self.decisions += 1
             self.differs += [*self.budgets.read(receipt), *self._claimed(receipt)]
             self._judge(receipt, self._again)
-            if receipt.is_intent:
+            if receipt.goes:
                 self.intents[receipt.leaf] = _Intent(str(body["tool"]), self.in_force, _reserved(receipt))
         elif receipt.kind is Kind.OUTCOME:
             self._outcome(receipt)
@@ -175,9 +175,9 @@ class _Log:
             place = (self.sessions[receipt.session][0], str(receipt.body["tool"]), content)
             first = self.claims.get(place)
             if first is None:
-                if receipt.is_intent:
+                if receipt.goes:
                     self.claims[place] = receipt
-            elif receipt.is_intent or receipt.body["key"] != first.body["key"]:
+            elif receipt.goes or receipt.body["key"] != first.body["key"]:
                 yield Difference(receipt.index, "key", receipt.body["key"], first.index)
 
     def _outcome(self, receipt: Receipt) -> None:
@@ -196,9 +196,10 @@ class _Log:
         derived = kept(None, b"")  # what was cut keeps no contract, whatever is left of it
         if "truncated" not in receipt.body:
             tool = self.evidence.boundary(intent.in_force).catalog.tools.get(intent.tool)
-            derived = kept(tool, self._attachment(receipt.body, "output_hash"))
-        if receipt.status is Status.LATE:  # it says when the answer came; the rest, what would have been said in time
-            derived["status"] = Status.LATE.value
+            asked = receipt.body.get("contract") == Contract.QUESTION
+            derived = kept(tool, self._attachment(receipt.body, "output_hash"), asked=asked)
+        if receipt.status in (Status.LATE, Status.REPORTED):  # when or from whom it came
+            derived["status"] = receipt.status.value
         return _differences(receipt.index, recorded, derived)
 
     def _again(self, receipt: Receipt) -> list[Difference]:

@@ -22,11 +22,14 @@ def claims_contract(receipt: Receipt) -> bool:
     return "output_hash" in receipt.body and receipt.body.get("reason") in (None, _DRIFT)
 
 
-def kept(tool: Tool | None, output: bytes) -> dict[str, Json]:
-    """What an outcome says of this output, as far as it follows from it. What nobody pinned keeps no contract."""
+def kept(tool: Tool | None, output: bytes, *, asked: bool = False) -> dict[str, Json]:
+    """What an outcome says of this output, as far as it follows from it. What nobody pinned keeps no contract.
+
+    `asked`: the outcome says that it was a question to its caller. Whether they could be asked does not follow from the output.
+    """
     try:
         if tool is not None:
-            contract, tool_error = release(tool, output)
+            contract, tool_error = release(tool, output, questions=asked)
             told: dict[str, Json] = {"status": Status.OK.value, "contract": contract.value}
             return told | ({"tool_error": True} if tool_error else {})
     except Refused:
@@ -42,9 +45,10 @@ def said(admitted: Admitted, decision: Decision, facts: Facts, effect_by: Effect
     if admitted.tool is not None and admitted.args is not None:
         told |= {"tool": admitted.tool, "args": hashes.digest(admitted.args), "pin": admitted.pin}
         told["effect"] = None if admitted.effect is None else admitted.effect.value
-    if effect_by is EffectBy.KERNEL and decision.requires is not None:
+    if effect_by is not EffectBy.NONE and decision.requires is not None:
         told["requires"] = decision.requires.to_json()
-    intent = decision.verdict is Verdict.ALLOW and decision.repeats is None and effect_by is EffectBy.KERNEL
-    if isinstance(admitted, Call) and intent:
-        told |= {"deadline_ms": facts.clock.wall_ms + admitted.wall_ms, "reserved": reserved, "relies": list(decision.relies)}
+    goes = decision.verdict is Verdict.ALLOW and decision.repeats is None and effect_by is not EffectBy.NONE
+    if isinstance(admitted, Call) and goes:
+        told |= {"reserved": reserved, "relies": list(decision.relies)}
+        told["deadline_ms"] = facts.clock.wall_ms + admitted.wall_ms if effect_by is EffectBy.KERNEL else None
     return {name: value for name, value in told.items() if value not in (None, "", [], {})}

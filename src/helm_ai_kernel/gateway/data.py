@@ -6,7 +6,8 @@ opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobod
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from helm_ai_kernel.executor.host import Answer, Patience
@@ -20,9 +21,12 @@ from helm_ai_kernel.wire.reply import Fields, Reply, refusal
 from .gaps import Gaps
 from .identity import Agent, DataIdentity
 from .limits import Limiter
+from .mcp import METHODS as MCP_METHODS
+from .mcp import McpDoor, leads_here
 from .replies import answered, document, refused, says
 
 EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
+NONE, CLIENT = "effect_by=none", "effect_by=client"  # who acts on a verdict: nobody, or whoever asked for it
 METHODS: Mapping[str, str] = {EXECUTE: "POST", CAPABILITIES: "GET", EVALUATE: "POST"}
 DOORS: Mapping[str, str] = {EXECUTE: "execute", CAPABILITIES: "execute", EVALUATE: "execute"}  # as receipts and policies name it
 
@@ -43,14 +47,21 @@ class Gate(Protocol):
         """The verdict alone: it claims and consumes nothing, so that nobody can act on it twice or at all."""
         ...
 
+    async def offer(
+        self, raw: bytes, principal: str, door: str, *, key: str | None, session: str | None, patience: Patience
+    ) -> Answer:
+        """The verdict on which the caller acts, once: it claims and consumes what the call would."""
+        ...
+
     def capabilities(self, principal: str) -> dict[str, Json]: ...
 
 
 class DataDoor:
     """A `Door` of the listener for agents."""
 
-    def __init__(self, gate: Gate, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
+    def __init__(self, gate: Gate, mcp: McpDoor, identity: DataIdentity, limiter: Limiter, gaps: Gaps) -> None:
         self._gate = gate
+        self._mcp = mcp
         self._identity = identity
         self._limiter = limiter
         self._gaps = gaps
@@ -79,15 +90,30 @@ class DataDoor:
             return absent
         if not self._limiter.enter(agent):
             return self._limited(1)
+        left = False
         try:
-            return self._told(await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer)))
+            reply = await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer))
+            if not isinstance(reply.body, bytes):  # under way until its stream ends
+                left, reply = True, replace(reply, body=self._until_left(agent, reply.body))
+            return self._told(reply)
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
         except Exception as error:  # the door: our own bug fails this one request, closed, and says no word of it outside
             sys.stderr.write(f"error: the data plane failed: {type(error).__name__}\n")
             return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", status=500))
         finally:
+            if not left:
+                self._limiter.leave(agent)
+
+    async def _until_left(self, agent: Agent, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for piece in body:
+                yield piece
+        finally:
             self._limiter.leave(agent)
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
 
     def refused(self, reason: Reason, peer: Peer) -> None:
         """The front said no by itself."""
@@ -95,20 +121,20 @@ class DataDoor:
 
     async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool]) -> Reply:
         """`here`: whether it is still the same agent, and waits."""
-        if head.query and (head.path, head.query) != (EVALUATE, "effect_by=none"):
+        if leads_here(head.path) and not head.query:
+            return await self._mcp.answer(agent, head, body)
+        if head.query and (head.path != EVALUATE or head.query not in (NONE, CLIENT)):
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "nothing is asked for in a query here", hint=head.path)
         if head.path == CAPABILITIES:
             return document(self._gate.capabilities(agent.name), fields=_trace(head))
         key, session = head.fields.get("idempotency-key"), head.fields.get("helm-session")
         if session is not None and not _SESSION.match(session):
             raise Refused(Reason.ERR_SESSION_ENDED, "no session has such a name", hint="leave `Helm-Session` out")
-        if head.path == EVALUATE:
-            answer = await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], key=key, session=session)
-        else:
-            patience = Patience(_seconds(head), here)
-            answer = await self._gate.execute(
-                body, agent.name, DOORS[EXECUTE], key=key, session=session, patience=patience
-            )  # fmt: skip
+        if head.path == EVALUATE and head.query != CLIENT:
+            return answered(await self._gate.evaluate(body, agent.name, DOORS[EVALUATE], key=key, session=session), _trace(head))
+        through = self._gate.offer if head.path == EVALUATE else self._gate.execute
+        patience = Patience(_seconds(head), here)
+        answer = await through(body, agent.name, DOORS[head.path], key=key, session=session, patience=patience)
         return answered(answer, _trace(head))
 
     def _knows(self, agent: Agent, head: Head, peer: Peer) -> bool:
@@ -129,6 +155,10 @@ class DataDoor:
     def _absent(self, head: Head) -> Reply | None:
         """What is no door of ours."""
         method, reason = METHODS.get(head.path), Reason.ERR_UNMEDIATED_TRANSPORT
+        if leads_here(head.path):
+            if head.method in MCP_METHODS:
+                return None
+            method = ", ".join(MCP_METHODS)
         if method is None:
             return self._no(refusal(reason, "there is no such path here", status=404, hint=f"POST {EXECUTE}"), reason)
         if head.method != method:

@@ -55,6 +55,7 @@ _SCHEMAS: dict[str, Json] = {
     ),
     "Answer": _object({"result": _ANY, "helm": _ref("Helm")}),
     "Waiting": _object({"helm": _ref("Helm")}),
+    "Verdict": _object({"helm": _ref("Helm")}, {"result": _ANY}),  # of a call that was reported before: what was told of it
     "Capabilities": _object({
         "principal": {"type": "string"},
         "tools": {"type": "array", "items": _object({"name": _TEXT_OF, "inputSchema": {"type": "object"}}, closed=False)},
@@ -125,8 +126,8 @@ DATA: dict[str, Schema] = {
     )},
     "/mcp/v1/capabilities": {"get": _route("the tools that may be called", {200: _json("Capabilities")}, _DATA)},
     "/v1/evaluate": {"post": _route(
-        "a verdict without a dispatch", {200: _json("Waiting"), 202: _json("Waiting")}, _DATA, body="Call",
-        parameters=(_parameter("effect_by", {"type": "string", "enum": ["none"]}), _HEADERS[1]),
+        "a verdict without a dispatch", {200: _json("Verdict"), 202: _json("Waiting")}, _DATA, body="Call",
+        parameters=(_parameter("effect_by", {"type": "string", "enum": ["client", "none"]}), *_HEADERS),
     )},
 }  # fmt: skip
 CONTROL: dict[str, Schema] = {

@@ -203,8 +203,28 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         " until a person releases it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "compare (`helm-ai-kernel tools inspect`); pin the tool again if the change is right, or have it undone; and"
+        "compare (`helm-ai-kernel tools diff`); pin the tool again if the change is right, or have it undone; and"
         " then, because a pin releases no hold, `helm-ai-kernel tools release`",
+    ),
+    Reason.ERR_MCP_BATCH_UNSUPPORTED: Page(
+        "The message is a list of JSON-RPC messages. Batches were removed from MCP with revision 2025-06-18. Nothing was done.",
+        Retry.CHANGED,
+        "send each message by itself",
+        "nothing: part of a batch could be denied and part not, and no one answer would say so",
+    ),
+    Reason.ERR_MCP_ID_CONFLICT: Page(
+        "The `id` of a message is none, or is that of another request under way, or answers nothing that was asked: its answer"
+        " could be taken for another's.",
+        Retry.CHANGED,
+        "give each request an id of its own, a string or a whole number",
+        "nothing: an answer that could be another's is not given",
+    ),
+    Reason.ERR_MCP_HEADER_MISMATCH: Page(
+        "A header that repeats part of an MCP request says something else than its body, or is missing. Whoever stands between"
+        " would see another call than the one that is decided.",
+        Retry.CHANGED,
+        "send `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-…` as the body says",
+        "look for a proxy that writes such headers",
     ),
     Reason.ERR_CONNECTOR_CONTRACT_DRIFT: Page(
         "The tool ran, but its output breaks the pinned contract. The output is withheld and the tool is held.",
@@ -338,14 +358,16 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "The tool is held: it broke its contract or its definition changed, and no person has released it.",
         Retry.SAME_ANSWER,
         _TELL,
-        "look at the receipt that the hold names, and compare (`helm-ai-kernel tools inspect`); if the definition changed and"
+        "look at the receipt that the hold names, and compare (`helm-ai-kernel tools diff`); if the definition changed and"
         " the change is right, `helm-ai-kernel tools pin`; then `helm-ai-kernel tools release`: a pin releases no hold",
     ),
     Reason.ERR_FROZEN: Page(
-        "An operator froze everything, this server, this agent or this session.",
+        "An operator froze everything, this server, this agent or this session; or the kernel quarantined the server, which is"
+        " not the one that was pinned any more.",
         Retry.SAME_ANSWER,
         "stop, and tell its user",
-        "look into it; then sign the release: `helm-ai-kernel approvals list` says how",
+        "look into it, and at the receipt that the decision names; `helm-ai-kernel tools diff` shows what a server changed; then"
+        " sign the release: `helm-ai-kernel approvals list` says how",
     ),
     Reason.ERR_EVIDENCE_UNAVAILABLE: Page(
         "Evidence cannot be stored or read. What cannot be recorded is not executed.",
@@ -401,6 +423,14 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         Retry.CHANGED,
         "leave `Helm-Session` out: the call opens a session, and its answer names it",
         "nothing: the client is at fault",
+    ),
+    Reason.ERR_CLIENT_CONFIG: Page(
+        "A configuration file of an AI client, or the backup of one, cannot be read or must not be changed: it is not what the"
+        " client would read, a link leads out of the home directory, its folder is not writable, or it changed meanwhile."
+        " Nothing was written.",
+        Retry.CHANGED,
+        "nothing: no call of an agent is answered with it",
+        "do what the hint says, then `helm-ai-kernel setup` again; `--dry-run` shows what it would change",
     ),
 })  # fmt: skip
 

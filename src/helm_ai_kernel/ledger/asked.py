@@ -27,10 +27,11 @@ CHALLENGE_MS = 300_000  # to look at one call and sign
 CHALLENGES_MAX = 1024  # outstanding at once; one more takes the place of the oldest
 
 
-def held(tx: Transaction, principal: str, call: Call, about: Subject) -> tuple[Held | None, bytes]:
-    """The held call that this one is, byte for byte, and its arguments with their salt."""
+def held(tx: Transaction, principal: str, call: Call, about: Subject, by_client: bool) -> tuple[Held | None, bytes]:
+    """The held call that this one is, byte for byte and by who would act on it, and its arguments with their salt."""
+    mine = (principal, call.tool, call.pin, by_client)
     for ceremony in tx.approvals.held.values():
-        if (principal, call.tool, call.pin) == (ceremony.principal, ceremony.tool, ceremony.pin):
+        if mine == (ceremony.principal, ceremony.tool, ceremony.pin, ceremony.by_client):
             kept = tx.attachment(ceremony.index, ARGS)
             content = None if kept is None or kept.subject != about.id else kept.content
             if content is not None and content[SALT_BYTES:] == call.args:

@@ -20,7 +20,7 @@ from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.merkle import leaf_hash
 from helm_ai_kernel.tcb.process import KERNEL
-from helm_ai_kernel.tcb.receipt import Kind
+from helm_ai_kernel.tcb.receipt import Kind, goes
 from helm_ai_kernel.tcb.statement import Statement
 
 from .standing import MALFORMED, Body, Difference, Standing, erasures, said
@@ -33,7 +33,7 @@ FIRST = -(1 << 63)  # the smallest index that a row can have; no receipt has one
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An intent that waits for its outcome, as the tables must have it."""
+    """An intent or an offer that waits for its outcome, as the tables must have it."""
 
     place: int  # in the log
     tool: str
@@ -56,6 +56,7 @@ class Comparison:
         self._standing = Standing()
         self._sessions: dict[str, str] = {}  # open ones of the newest process, each with its principal
         self._open: dict[bytes, Intent] = {}
+        self._offered: dict[bytes, Intent] = {}  # what clients act on, and did not report
         self._used: Counter[str] = Counter()  # calls of each budget, over all its windows
         self._windows: Counter[tuple[str, str]] = Counter()  # the same, by each window that a budget could have
         self._brought: dict[Digest, str] = {}  # documents, each with the name under which a statement first brought it
@@ -90,7 +91,7 @@ class Comparison:
         """In the snapshot in which the last row was read."""
         yield from self._standing.differences(self._conn)
         yield from self._intents()
-        for leaf, intent in self._open.items():
+        for leaf, intent in (self._open | self._offered).items():
             yield from self._claim(leaf, intent, ClaimState.OPEN, None)
         yield from self._budgets()
         for table in ("attachments", "claims", "documents"):
@@ -126,11 +127,13 @@ class Comparison:
             case Kind.SESSION if body["event"] == "start":
                 if body["principal"] == KERNEL:  # a process begins, and with it whatever was open before has ended
                     self._sessions.clear()
+                    self._offered = {leaf: one for leaf, one in self._offered.items() if one.key_hash}  # its claim stays
                 self._sessions[body["session"]] = body["principal"]
             case Kind.SESSION:
                 self._sessions.pop(body["session"], None)
-            case Kind.DECISION if "deadline_ms" in body:  # exactly an intent has one
-                self._open[leaf_hash(line)] = intent = self._intent(index, body, kept)
+            case Kind.DECISION if goes(body):
+                intent = self._intent(index, body, kept)
+                (self._open if "deadline_ms" in body else self._offered)[leaf_hash(line)] = intent  # exactly an intent has one
                 self._count(intent, 1)
                 self._rows["claims"] += "key" in body
             case Kind.OUTCOME if body["status"] != Status.LATE:
@@ -148,8 +151,8 @@ class Comparison:
         """
         named: dict[int, str] = {}
         arguments = body.get("args_hash", body.get("raw_hash"))
-        read = "approval" in body.get("facts", ()) and "requires" not in body and "deadline_ms" not in body
-        taken_over = "repeats" in body or read  # an intent has its own copy of what was held
+        read = "approval" in body.get("facts", ()) and "requires" not in body and not goes(body)
+        taken_over = "repeats" in body or read  # a call that goes has its own copy of what was held
         if arguments is not None and not taken_over and (ARGS in kept or body["verdict"] != Verdict.DENY):
             named[ARGS] = arguments
         if "key" in body and "claim" not in body["facts"]:
@@ -165,8 +168,11 @@ class Comparison:
         """Whether this is about whom the receipt says, or of an outcome its decision."""
         if "subject" in body:
             return subjects <= {bytes.fromhex(body["subject"])}
-        intent = self._open.get(hashes.raw(body["decision"])) if body["kind"] == Kind.OUTCOME else None
+        intent = self._waits(hashes.raw(body["decision"])) if body["kind"] == Kind.OUTCOME else None
         return len(subjects) <= 1 if intent is None else subjects <= {intent.subject}
+
+    def _waits(self, leaf: bytes) -> Intent | None:
+        return self._open.get(leaf) or self._offered.get(leaf)
 
     def _erased(self, statement: Statement) -> Iterator[Difference]:
         """The person who signed was shown how much is kept: what was moved under a destroyed key, or away from it, shows here."""
@@ -186,7 +192,7 @@ class Comparison:
 
     def _outcome(self, index: int, body: Body) -> Iterator[Difference]:
         leaf = hashes.raw(body["decision"])
-        intent = self._open.pop(leaf, None)
+        intent = self._open.pop(leaf, None) or self._offered.pop(leaf, None)
         if intent is None:  # an orphan: the verifier's to find
             return
         if body["status"] == Status.FAILED:  # proven not applied: the reservation went back

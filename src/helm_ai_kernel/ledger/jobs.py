@@ -21,9 +21,11 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.receipt import SCOPE, TEXT_MAX, EffectBy, Kind, Receipt
 
 from . import asked
+from .caused import Cause, caused
 from .transaction import ARGS, KEY, OUTPUT, Open, Session, Transaction
 from .vault import Subject
 
+OFFERED_MAX = 256  # calls of one principal that it acts on at once and may report: one more, and the oldest is not waited for
 REFUSED_KEPT_MAX = 64 * 1024  # what was denied is kept as evidence up to here; a flood of large requests must not fill the disk
 
 PROBE_BYTES = 16 << 10  # a call with its outcome, arguments and output
@@ -59,6 +61,7 @@ class Terms:
     not_by: tuple[str, ...] = ()  # who else may not approve them: their owner, where four eyes are asked for
     alone: bool = False  # nobody is there to be asked
     waited_for: Digest | None = None  # the held call that this one is, by somebody who waits for it and asks for no other
+    causes: tuple[Cause, ...] = ()  # the outcomes because of which the call goes on
 
 
 def decide(
@@ -70,8 +73,8 @@ def decide(
     gone_on = terms.waited_for is not None and tx.approvals.ended.get(terms.waited_for) is Reason.ERR_APPROVAL_CONSUMED
     if gone_on and not (isinstance(admitted, Call) and admitted.key is not None):  # a key finds the one that went on
         raise Refused(Reason.ERR_APPROVAL_CONSUMED, "another caller went on with the held call", hint="make a new call")
-    about = tx.subject(admitted.subject or session.principal)
-    read = _read(tx, session, admitted, terms, about)
+    about, causes = tx.subject(admitted.subject or session.principal), caused(tx, session, terms.causes)
+    read = _read(tx, session, admitted, terms, about, effect_by)
     decision = rule(admitted, read.facts)
     content: dict[str, Json] = {
         "verdict": decision.verdict.value,
@@ -84,7 +87,7 @@ def decide(
         content["sub"] = decision.sub
     if admitted.args is None or admitted.tool is None:
         content["raw_hash"] = _kept(tx, ARGS, admitted.raw if isinstance(admitted, Refusal) else b"", about, REFUSED_KEPT_MAX)
-        return tx.append(session, Kind.DECISION, content, hint=decision.hint)
+        return tx.append(session, Kind.DECISION, content, causes, decision.hint)
     content["tool"] = admitted.tool
     if admitted.subject is not None:
         content["subject"] = about.id.hex()
@@ -96,30 +99,49 @@ def decide(
         content["rules"] = list(decision.rules)
     if isinstance(admitted, Refusal):
         content["args_hash"] = _kept(tx, ARGS, admitted.args, about, REFUSED_KEPT_MAX)
-        return tx.append(session, Kind.DECISION, content, hint=decision.hint)
-    return _decided(tx, session, admitted, read, about, decision, content)
+        return tx.append(session, Kind.DECISION, content, causes, decision.hint)
+    return _decided(tx, session, admitted, read, about, decision, content, causes)
 
 
 def settle(tx: Transaction, session: Session, intent: Intent, outcome: Outcome) -> Receipt:
     """Close an open intent, once. A tool that broke its contract is held in the same transaction."""
-    session = _teller(tx, session)
     found = tx.open.get(intent.index)
-    if found is None or found.leaf != intent.leaf:
+    if found is None or found.leaf != intent.leaf or outcome.status is Status.REPORTED:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "this intent is not open: it has its outcome already")
-    tool, principal, key, windows = found.tool, found.principal, found.key, found.reserved
-    spent = dict.fromkeys(windows, 0 if outcome.status is Status.FAILED else 1)
-    receipt = _outcome(tx, session, intent.leaf, outcome, spent, found.subject)
-    for name in windows if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
-        tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, windows[name]))
+    receipt = _ended(tx, _teller(tx, session), found, outcome)
     del tx.open[intent.index]
-    if key is not None:
+    for name in found.reserved if outcome.status is Status.FAILED else ():  # proven not applied: the reservation goes back
+        tx.conn.execute("UPDATE budgets SET used=used-1 WHERE name=? AND window=?", (name, found.reserved[name]))
+    if outcome.reason in DRIFTS:
+        hold(tx, found.tool, receipt.leaf, outcome.reason)
+    return receipt
+
+
+def report(tx: Transaction, session: Session, offer: Intent, outcome: Outcome) -> Receipt:
+    """What the client tells of a call that it acted on, once. It holds no tool and gives nothing back: it is the client's word.
+
+    Only this process knows who may tell: raises `Refused` for an offer of an earlier one, of another principal, or told before.
+    """
+    found = tx.offered.get(offer.index)
+    mine = found is not None and (found.leaf, found.principal) == (offer.leaf, session.principal)
+    if found is None or not mine or outcome.status is not Status.REPORTED:
+        hint = "report a call once, soon, to the kernel that allowed it"
+        raise Refused(Reason.ERR_UPSTREAM_SHAPE, "no report of this call is waited for", sub="report", hint=hint)
+    receipt = _ended(tx, _teller(tx, session), found, outcome)
+    del tx.offered[offer.index]
+    return receipt
+
+
+def _ended(tx: Transaction, session: Session, call: Open, outcome: Outcome) -> Receipt:
+    """The first outcome of a call, and what its idempotency key says from now on."""
+    spent = dict.fromkeys(call.reserved, 0 if outcome.status is Status.FAILED else 1)
+    receipt = _outcome(tx, session, call.leaf, outcome, spent, call.subject)
+    if call.key is not None:
         state = ClaimState.UNKNOWN if outcome.status is Status.UNKNOWN else ClaimState.DONE
         tx.conn.execute(
             "UPDATE claims SET state=?, outcome=? WHERE principal=? AND tool=? AND key=?",
-            (state.value, receipt.index, principal, tool, key),
+            (state.value, receipt.index, call.principal, call.tool, call.key),
         )
-    if outcome.reason in DRIFTS:
-        hold(tx, tool, receipt.leaf, outcome.reason)
     return receipt
 
 
@@ -177,6 +199,20 @@ def freeze(tx: Transaction, scope: str, by: str) -> Receipt:
     return receipt
 
 
+def quarantine(tx: Transaction, name: str, reason: Reason, sub: str, catalog: Digest | None) -> Receipt | None:
+    """Stop a tool, or a server (`server:NAME`), for what the kernel saw outside any call; an existing hold stays as it is.
+
+    `catalog`: what it was compared with. Where a person has put another one into force meanwhile, nothing was seen of that.
+    """
+    if name in tx.holds or tx.catalog != catalog:
+        return None
+    what = "scope" if SCOPE.match(name) else "tool"
+    receipt = tx.append(_kernel(tx), Kind.HOLD, {what: name, "reason": reason.value, "sub": sub[:TEXT_MAX]})
+    tx.conn.execute("INSERT INTO holds VALUES (?,?)", (name, hashes.raw(receipt.leaf)))
+    tx.holds[name] = receipt.leaf
+    return receipt
+
+
 def gap(tx: Transaction, door: str, counts: Mapping[str, int]) -> Receipt:
     """Refusals that have no receipt of their own."""
     return tx.append(_kernel(tx), Kind.GAP, {"door": door, "counts": dict(counts)})
@@ -210,11 +246,14 @@ class Read(NamedTuple):
     mark: bytes | None = None  # of the key
 
 
-def _read(tx: Transaction, session: Session, admitted: Admitted, terms: Terms, about: Subject) -> Read:
-    """Everything that `decide` reads. Of a first call whose arguments were erased nothing is the same."""
+def _read(
+    tx: Transaction, session: Session, admitted: Admitted, terms: Terms, about: Subject, effect_by: EffectBy
+) -> Read:  # fmt: skip
+    """Everything that `decide` reads. Of a first call whose arguments were erased, or that others act on, nothing is the same."""
     clock = tx.moment.clock
     if isinstance(admitted, Refusal):
         return Read(Facts(session.principal, session.door, tx.policy, clock), {})
+    by_client = effect_by is EffectBy.CLIENT
     budgets = [b for b in terms.budgets if b.covers(session.principal, admitted.tool)]
     windows = {b.name: b.window(session.id, clock.wall_ms) for b in budgets}
     left = {b.name: b.left(_used(tx, b.name, windows[b.name])) for b in budgets}
@@ -230,8 +269,9 @@ def _read(tx: Transaction, session: Session, admitted: Admitted, terms: Terms, a
             kept = tx.attachment(first, ARGS)
             args = b"" if kept is None or kept.content is None else kept.content
             same = kept is not None and kept.subject == about.id and args[SALT_BYTES:] == admitted.args
+            same = same and tx.is_offer(first) is by_client
             claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
-    held, kept_args = (None, b"") if claim is not None else asked.held(tx, session.principal, admitted, about)
+    held, kept_args = (None, b"") if claim is not None else asked.held(tx, session.principal, admitted, about, by_client)
     facts = Facts(
         session.principal,
         session.door,
@@ -256,17 +296,18 @@ def _used(tx: Transaction, name: str, window: str) -> int:
 
 
 def _decided(
-    tx: Transaction, session: Session, call: Call, read: Read, about: Subject, decision: Decision, content: dict[str, Json]
-) -> Receipt:
-    """Append the decision on an admitted call; an ALLOW also claims its key, reserves, and opens its intent."""
+    tx: Transaction, session: Session, call: Call, read: Read, about: Subject, decision: Decision, content: dict[str, Json],
+    causes: tuple[Digest, ...],
+) -> Receipt:  # fmt: skip
+    """Append the decision on an admitted call; one that goes also claims its key, reserves, and waits for its outcome."""
     held, salt = read.facts.approval, read.args[:SALT_BYTES]
-    kernels = content["effect_by"] == EffectBy.KERNEL
-    intent = kernels and decision.verdict is Verdict.ALLOW and decision.repeats is None
+    is_call = content["effect_by"] != EffectBy.NONE
+    gone = is_call and decision.verdict is Verdict.ALLOW and decision.repeats is None
     if decision.repeats is not None:
         content["repeats"] = decision.repeats
-    if held is not None and intent:
+    if held is not None and gone:
         content["args_hash"] = tx.attach(ARGS, salt, call.args, about)  # the held call's name, and a copy of its own
-    elif decision.repeats is not None or (held is not None and not (kernels and decision.requires is not None)):
+    elif decision.repeats is not None or (held is not None and not (is_call and decision.requires is not None)):
         content["args_hash"] = hashes.digest(read.args)  # the same content under the first one's salt: one attachment, one name
         tx.salt = salt
     else:
@@ -274,20 +315,20 @@ def _decided(
         content["args_hash"] = _kept(tx, ARGS, call.args, about, bytes_max)
     if call.key is not None:
         content["key"] = read.key_hash or _kept(tx, KEY, call.key.encode(), about)
-    parents = () if decision.repeats is None else (decision.repeats,)
-    if held is not None:
-        parents = (*parents, held.call)
-    if decision.requires is not None and kernels:
+    parents = (*(() if decision.repeats is None else (decision.repeats,)), *(() if held is None else (held.call,)))
+    if decision.requires is not None and is_call:
         content["requires"] = decision.requires.to_json()
-    if not intent:
-        receipt = tx.append(session, Kind.DECISION, content, parents, decision.hint)
+    if not gone:
+        receipt = tx.append(session, Kind.DECISION, content, (*parents, *causes), decision.hint)
         return asked.moved(tx, receipt, session)
-    content["deadline_ms"] = read.facts.clock.wall_ms + call.wall_ms
+    if content["effect_by"] == EffectBy.KERNEL:
+        content["deadline_ms"] = read.facts.clock.wall_ms + call.wall_ms
     if decision.reserve:
         content["reserved"] = dict(decision.reserve)
     if decision.relies:
         content["relies"] = list(decision.relies)
-    receipt = asked.moved(tx, tx.append(session, Kind.DECISION, content, (*parents, *decision.relies), decision.hint), session)
+    parents = (*parents, *decision.relies, *causes)
+    receipt = asked.moved(tx, tx.append(session, Kind.DECISION, content, parents, decision.hint), session)
     for name in decision.reserve:
         tx.conn.execute("INSERT INTO budgets VALUES (?,?,1) ON CONFLICT DO UPDATE SET used=used+1", (name, read.windows[name]))
     if call.key is not None:
@@ -304,8 +345,20 @@ def _decided(
             ),
         )
     windows = {name: read.windows[name] for name in decision.reserve}
-    tx.open[receipt.index] = Open(receipt.leaf, call.tool, session.principal, read.mark, about.id, windows)
+    waits = Open(receipt.leaf, call.tool, session.principal, read.mark, about.id, windows)
+    if receipt.is_offer:
+        _offer(tx, receipt.index, waits)
+    else:
+        tx.open[receipt.index] = waits
     return receipt
+
+
+def _offer(tx: Transaction, index: int, offer: Open) -> None:
+    """Whoever never reports takes no more room than others; it may still say what became of its newest calls."""
+    mine = [at for at, other in tx.offered.items() if other.principal == offer.principal]
+    if len(mine) >= OFFERED_MAX:
+        del tx.offered[mine[0]]
+    tx.offered[index] = offer
 
 
 def _outcome(
@@ -327,6 +380,8 @@ def _outcome(
         content["tool_error"] = True
     if outcome.truncated:
         content["truncated"] = True
+    if outcome.interim is not None:
+        content["interim"] = outcome.interim.to_json()
     return tx.append(session, Kind.OUTCOME, content, (intent,))
 
 

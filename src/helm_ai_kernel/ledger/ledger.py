@@ -25,6 +25,7 @@ from helm_ai_kernel.tcb.statement import Statement
 from . import asked, jobs, statements, store
 from .aside import aside
 from .asked import Challenges
+from .caused import Cause
 from .jobs import Decide, Intent, Terms
 from .opening import check_keys, check_vault, load, mirrored
 from .scrub import scrub
@@ -170,13 +171,21 @@ class Ledger:
         not_by: tuple[str, ...] = (),
         alone: bool = False,
         waited_for: Digest | None = None,
+        causes: Sequence[Cause] = (),
     ) -> Receipt:
-        """`waited_for`: raises `Refused(ERR_APPROVAL_CONSUMED)` where another caller went on with that held call."""
-        terms = Terms(self._budgets, not_by, alone, waited_for)
+        """`waited_for`: raises `Refused(ERR_APPROVAL_CONSUMED)` where another caller went on with that held call.
+
+        `causes`: the outcomes because of which the call goes on; raises `Refused` for what is no outcome of that principal.
+        """
+        terms = Terms(self._budgets, not_by, alone, waited_for, tuple(causes))
         return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, terms, effect_by))
 
     async def settle(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
         return await self.writer.submit(lambda tx: jobs.settle(tx, session, Intent(intent.index, intent.leaf), outcome))
+
+    async def report(self, session: Session, offer: Receipt, outcome: Outcome) -> Receipt:
+        """What the client tells of a call that it acted on; raises `Refused` where nobody waits for that."""
+        return await self.writer.submit(lambda tx: jobs.report(tx, session, Intent(offer.index, offer.leaf), outcome))
 
     async def late(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
         """What came after the deadline; where the UNKNOWN could not be stored, this is the outcome itself."""
@@ -223,6 +232,12 @@ class Ledger:
         """Stop everything, a server, an agent or a session, until a person releases it."""
         return await self.writer.submit(lambda tx: jobs.freeze(tx, scope, by))
 
+    async def quarantine(self, name: str, reason: Reason, sub: str, catalog: Digest | None) -> Receipt | None:
+        """Stop a tool, or `server:NAME`, for what the kernel saw; nothing is written where it is stopped already."""
+        if name in self.writer.state.holds:
+            return None
+        return await self.writer.submit(lambda tx: jobs.quarantine(tx, name, reason, sub, catalog))
+
     async def gap(self, door: str, counts: Mapping[str, int]) -> Receipt:
         """Refusals that were only counted."""
         return await self.writer.submit(lambda tx: jobs.gap(tx, door, counts))
@@ -266,7 +281,8 @@ class Ledger:
         except (EvidenceError, Refused) as e:
             detail = f"the first outcome of a repeated call is not what the kernel signed: {e}"
             raise OutsideError(Reason.ERR_STORE_CORRUPT, detail, hint="helm-ai-kernel fsck") from None
-        vault, released = self.writer.ink.vault, receipt.status is Status.OK
+        vault, kept = self.writer.ink.vault, "contract" in receipt.body
+        released = receipt.status is Status.OK or (receipt.status is Status.REPORTED and kept)
         content = b"" if sealed is None else opened(vault, self.origin, index, OUTPUT, bytes(subject), bytes(sealed))
         if content is None:
             detail = "what the first call returned was erased, and a call is never made again by itself"

@@ -30,7 +30,7 @@ class Part:
         self._reader = reader
         self._head = Checkpoint.from_bytes(reader.checkpoint)
         self._in = bytearray(self._head.size)
-        self._intents = bytearray(self._head.size)  # those in the part
+        self._intents = bytearray(self._head.size)  # those in the part, and the offers, and the offers
         self.leaves = Digests()
         for leaf in reader.leaves(0, self._head.size):
             self.leaves.append(leaf)
@@ -94,7 +94,7 @@ class Part:
             before, found = sum(self._intents), list[int]()
             for place in todo:
                 receipt = self._reader.at(place)
-                self._intents[place] = receipt.is_intent
+                self._intents[place] = receipt.goes
                 found += self._new(self._causes(receipt))
             if not found and sum(self._intents) > before:
                 found = self._new(self._outcomes())

@@ -113,7 +113,7 @@ def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
             in_force = registry.in_force_at(receipt.trust.size)
             if receipt.kind is Kind.DECISION:
                 if receipt.session not in principals:
-                    principals[receipt.session] = _principal(conn, receipt.session, registry)
+                    principals[receipt.session] = principal_of(conn, receipt.session, registry)
                 standing.approvals.decided(replace(receipt, index=index), principals[receipt.session], in_force)
                 continue
             if receipt.kind is Kind.LAPSE:
@@ -127,7 +127,7 @@ def signed_for(conn: sqlite3.Connection, registry: Registry) -> Standing:
     return standing
 
 
-def _principal(conn: sqlite3.Connection, session: str, registry: Registry) -> str:
+def principal_of(conn: sqlite3.Connection, session: str, registry: Registry) -> str:
     """Whose session it is, from its start."""
     row = conn.execute("SELECT line FROM receipts WHERE session=? AND seq=0", (bytes.fromhex(session),)).fetchone()
     start = verified(row[0], registry)

@@ -57,7 +57,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """An intent that waits for its outcome, and what that will settle."""
+    """An intent that waits for its outcome, or an offer that may be reported, and what that will settle."""
 
     leaf: Digest
     tool: str
@@ -86,6 +86,7 @@ class State:
     catalog: Digest | None
     holds: Mapping[str, Digest] = field(default_factory=dict)  # tool, or scope of a freeze -> leaf of its hold
     open: Mapping[int, Open] = field(default_factory=dict)  # by log index, in its order
+    offered: Mapping[int, Open] = field(default_factory=dict)  # what clients act on, and may report: of this process only
     approvals: Approvals = field(default_factory=Approvals)  # never changed: a group that does works on a copy
 
 
@@ -134,6 +135,7 @@ class Transaction:
         self.catalog = state.catalog
         self.holds = dict(state.holds)
         self.open = dict(state.open)
+        self.offered = dict(state.offered)
         self.approvals = state.approvals
         self._trusted = ink.trust
         self._rows: list[tuple[int, bytes, int, str, bytes, bytes]] = []
@@ -147,7 +149,8 @@ class Transaction:
 
     def ended(self, frontier: Frontier) -> State:
         """The log after this group, whose tree is `frontier`."""
-        return State(self.start.origin, frontier, self.heads, self.policy, self.catalog, self.holds, self.open, self.approvals)
+        standing = (self.heads, self.policy, self.catalog, self.holds, self.open, self.offered, self.approvals)
+        return State(self.start.origin, frontier, *standing)
 
     @property
     def kernel(self) -> Session | None:
@@ -251,6 +254,12 @@ class Transaction:
         subject, sealed = (bytes(column) for column in row)
         content = None if subject in self.erased else opened(self.ink.vault, self.start.origin, index, slot, subject, sealed)
         return Kept(subject, content)
+
+    def is_offer(self, index: int) -> bool:
+        """Whether the call that went there, also in this group, is one that the client acts on."""
+        mine = next((line for at, _, _, _, _, line in self._rows if at == index), None)
+        row = (mine,) if mine is not None else self.conn.execute("SELECT line FROM receipts WHERE idx=?", (index,)).fetchone()
+        return row is not None and Receipt.from_bytes(bytes(row[0])).is_offer
 
     def attached_bytes(self, index: int, slot: int) -> int:
         """How much is kept there, without reading it."""

@@ -19,8 +19,9 @@ from helm_ai_kernel.wire.oauth_metadata import Url
 from helm_ai_kernel.wire.request import encode
 from helm_ai_kernel.wire.response import Response
 
+from .exchange import Lost
 from .resolver import NotSent, Resolver
-from .upstream import Lost, Upstream
+from .upstream import Upstream
 
 WITHIN_S = 10.0  # for one request and its answer: somebody waits for a tool behind it
 BYTES_MAX = 128 << 10

@@ -7,16 +7,17 @@ of the environment, redirects and cookies do not exist here.
 
 import asyncio
 import os
-import select
 import socket
 import ssl
-from dataclasses import dataclass
 
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.wire.response import Response, ResponseReader
+from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.errors import EvidenceError, Refused
+from helm_ai_kernel.wire.response import Response
+from helm_ai_kernel.wire.spki import public_key
 
+from .exchange import Connection, Lost, Streamed
 from .resolver import NotSent, Resolver, check_peer
 
 CONNECT_S = 10.0  # name, address and TLS together, or the deadline of the call if that is earlier
@@ -28,25 +29,23 @@ CLOSE_S = 2.0  # for connections to go, at the end
 _AGAIN = frozenset({"no_answer", "early_end"})  # the connection ended; every other end is the service's own word
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The request left, or part of it, and there is no whole answer."""
-
-    sub: str
-    reason: Reason
-
-
 class Upstream:
-    """Everything in one loop. `service` is pinned: nothing here finds out where to go."""
+    """Everything in one loop. `service` is pinned: nothing here finds out where to go.
 
-    def __init__(self, service: Service, resolver: Resolver | None = None, *, idle_s: float = IDLE_S) -> None:
+    `tls_key`: the digest of the public key (SubjectPublicKeyInfo) that the service has to have beside a certificate that holds.
+    """
+
+    def __init__(
+        self, service: Service, resolver: Resolver | None = None, *, idle_s: float = IDLE_S, tls_key: Digest | None = None
+    ) -> None:
         self._service = service
+        self._tls_key = tls_key
         self._resolver = resolver or Resolver()
         self._idle_s = idle_s
         self._tls: ssl.SSLContext | None = None
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._idle: list[_Connection] = []
-        self._all: set[_Connection] = set()
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
         self._closed = False
 
     async def ask(self, request: bytes, *, body_bytes_max: int, until: float, again: bool) -> Response | Lost:
@@ -54,11 +53,7 @@ class Upstream:
 
         Raises `Refused` or `NotSent` exactly where no byte of it was handed to the system.
         """
-        try:
-            async with asyncio.timeout_at(until):
-                await self._room.acquire()
-        except TimeoutError:
-            raise self._not_sent("busy", "all connections were in use until the deadline") from None
+        await self._enter(until)
         try:
             found = await self._once(await self._borrow(until), request, body_bytes_max, until)
             if not again or isinstance(found, Response) or found.sub not in _AGAIN:
@@ -70,6 +65,15 @@ class Upstream:
         finally:
             self._room.release()
 
+    async def open(self, until: float) -> Streamed:
+        """A connection for one request whose answer is read as it comes; raises `Refused` or `NotSent`."""
+        await self._enter(until)
+        try:
+            return Streamed(await self._borrow(until), self._service.authority, self._leave)
+        except BaseException:
+            self._room.release()
+            raise
+
     async def close(self) -> None:
         """End every connection; what was in flight is lost."""
         self._closed = True
@@ -78,7 +82,7 @@ class Upstream:
         if self._all:
             await asyncio.wait({connection.gone for connection in self._all}, timeout=CLOSE_S)
 
-    async def _once(self, connection: "_Connection", request: bytes, body_bytes_max: int, until: float) -> Response | Lost:
+    async def _once(self, connection: Connection, request: bytes, body_bytes_max: int, until: float) -> Response | Lost:
         answer = connection.ask(request, body_bytes_max)
         if answer is None:
             raise self._not_sent("connect", "the connection ended before it was used")
@@ -87,15 +91,31 @@ class Upstream:
         finally:  # also when the caller is cancelled
             if not answer.done():
                 connection.end(Lost("timeout", Reason.ERR_CONNECTOR_FAILED))
-        found = answer.result()
+        self._keep(connection)
+        return answer.result()
+
+    async def _enter(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._room.acquire()
+        except TimeoutError:
+            raise self._not_sent("busy", "all connections were in use until the deadline") from None
+
+    def _leave(self, connection: Connection) -> None:
+        self._room.release()
+        self._keep(connection)
+
+    def _keep(self, connection: Connection) -> None:
+        """For another request, where its answer was whole and says so; else it ends."""
+        answer = connection.answer
+        found = answer.result() if answer is not None and answer.done() else None
         if isinstance(found, Response) and found.reusable and connection.idle and not self._closed:
             connection.expire_in(self._idle_s)
             self._idle.append(connection)
         else:
             connection.end()
-        return found
 
-    async def _borrow(self, until: float) -> "_Connection":
+    async def _borrow(self, until: float) -> Connection:
         """The connection that was used last, if nothing came on it since; else a new one."""
         while self._idle:
             connection = self._idle.pop()
@@ -104,7 +124,7 @@ class Upstream:
             connection.end()
         return await self._connect(until)
 
-    async def _connect(self, until: float) -> "_Connection":
+    async def _connect(self, until: float) -> Connection:
         service, loop = self._service, asyncio.get_running_loop()
         if self._closed:
             raise self._not_sent("closed", "the connector is closed")
@@ -113,13 +133,14 @@ class Upstream:
                 tls = self._context() if service.scheme == "https" else None
                 sock = await self._dial(await self._resolver.resolve(service.host, service.port, service.addresses))
                 name = service.host if tls else None
-                _, connection = await loop.create_connection(_Connection, sock=sock, ssl=tls, server_hostname=name)
+                transport, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
         except TimeoutError:
             raise self._not_sent("connect", "there was no connection in time") from None
         except OSError as error:  # ssl.SSLError is one
             raise self._not_sent("tls" if isinstance(error, ssl.SSLError) else "connect", _why(error)) from None
         connection.gone.add_done_callback(lambda _: self._all.discard(connection))
         self._all.add(connection)
+        self._check_key(connection, transport.get_extra_info("ssl_object"))
         if self._closed:  # meanwhile
             connection.end()
         return connection
@@ -145,6 +166,19 @@ class Upstream:
                 raise
         raise last
 
+    def _check_key(self, connection: Connection, tls: ssl.SSLObject | None) -> None:
+        """Raises `NotSent` unless the service, whose certificate holds, has the key that was pinned."""
+        if self._tls_key is None:
+            return
+        shown = tls.getpeercert(binary_form=True) if tls is not None else None
+        try:
+            key = digest(public_key(shown)) if shown else None
+        except EvidenceError:
+            key = None
+        if key != self._tls_key:
+            connection.end()
+            raise self._not_sent("tls_key", "its key is not the one that was pinned")
+
     def _not_sent(self, sub: str, cause: str) -> NotSent:
         return NotSent(sub, f"`{self._service.authority}`: {cause}")
 
@@ -160,82 +194,6 @@ class Upstream:
                 context.load_verify_locations(self._service.ca)
             self._tls = context
         return self._tls
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, with at most one request on it. Bytes that nobody asked for end it."""
-
-    def __init__(self) -> None:
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport: asyncio.Transport | None = None
-        self._reader: ResponseReader | None = None
-        self._answer: asyncio.Future[Response | Lost] | None = None
-        self._expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Alive, and all that was written has left."""
-        transport = self._transport
-        return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() == 0
-
-    def ask(self, request: bytes, body_bytes_max: int) -> "asyncio.Future[Response | Lost] | None":
-        """None, and nothing written, where it ended already."""
-        if self._transport is None or self._transport.is_closing():
-            return None
-        self._reader = ResponseReader(body_bytes_max=body_bytes_max)
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self._answer
-
-    def expire_in(self, seconds: float) -> None:
-        self._expiry = asyncio.get_running_loop().call_later(seconds, self.end)
-
-    def wake(self) -> bool:
-        """Whether it may be used again: it is alive, and nothing came, not even what the loop has not seen yet."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if self._transport is None or not self.idle:
-            return False
-        waiting = select.poll()
-        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not waiting.poll(0)
-
-    def end(self, lost: Lost | None = None) -> None:
-        if lost is not None:
-            self._settle(lost)
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        if self._reader is None or self._answer is None or self._answer.done():
-            self.end()
-            return
-        try:
-            response = self._reader.feed(data)
-        except Refused as refused:
-            self.end(Lost(refused.sub, refused.reason))
-            return
-        if response is not None:
-            self._settle(response)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-        ended = ResponseReader(body_bytes_max=0).end() if self._reader is None else self._reader.end()
-        self._settle(Lost(ended.sub, ended.reason))
-        if not self.gone.done():
-            self.gone.set_result(None)
-
-    def _settle(self, found: Response | Lost) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(found)
 
 
 def _why(error: OSError) -> str:

@@ -24,6 +24,7 @@ __all__ = ["EMPTY", "Catalog", "Tool", "entry", "server_doc"]
 
 BYTES_MAX = 1 << 23  # a server of 100 tools is about 200 KiB
 WORDS_MAX = 64  # of a command line
+INSTRUCTIONS_BYTES_MAX = 1 << 16  # a person reads them, and so does a model with every conversation
 
 _SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}\Z", re.ASCII)
@@ -59,6 +60,11 @@ class Catalog:
 
     def to_bytes(self) -> bytes:
         return self.document
+
+    def of(self, server: str) -> dict[str, Tool]:
+        """The tools of one server, by the name that it knows itself."""
+        mine = [tool for tool in self.tools.values() if tool.name.startswith(f"{server}/")]
+        return {tool.name.split("/", 1)[1]: tool for tool in mine}
 
     def with_server(self, doc: Mapping[str, Any]) -> "Catalog":
         """The catalogue with that server added, or in the place of the one of its name. Takes a copy; raises `Refused`."""
@@ -111,16 +117,27 @@ def _source(value: Json) -> dict[str, Json]:
             raise fields.wrong("field `module` is not a dotted name")
         return body
     if kind == "mcp-stdio":
-        body = fields.exact(value, {"kind", "command", "env"})
+        body = fields.exact(value, {"kind", "command", "env"}, {"instructions"})
         words = fields.strings(body, "command")
         if not 0 < len(words) <= WORDS_MAX or not all(_WORD.match(word) for word in words):
             raise fields.wrong(f"field `command` is not a list of 1 to {WORDS_MAX} words")
         names(body, "env", _VARIABLE)
+        _check_instructions(body)
         return body
     if kind == "http" and type(value) is dict:
         Service.from_json(value)
         return value
-    raise fields.wrong(f"the source kind `{kind[:64]}` is not known here: `python`, `mcp-stdio` or `http`")
+    if kind == "mcp-http" and type(value) is dict:
+        Service.of_mcp(value)
+        _check_instructions(value)
+        return value
+    raise fields.wrong(f"the source kind `{kind[:64]}` is not known here: `python`, `mcp-stdio`, `mcp-http` or `http`")
+
+
+def _check_instructions(source: Mapping[str, Json]) -> None:
+    """What the server tells a model of itself, as pinned; a server that says nothing has no such field."""
+    if "instructions" in source and not fields.text(source, "instructions", bytes_max=INSTRUCTIONS_BYTES_MAX):
+        raise fields.wrong("an empty `instructions` is left out")
 
 
 def _check_headers(service: Service, tools: Sequence[Tool]) -> None:

@@ -50,12 +50,13 @@ ANNOTATIONS = frozenset(
     {
         "title", "description", "default", "deprecated", "readOnly", "writeOnly", "examples", "$comment",
         "contentEncoding", "contentMediaType", "contentSchema",
+        "$anchor",  # a name that no `$ref` may use here: they point by place
         "discriminator",  # OpenAPI's, beside the `oneOf` that it describes; pydantic writes it
     }
 )  # fmt: skip
 REBASING = frozenset(
     {
-        "$id", "id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary",
+        "$id", "id", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary",
     }
 )  # fmt: skip
 

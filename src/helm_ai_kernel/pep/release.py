@@ -3,28 +3,21 @@
 An output is data: nothing in it is ever read as control. What is released are the bytes that were judged, never a rendering.
 """
 
-from collections.abc import Mapping
-
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.decision import Contract
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json, parse
 
+from . import results
 from .catalog import Tool
+from .methods import KINDS, QUESTIONS
 from .schema import Schema
 
-# MCP 2025-11-25, `ContentBlock`: what each type must have. A type that is not here is refused.
-_CONTENT: Mapping[str, Mapping[str, type]] = {
-    "text": {"text": str},
-    "image": {"data": str, "mimeType": str},
-    "audio": {"data": str, "mimeType": str},
-    "resource": {"resource": dict},
-    "resource_link": {"uri": str, "name": str},
-}
 
-
-def release(tool: Tool, output: bytes) -> tuple[Contract, bool]:
+def release(tool: Tool, output: bytes, *, questions: bool = False) -> tuple[Contract, bool]:
     """Which contract `output` keeps, and whether the tool itself says that it failed.
+
+    `questions`: the caller can be asked, so that an MCP result may be a question to them (contract `question`).
 
     Raises `Refused(ERR_CONNECTOR_CONTRACT_DRIFT)`; its sub-reason never holds anything of the output.
     """
@@ -33,8 +26,8 @@ def release(tool: Tool, output: bytes) -> tuple[Contract, bool]:
         value = parse(output, bytes_max=tool.output_bytes, any_number=not strict)
     except Refused as refused:
         raise _drift(f"json {refused.sub}") from None
-    if tool.kind == "mcp-stdio":
-        return _call_tool_result(tool, value, len(output))
+    if tool.kind in KINDS:
+        return _mcp_result(tool, value, len(output), questions)
     if tool.kind == "http":
         return _http_answer(tool, value, len(output))
     if tool.output is None:
@@ -43,20 +36,38 @@ def release(tool: Tool, output: bytes) -> tuple[Contract, bool]:
     return Contract.SCHEMA, False
 
 
-def _call_tool_result(tool: Tool, value: Json, size: int) -> tuple[Contract, bool]:
-    """MCP's `CallToolResult`. Its other members are open by the specification, so they are passed on."""
+def _mcp_result(tool: Tool, value: Json, size: int, questions: bool) -> tuple[Contract, bool]:
+    """A result of MCP, of a tool's call or of a method. Other members are open by the specification, so they are passed on."""
     if type(value) is not dict:
         raise _drift("result")
+    name = tool.name.partition("/")[2]
+    if value.keys() == {"error"} and name not in QUESTIONS:  # the server answered with an error of the protocol
+        _keep(results.error_fault(value["error"]))
+        return Contract.SHAPE, True
+    kind = value.get("resultType", "complete")
+    if questions and kind == "input_required":
+        _keep(results.question_fault(name if "/" in name else "tools/call", value))
+        return Contract.QUESTION, False
+    if kind != "complete":  # 2026-07-28: a question to the client, whom nobody can ask here
+        raise _drift("resultType")
+    if "/" in name:
+        _keep(results.fault(name, value))
+        return Contract.SHAPE, False
+    return _call_tool_result(tool, value, size)
+
+
+def _call_tool_result(tool: Tool, value: dict[str, Json], size: int) -> tuple[Contract, bool]:
+    """MCP's `CallToolResult`."""
     content = value.get("content")
     if type(content) is not list:
         raise _drift("content")
     for block in content:
-        _check_block(block)
-    for name, kind in (("structuredContent", dict), ("isError", bool), ("_meta", dict)):
+        _keep(results.block_fault(block))
+    if tool.output is None and type(value.get("structuredContent", {})) is not dict:
+        raise _drift("structuredContent")  # 2026-07-28: anything that an output schema describes, and nobody did
+    for name, kind in (("isError", bool), ("_meta", dict)):
         if name in value and type(value[name]) is not kind:
             raise _drift(name)
-    if value.get("resultType", "complete") != "complete":  # 2026-07-28: a question to the client, whom nobody can ask here
-        raise _drift("resultType")
     tool_error = value.get("isError") is True
     if tool.output is None or (tool_error and "structuredContent" not in value):
         return Contract.SHAPE, tool_error
@@ -64,6 +75,11 @@ def _call_tool_result(tool: Tool, value: Json, size: int) -> tuple[Contract, boo
         raise _drift("structuredContent")
     _check(tool.output, value["structuredContent"], size)  # an error's too: a flag of the server's is no way around the pin
     return Contract.SCHEMA, tool_error
+
+
+def _keep(wrong: str) -> None:
+    if wrong:
+        raise _drift(wrong)
 
 
 def _http_answer(tool: Tool, value: Json, size: int) -> tuple[Contract, bool]:
@@ -82,23 +98,6 @@ def _http_answer(tool: Tool, value: Json, size: int) -> tuple[Contract, bool]:
         return Contract.SHAPE, True
     _check(tool.output, value["body"], size)
     return Contract.SCHEMA, False
-
-
-def _check_block(block: Json) -> None:
-    kind = block.get("type") if type(block) is dict else None
-    if type(block) is not dict or type(kind) is not str or kind not in _CONTENT:
-        raise _drift("content type")
-    _check_members(block, _CONTENT[kind], f"content {kind}")
-    if kind == "resource":
-        held = block["resource"]
-        if type(held) is not dict or type(held.get("uri")) is not str or not ("text" in held) ^ ("blob" in held):
-            raise _drift("content resource")
-        _check_members(held, {"text" if "text" in held else "blob": str}, "content resource")
-
-
-def _check_members(value: Mapping[str, Json], members: Mapping[str, type], sub: str) -> None:
-    if any(type(value.get(name)) is not kind for name, kind in members.items()):
-        raise _drift(sub)
 
 
 def _check(schema: Schema, value: Json, size: int) -> None:

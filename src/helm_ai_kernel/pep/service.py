@@ -1,10 +1,11 @@
-"""The source kind `http`: where an HTTP API is, and which of its addresses may be dialled. All of it is pinned, none guessed.
+"""The source kinds `http` and `mcp-http`: where they are, and which addresses may be dialled. All of it is pinned, none guessed.
 
 An operation can change neither scheme, host, port nor base path. Values of secrets are no part of it: it names environment
 variables of the kernel. `docs/spec/connector-http.md` is the specification.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from helm_ai_kernel.tcb import fields
@@ -17,8 +18,10 @@ BASE_CHARS_MAX = 1024
 SECRETS_MAX = 8
 WELL_KNOWN = 1024  # below it only HTTP's own ports: what is sent to an SMTP or SSH server is no request
 PORTS = {"http": 80, "https": 443}
+_COMMON = ("addresses", "secrets", "ca")
 
 _BASE = re.compile(r"(https?)://(\[[0-9a-f:.]{2,45}\]|[^/:@?#\[\]\\%]{1,253})(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~-]+)*)\Z")
+_ENDED = re.compile(r"(.*[^/])/\Z", re.DOTALL)
 _HEADER = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _FILE = re.compile(r"/[^\0\r\n]{1,1023}\Z")
@@ -29,12 +32,13 @@ _OURS = frozenset(
         "expect", "accept-encoding", "cookie", "range", "via", "forwarded", "http2-settings",
     }
 )  # fmt: skip
+_MCPS = frozenset({"accept", "last-event-id", "traceparent", "tracestate"})
 _OURS_PREFIXES = ("proxy-", "sec-", "if-", "x-forwarded-")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`path` is empty or begins with `/` and does not end with one. `secrets`: names of headers and of variables."""
+    """`path` is empty or begins with `/`, and of an API does not end with one. `secrets`: names of headers and of variables."""
 
     scheme: str
     host: str  # without brackets
@@ -43,6 +47,7 @@ class Service:
     addresses: frozenset[AddressClass]
     secrets: tuple[tuple[str, str], ...]
     ca: str | None
+    tls_key: str | None = None  # the digest of the server's public key (SPKI), where it is pinned
 
     @property
     def authority(self) -> str:
@@ -52,18 +57,37 @@ class Service:
 
     @classmethod
     def from_json(cls, value: Json) -> "Service":
-        """Raises `EvidenceError`."""
-        body = fields.exact(value, {"kind", "base", "addresses", "secrets", "ca"})
-        scheme, host, port, path = _base(fields.text(body, "base", bytes_max=BASE_CHARS_MAX))
+        """Of kind `http`: `base` and what is common. Raises `EvidenceError`."""
+        body = fields.exact(value, {"kind", "base", *_COMMON})
+        return cls._of(body, "base", None)
+
+    @classmethod
+    def of_mcp(cls, value: Json) -> "Service":
+        """Of kind `mcp-http`: `url` is the one place that messages go to, and `tls_key` perhaps whose key is there."""
+        body = fields.exact(value, {"kind", "url", *_COMMON}, {"instructions", "tls_key"})
+        service = cls._of(body, "url", fields.digest(body, "tls_key") if "tls_key" in body else None)
+        if any(name in _MCPS or name.startswith("mcp-") for name, _ in service.secrets):
+            raise fields.wrong("a secret is sent in a header that is MCP's own")
+        return service
+
+    @classmethod
+    def _of(cls, body: Mapping[str, Json], where: str, tls_key: str | None) -> "Service":
+        said = fields.text(body, where, bytes_max=BASE_CHARS_MAX)
+        ended = _ENDED.match(said) if where == "url" else None  # an endpoint is taken as it is, also with a `/` at its end
+        scheme, host, port, path = _base(ended[1] if ended else said, where)
+        path += "/" if ended else ""
         addresses = _addresses(fields.strings(body, "addresses"))
         if scheme == "http" and AddressClass.GLOBAL in addresses:
-            raise fields.wrong("`base` is not https: across the internet anybody on the way could read secrets and answer")
+            raise fields.wrong(f"`{where}` is not https: across the internet anybody on the way could read secrets and answer")
         if is_literal(host) and classify(host) not in addresses:
-            raise fields.wrong(f"`base` is a {classify(host)} address, and `addresses` does not name that class")
+            raise fields.wrong(f"`{where}` is a {classify(host)} address, and `addresses` does not name that class")
         ca = body["ca"]
         if ca is not None and not (type(ca) is str and _FILE.match(ca) and scheme == "https"):
             raise fields.wrong("field `ca` is neither null nor, with https, the absolute path of a file of certificates")
-        return cls(scheme, host, port, path, addresses, _secrets(fields.typed(body, "secrets", dict)), ca)
+        if tls_key is not None and scheme != "https":
+            raise fields.wrong("field `tls_key` is of https only")
+        secrets = _secrets(fields.typed(body, "secrets", dict))
+        return cls(scheme, host, port, path, addresses, secrets, ca, tls_key)
 
 
 def check_header(name: str) -> str:
@@ -73,24 +97,26 @@ def check_header(name: str) -> str:
     return name
 
 
-def _base(text: str) -> tuple[str, str, int, str]:
+def _base(text: str, where: str) -> tuple[str, str, int, str]:
     found = _BASE.match(text)
     if found is None:
-        raise fields.wrong("field `base` is not `https://host[:port][/path]`, without user, query, fragment and a `/` at the end")
+        raise fields.wrong(
+            f"field `{where}` is not `https://host[:port][/path]`, without user, query, fragment and a `/` at the end"
+        )
     scheme, host, written, path = found.groups()
     port = int(written or PORTS[scheme])
     if written and port == PORTS[scheme]:
-        raise fields.wrong("field `base` names the port that it has anyway")
+        raise fields.wrong(f"field `{where}` names the port that it has anyway")
     if port > 65535 or (port < WELL_KNOWN and port not in PORTS.values()):
         raise fields.wrong(f"port {port} is not HTTP's: 80, 443, or {WELL_KNOWN} and above")
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise fields.wrong("field `base` has `.` or `..` in its path")
+        raise fields.wrong(f"field `{where}` has `.` or `..` in its path")
     if host.startswith("[") != (":" in host):
         raise fields.wrong("an IPv6 address stands in brackets, and nothing else does")
     try:
         return scheme, check_host(host.strip("[]")), port, path
     except Refused as refused:
-        raise fields.wrong(f"field `base`: {refused.detail}") from None
+        raise fields.wrong(f"field `{where}`: {refused.detail}") from None
 
 
 def _addresses(names: tuple[str, ...]) -> frozenset[AddressClass]:

@@ -13,6 +13,7 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.tcb.jcs import canonical
 
 from .keyword import Dialect
+from .methods import KINDS, METHODS
 from .operation import Operation
 from .schema import Schema
 from .vet import dialect_of
@@ -37,8 +38,8 @@ _ENTRY = frozenset(
 class Tool:
     """One pinned tool. `raw` is the upstream's definition, untouched; `input` and `output` are enforced."""
 
-    name: str  # "server/tool"
-    kind: str  # of the source: "python", "mcp-stdio" or "http"
+    name: str  # "server/tool", or "server/method" of MCP
+    kind: str  # of the source: "python", "mcp-stdio", "mcp-http" or "http"
     raw: dict[str, Json]
     pin: Digest  # of JCS(raw)
     dialect: Dialect
@@ -125,6 +126,10 @@ def entry(
 
 
 def _check_definition(name: str, raw: dict[str, Json], kind: str) -> None:
+    if kind in KINDS and name in METHODS:
+        if canonical(raw) != METHODS[name].document:
+            raise fields.wrong(f"the definition of the method `{name}` is not the one that is known here")
+        return
     if not _NAME.match(name) or raw.get("name") != name:
         raise fields.wrong(f"`{name[:64]}` is not the name of a tool, or not the one in its definition")
     if kind == "python":

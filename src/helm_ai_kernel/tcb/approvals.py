@@ -45,7 +45,10 @@ class Approvals:
         deployment = receipt.log.rpartition("/")[0]
         named = intent(deployment, principal, tool, pin, args, requires)
         at = _clock(body)
-        made = Ceremony(receipt.leaf, receipt.index, named, principal, tool, pin, args, requires, at, disputed=disputed)
+        made = Ceremony(
+            receipt.leaf, receipt.index, named, principal, tool, pin, args, requires, at,
+            disputed=disputed, by_client=body["effect_by"] == EffectBy.CLIENT,
+        )  # fmt: skip
         self.held[receipt.leaf] = made
         return made
 
@@ -91,7 +94,7 @@ class Approvals:
         call = Digest(str(held["call"])) if isinstance(held, dict) else None
         before = None if call is None else self.held.get(call)
         if call is not None and before is not None:
-            if receipt.is_intent:  # whatever it relies on: what the held call waited for has happened
+            if receipt.goes:  # whatever it relies on: what the held call waited for has happened
                 self.end(call, Reason.ERR_APPROVAL_CONSUMED)
             elif "requires" in body:
                 self.end(call, Reason.ERR_APPROVAL_INTENT_MISMATCH)
@@ -149,7 +152,7 @@ class Approvals:
         elif receipt.reason in _SAYS:
             raise _invalid(f"says {receipt.reason.value} of a call that is not held")
         granted = self._granted(receipt, facts, principal, in_force)
-        if not receipt.is_intent:
+        if not receipt.goes:
             return
         relies = body.get("relies")
         if held is None and relies is None:
@@ -176,6 +179,8 @@ class Approvals:
             )
         if (principal, body["tool"], body.get("pin")) != (ceremony.principal, ceremony.tool, ceremony.pin):
             raise _invalid("reads a held call of another principal, of another tool or under another pin")
+        if (body["effect_by"] == EffectBy.CLIENT) is not ceremony.by_client:
+            raise _invalid("reads a held call that somebody else would act on")
         if "requires" not in body and body["args_hash"] != ceremony.args:
             raise _invalid("reads a held call with other arguments")
         if held != ceremony.read(in_force).to_json():
@@ -197,7 +202,7 @@ class Approvals:
 
 def held_call(receipt: Receipt) -> tuple[Digest, int] | None:
     """The held call that an ESCALATE is or waits for, and the Unix time in ms at which silence ends it."""
-    if receipt.verdict is not Verdict.ESCALATE or receipt.body["effect_by"] != EffectBy.KERNEL:
+    if receipt.verdict is not Verdict.ESCALATE or receipt.body["effect_by"] == EffectBy.NONE:
         return None
     if "requires" in receipt.body:
         requires = Requirement.from_json(receipt.body["requires"])
@@ -209,7 +214,7 @@ def held_call(receipt: Receipt) -> tuple[Digest, int] | None:
 
 def concerns(receipt: Receipt) -> bool:
     """Whether an approval had a part in this decision."""
-    if receipt.body["effect_by"] != EffectBy.KERNEL:
+    if receipt.body["effect_by"] == EffectBy.NONE:
         return False
     facts = receipt.body["facts"]
     read = isinstance(facts, dict) and ("approval" in facts or "grant" in facts)
@@ -218,7 +223,7 @@ def concerns(receipt: Receipt) -> bool:
 
 def moves(body: Mapping[str, Json]) -> bool:
     """Whether a decision changes what is held or granted, and does not only read it."""
-    if body["effect_by"] != EffectBy.KERNEL:
+    if body["effect_by"] == EffectBy.NONE:
         return False
     return "requires" in body or "relies" in body or body["reason"] == Reason.ERR_APPROVAL_EXPIRED
 

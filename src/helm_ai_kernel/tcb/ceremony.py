@@ -180,6 +180,7 @@ class Ceremony:
     denial: Voice | None = None
     override: Voice | None = None
     disputed: bool = False
+    by_client: bool = False  # who would act on it: people approved that, so nobody else does
 
     def read(self, in_force: Callable[[str], bool]) -> Held:
         """As decisions read it; what was signed with a key that is in force no more counts for nothing, but a denial does."""

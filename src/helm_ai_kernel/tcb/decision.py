@@ -10,6 +10,7 @@ from .clock import Clock
 from .codes import Reason
 from .digest import Digest
 from .ijson import Json
+from .interim import Interim
 
 
 class Verdict(StrEnum):
@@ -157,18 +158,20 @@ class Decision:
 
 
 class Status(StrEnum):
-    """How a dispatched call ended."""
+    """How a call ended."""
 
     OK = "OK"
     FAILED = "FAILED"  # the connector proves that nothing was applied
     DRIFT = "DRIFT"  # the output broke the pinned contract and was withheld
     UNKNOWN = "UNKNOWN"  # it may have been applied
     LATE = "LATE"  # an answer that came after UNKNOWN was recorded
+    REPORTED = "REPORTED"  # what the client, which acted on the verdict, told of it
 
 
 class Contract(StrEnum):
     SCHEMA = "schema"
     SHAPE = "shape"
+    QUESTION = "question"  # a question to a caller who can be asked (MCP 2026-07-28), and no answer yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +186,4 @@ class Outcome:
     sub: str = ""
     tool_error: bool = False
     truncated: bool = False
+    interim: Interim | None = None  # what was released before; None: nothing

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from . import digest as hashes
 from .approvals import Approvals, InForce, concerns
+from .causes import Outcomes
 from .chain import Index
 from .clock import Clock
 from .codes import Finding, Reason
@@ -19,7 +20,7 @@ from .envelope import Record
 from .errors import EvidenceError
 from .events import KeyEntry
 from .ijson import Json
-from .receipt import Kind, Receipt
+from .receipt import EffectBy, Kind, Receipt
 from .registry import Registry
 from .statement import Change, Statement, StatementKind
 
@@ -36,11 +37,12 @@ def statement_of(receipt: Receipt) -> Statement | None:
 
 
 class Intent(NamedTuple):
-    """An ALLOW that was dispatched and may have an outcome yet."""
+    """An ALLOW that was dispatched, or that the client acts on, and may have an outcome yet."""
 
     place: int  # in the log
     tool: str
     reserved: Mapping[str, Json]
+    principal: str
 
 
 class Claim(NamedTuple):
@@ -51,6 +53,7 @@ class Claim(NamedTuple):
     tool: str
     args: bytes
     intent: bytes  # its leaf
+    is_offer: bool
 
 
 class Flows:
@@ -64,10 +67,12 @@ class Flows:
         self.policy: Digest | None = None
         self.catalog: Digest | None = None
         self.open: dict[Digest, Intent] = {}  # without an outcome
+        self.offered: dict[Digest, Intent] = {}  # what the client acts on, and no report of it: no gap
         self.unknown: dict[Digest, Intent] = {}  # whose outcome is UNKNOWN, and no LATE one came
         self._catalog_of = catalog_of  # policy -> the catalogue that its manifest names
         self._index_of = index_of
-        self._intents = bytearray()  # by place in the log: 0 no intent, 1 one without outcome, else its first status
+        self._outcomes = Outcomes(index_of)
+        self._intents = bytearray()  # by place: 0 neither intent nor offer, 1 one without outcome, else its first status
         self._keys: dict[bytes, Claim] = {}  # idempotency key, as receipts name it -> the intent that claimed it
         self._principals: dict[str, str] = {}
         self._approvals = Approvals()
@@ -109,16 +114,18 @@ class Flows:
         body, tool = receipt.body, str(receipt.body.get("tool", ""))
         key = hashes.raw(Digest(str(body["key"]))) if "key" in body else None
         first = None if key is None else self._keys.get(key)
-        if receipt.is_intent:
-            self._intent(receipt, tool)
+        concerned, principal = concerns(receipt), self._principals.get(receipt.session, "")
+        if receipt.goes:
+            self._go(receipt, tool, principal)
             if key is not None:
                 args, own = hashes.raw(Digest(str(body["args_hash"]))), hashes.raw(receipt.leaf)
-                self._keys.setdefault(key, Claim(receipt.index, self._principals.get(receipt.session), tool, args, own))
-        concerned, principal = concerns(receipt), self._principals.get(receipt.session, "")
+                claim = Claim(receipt.index, self._principals.get(receipt.session), tool, args, own, receipt.is_offer)
+                self._keys.setdefault(key, claim)
         try:
             self._in_force(body["policy"])
             self._stops(receipt, tool)
             self._claim(receipt, first)
+            self._outcomes.check(receipt, principal)
             if concerned:
                 self._approval(receipt, principal)
             if body.get("subject") in self._erased:
@@ -168,15 +175,16 @@ class Flows:
         """Whether a key is in force where the receipt stands."""
         return _nobody if self.registry is None else self.registry.in_force_at(receipt.trust.size)
 
-    def _intent(self, receipt: Receipt, tool: str) -> None:
+    def _go(self, receipt: Receipt, tool: str, principal: str) -> None:
         reserved = receipt.body.get("reserved")
-        self.open[receipt.leaf] = Intent(receipt.index, tool, reserved if isinstance(reserved, dict) else {})
+        gone = Intent(receipt.index, tool, reserved if isinstance(reserved, dict) else {}, principal)
+        (self.offered if receipt.is_offer else self.open)[receipt.leaf] = gone
         if self._status(receipt.leaf) == _NONE:
             self._intents.extend(bytes(receipt.index + 1 - len(self._intents)))
             self._intents[receipt.index] = _OPEN
 
     def _status(self, decision: Digest) -> int:
-        """0 for what is no intent before this, 1 for one without outcome, else the number of its first status."""
+        """0 for what is no call that goes before this, 1 for one without outcome, else the number of its first status."""
         place = self._index_of.get(decision)
         return self._intents[place] if place is not None and place < len(self._intents) else _NONE
 
@@ -203,34 +211,39 @@ class Flows:
             raise _flow("names its key as that of another principal or tool")
         if read != (leaf, state):
             raise _flow("reads another claim on its key than the log shows")
-        if receipt.is_intent:
-            raise _flow("dispatches a call whose key was claimed before")
+        if receipt.goes:
+            raise _flow("lets a call go whose key was claimed before")
         done = {"decision": leaf, "same_args": True, "state": ClaimState.DONE.value}
         if receipt.repeats is not None and (receipt.repeats != leaf or claim != done):
             raise _flow("repeats what is not the first call with its key and arguments, or has no known outcome")
         if receipt.repeats is not None and receipt.body["args_hash"] != hashes.text(first.args):
             raise _flow("repeats a call with other arguments")
+        if receipt.repeats is not None and (receipt.body["effect_by"] == EffectBy.CLIENT) is not first.is_offer:
+            raise _flow("repeats a call that somebody else acts on")
 
     def _outcome(self, receipt: Receipt) -> None:
         body = receipt.body
         decision = Digest(str(body["decision"]))
         place, before = self._index_of.get(decision), self._status(decision)
         if place is None or before == _NONE:
-            raise EvidenceError(Finding.ORPHAN_OUTCOME, f"is the outcome of `{decision}`, which is no intent before it")
-        status, late = Status(str(body["status"])), self.unknown.pop(decision, None)
+            raise EvidenceError(Finding.ORPHAN_OUTCOME, f"is the outcome of `{decision}`, which is no intent or offer before it")
+        status, late, offer = Status(str(body["status"])), self.unknown.pop(decision, None), self.offered.pop(decision, None)
         if before != _OPEN and (late is None or status is not Status.LATE):
             if late is not None:
                 self.unknown[decision] = late
             raise EvidenceError(Finding.DOUBLE_OUTCOME, f"is a second outcome of `{decision}`")
-        intent = self.open.pop(decision, late)
+        intent = offer or self.open.pop(decision, late)
         if intent is None:
             raise ValueError("an intent without outcome is open")
         if before == _OPEN:
             self._intents[place] = _NUMBERS[status]
-            if status is Status.UNKNOWN:
+            if status is Status.UNKNOWN and offer is None:
                 self.unknown[decision] = intent
-        if receipt.reason in DRIFTS and not self._holds.get(intent.tool):
+        self._outcomes.tell(receipt, intent.principal)
+        if receipt.reason in DRIFTS and status is not Status.REPORTED and not self._holds.get(intent.tool):
             self._drifted[intent.tool] = (receipt.leaf, receipt.reason)
+        if (status is Status.REPORTED) is not (offer is not None):
+            raise _flow("is reported, of a call that we dispatch, or is another outcome of what the client acts on")
         if before == _OPEN and status is Status.LATE:
             raise _flow("is late where nothing was recorded before")
         if decision not in receipt.parents:
@@ -241,11 +254,17 @@ class Flows:
     def _hold(self, receipt: Receipt) -> None:
         frozen = "scope" in receipt.body
         name, stops = str(receipt.body["scope" if frozen else "tool"]), self._freezes if frozen else self._holds
-        again = frozen and bool(stops.get(name))
+        held = bool(stops.get(name))
         stops.setdefault(name, set()).add(receipt.leaf)
-        if again:
+        if frozen and held:
             raise _flow("freezes what is frozen already")
-        if not frozen and self._drifted.pop(name, None) != (receipt.body["cause"], receipt.reason):
+        if frozen:
+            return
+        drift = self._drifted.pop(name, None)
+        if "cause" not in receipt.body:
+            if held or drift is not None:
+                raise _flow("holds by itself what is held already, or has drifted in a call")
+        elif drift != (receipt.body["cause"], receipt.reason):
             raise _flow("holds a tool for no drift of its own with that reason, or for one that was held before")
 
     def _statement(self, receipt: Receipt, statement: Statement) -> None:

@@ -17,7 +17,7 @@ from .digest import Digest
 from .errors import EvidenceError
 from .findings import visible
 from .ijson import Json
-from .receipt import Kind, Receipt
+from .receipt import EffectBy, Kind, Receipt
 
 
 class Link(StrEnum):
@@ -135,7 +135,8 @@ def _label(receipt: Receipt) -> str:
     if receipt.kind is Kind.DECISION:
         verdict = str(body.get("verdict"))
         why = "" if verdict == Verdict.ALLOW and receipt.reason is Reason.OK else f" {receipt.reason.value}"
-        return f"{verdict} {_text(body.get('tool', 'unreadable request'))}{why}"
+        by = " by the client" if body.get("effect_by") == EffectBy.CLIENT else ""
+        return f"{verdict} {_text(body.get('tool', 'unreadable request'))}{by}{why}"
     if receipt.kind is Kind.OUTCOME:
         why = f" {receipt.reason.value}" if "reason" in body else ""
         return f"outcome {body.get('status')}{why} after {body.get('ms')} ms"

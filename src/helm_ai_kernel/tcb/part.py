@@ -100,7 +100,7 @@ class Outcomes:
         self.open: dict[Digest, Intent] = {}  # as in `Flows`: intents here, without any outcome here
         self.unknown: dict[Digest, Intent] = {}
         self._decisions: set[Digest] = set()
-        self._intents: dict[Digest, Intent] = {}
+        self._intents: dict[Digest, Intent] = {}  # and offers
         self._ended: dict[Digest, Status] = {}
         self._nonces: set[str] = set()  # of the statements here
 
@@ -112,13 +112,15 @@ class Outcomes:
             if statement.nonce in self._nonces:
                 raise EvidenceError(Finding.APPROVAL_REUSED, "carries a nonce that the log took before")
             self._nonces.add(statement.nonce)
+        if receipt.goes:
+            self._intents[receipt.leaf] = Intent(receipt.index, "", {}, "")
         if receipt.is_intent:
-            self._intents[receipt.leaf] = self.open[receipt.leaf] = Intent(receipt.index, "", {})
+            self.open[receipt.leaf] = self._intents[receipt.leaf]
         if receipt.kind is not Kind.OUTCOME:
             return
         decision, status = Digest(str(receipt.body["decision"])), Status(str(receipt.body["status"]))
         if decision in self._decisions and decision not in self._intents:
-            raise EvidenceError(Finding.ORPHAN_OUTCOME, f"is the outcome of `{decision}`, which is no intent before it")
+            raise EvidenceError(Finding.ORPHAN_OUTCOME, f"is the outcome of `{decision}`, which is no intent or offer before it")
         earlier = self._ended.get(decision)
         if earlier is not None and not (earlier is Status.UNKNOWN and status is Status.LATE):
             raise EvidenceError(Finding.DOUBLE_OUTCOME, f"is a second outcome of `{decision}`")

@@ -18,7 +18,7 @@ _KERNELS = frozenset({Kind.STATEMENT, Kind.HOLD, Kind.LAPSE, Kind.GAP, Kind.RECO
 
 
 class Processes:
-    """The sessions of a log and the intents that cross them. `append` takes the receipts in log order.
+    """The sessions of a log and the calls that cross them. `append` takes the receipts in log order.
 
     `index_of` is the place of each leaf.
     """
@@ -31,7 +31,7 @@ class Processes:
         self._open: set[str] = set()  # sessions of this process that did not end
         self._sessions: list[str] = []  # in the order in which they began
         self._numbers: dict[str, int] = {}  # -> place in that list
-        self._intents = array("I")  # by place in the log: 1 + the number of an intent's session, or 0
+        self._intents = array("I")  # by place in the log: 1 + the number of the session of an intent or an offer, or 0
         self._told = array("I")  # by place in the log: the process that told it
         self._unsettled: set[Digest] = set()  # intents without an outcome
         self._owed = 0  # of these, those of the processes before: this one has to say that they are UNKNOWN
@@ -89,9 +89,10 @@ class Processes:
             self._kernel = "" if receipt.session == self._kernel else self._kernel
         if receipt.kind is Kind.RECOVERY:
             self._unrecovered = False
-        if receipt.is_intent and self._session_of(receipt.leaf) is None:
+        if receipt.goes and self._session_of(receipt.leaf) is None:
             self._remember(receipt)
-            self._unsettled.add(receipt.leaf)
+            if receipt.is_intent:  # of an offer nothing is owed
+                self._unsettled.add(receipt.leaf)
         if receipt.kind is Kind.OUTCOME:
             settled = Digest(str(receipt.body["decision"]))
             self._owed -= self._owes(settled)
@@ -114,7 +115,7 @@ class Processes:
             column[intent.index] = value
 
     def _session_of(self, decision: Digest) -> str | None:
-        """Of an intent that was told before."""
+        """Of an intent or an offer that was told before."""
         place = self._index_of.get(decision)
         number = self._intents[place] if place is not None and place < len(self._intents) else 0
         return self._sessions[number - 1] if number else None

@@ -10,9 +10,9 @@ from .digest import Digest
 from .envelope import Record
 from .errors import EvidenceError
 from .ijson import Json
-from .shapes import LIST_MAX, SCOPE, TEXT_MAX, EffectBy, Kind, check, filled, names
+from .shapes import LIST_MAX, SCOPE, TEXT_MAX, EffectBy, Kind, check, filled, goes, names
 
-__all__ = ["LIST_MAX", "SCOPE", "SEQ_MAX", "TEXT_MAX", "EffectBy", "Kind", "Receipt", "Trust"]
+__all__ = ["LIST_MAX", "SCOPE", "SEQ_MAX", "TEXT_MAX", "EffectBy", "Kind", "Receipt", "Trust", "goes"]
 
 SEQ_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 _TRUST, _BUILD, _INSECURE = frozenset({"size", "head"}), frozenset({"version"}), frozenset({"insecure"})
@@ -70,14 +70,19 @@ class Receipt:
         return tuple(str(rule) for rule in value) if isinstance(value, list) else ()
 
     @property
+    def goes(self) -> bool:
+        """An ALLOW that somebody acts on, once: an intent or an offer. It claims, reserves and uses up."""
+        return self.kind is Kind.DECISION and goes(self.body)
+
+    @property
     def is_intent(self) -> bool:
         """An ALLOW that we dispatch: exactly one outcome must follow."""
-        return (
-            self.kind is Kind.DECISION
-            and self.body.get("verdict") == Verdict.ALLOW
-            and self.body.get("effect_by") == EffectBy.KERNEL
-            and "repeats" not in self.body
-        )
+        return self.goes and self.body.get("effect_by") == EffectBy.KERNEL
+
+    @property
+    def is_offer(self) -> bool:
+        """An ALLOW that the client acts on: it may report an outcome, once, while this process lives."""
+        return self.goes and self.body.get("effect_by") == EffectBy.CLIENT
 
     @classmethod
     def from_bytes(cls, line: bytes, index: int = -1) -> "Receipt":

@@ -17,6 +17,7 @@ from .decision import Contract, Facts, Status, Verdict
 from .envelope import Record
 from .errors import EvidenceError
 from .ijson import Json
+from .interim import Interim
 from .statement import TIMED, Statement
 
 TEXT_MAX = 256  # principal, door, client, tool, sub: names, not documents
@@ -39,7 +40,7 @@ class Kind(StrEnum):
 
 class EffectBy(StrEnum):
     KERNEL = "kernel"  # we dispatch: an ALLOW is the intent and an outcome must follow
-    CLIENT = "client"  # the client acts on the verdict; a later door's
+    CLIENT = "client"  # the client acts on the verdict: an ALLOW is an offer, and an outcome may follow
     NONE = "none"  # a question, not a call
 
 
@@ -61,11 +62,11 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "outcome": (
         frozenset({"decision", "status", "ms"}),
-        frozenset({"output_hash", "contract", "reason", "sub", "spent", "tool_error", "truncated"}),
+        frozenset({"output_hash", "contract", "reason", "sub", "spent", "tool_error", "truncated", "interim"}),
     ),
     "statement": (frozenset({"statement"}), frozenset({"clock"})),
-    "hold": (frozenset({"tool", "cause", "reason"}), frozenset()),
-    "freeze": (frozenset({"scope", "by", "reason"}), frozenset()),
+    "hold": (frozenset({"tool", "reason"}), frozenset({"cause", "sub"})),
+    "freeze": (frozenset({"scope", "reason"}), frozenset({"by", "sub"})),
     "lapse": (frozenset({"call", "clock", "reason"}), frozenset()),
     "gap": (frozenset({"door", "counts"}), frozenset()),
     "recovery": (frozenset({"size", "root", "open"}), frozenset({"heads"})),
@@ -73,10 +74,18 @@ SHAPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 _ALL = {variant: (_COMMON | required, optional) for variant, (required, optional) in SHAPES.items()}
 
+_BROKEN = (Status.FAILED, Status.DRIFT, Status.UNKNOWN)  # no output of these kept a contract
 _WAITS = (Reason.ERR_APPROVAL_REQUIRED, Reason.ERR_APPROVAL_PENDING_TIMELOCK)  # the reasons of an ESCALATE
 
-# status -> the one reason that it has (None: it says none); FAILED has its connector's, LATE what would have been said in time
+# status -> the one reason that it has (None: it says none); FAILED has its connector's, LATE and REPORTED what else would be said
 _REASONS = {Status.OK: None, Status.DRIFT: Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Status.UNKNOWN: Reason.ERR_OUTCOME_UNKNOWN}
+
+_UNKEPT = (Reason.ERR_CONNECTOR_CONTRACT_DRIFT, Reason.ERR_CONNECTOR_FAILED, Reason.ERR_OUTCOME_UNKNOWN)  # of a REPORTED
+
+
+def goes(body: Mapping[str, Json]) -> bool:
+    """Whether a decision is acted on, once: by us, or by the client."""
+    return body.get("verdict") == Verdict.ALLOW and body.get("effect_by") != EffectBy.NONE and "repeats" not in body
 
 
 def check(kind: Kind, body: dict[str, Json]) -> None:
@@ -132,9 +141,6 @@ def _decision(body: Mapping[str, Json]) -> None:
     verdict = fields.one_of(body, "verdict", Verdict)
     reason = fields.one_of(body, "reason", Reason)
     by = fields.one_of(body, "effect_by", EffectBy)
-    if by is EffectBy.CLIENT:  # it would have to consume approvals and budgets, and no flow of this version says how
-        raise EvidenceError(Finding.UNSUPPORTED, "an effect by the client is not known here")
-    kernels = by is EffectBy.KERNEL
     policy = fields.digest_or_null(body, "policy")
     facts = Facts.from_json(body["facts"], principal="", door="", policy=policy)
     if "sub" in body:
@@ -170,24 +176,23 @@ def _decision(body: Mapping[str, Json]) -> None:
         raise fields.wrong("an ALLOW without pin and effect class")
     if (reason is Reason.REPEATED) != ("repeats" in body):
         raise fields.wrong("`repeats` and the reason REPEATED go together")
-    intent = allowed and "repeats" not in body and kernels
-    if intent != ("deadline_ms" in body):
+    if (goes(body) and by is EffectBy.KERNEL) != ("deadline_ms" in body):
         raise fields.wrong("exactly an intent has a deadline")
-    if not intent and ("reserved" in body or "relies" in body):
-        raise fields.wrong("only an intent reserves, or relies on what people said")
-    _held(body, verdict, kernels, facts)
+    if not goes(body) and ("reserved" in body or "relies" in body):
+        raise fields.wrong("only a call that goes reserves, or relies on what people said")
+    _held(body, verdict, by is not EffectBy.NONE, facts)
 
 
-def _held(body: Mapping[str, Json], verdict: Verdict, kernels: bool, facts: Facts) -> None:
+def _held(body: Mapping[str, Json], verdict: Verdict, is_call: bool, facts: Facts) -> None:
     """What an ESCALATE says of what it waits for, and an ALLOW of what it waited for."""
     reason = Reason(str(body["reason"]))
     if (verdict is Verdict.ESCALATE and reason not in _WAITS) or (reason is _WAITS[-1] and verdict is not Verdict.ESCALATE):
         raise fields.wrong("an ESCALATE says that an approval is required, or that a timelock runs, and only it says the latter")
     if "requires" in body:
         Requirement.from_json(body["requires"])
-        if verdict is not Verdict.ESCALATE or reason is not _WAITS[0] or not kernels or "pin" not in body:
+        if verdict is not Verdict.ESCALATE or reason is not _WAITS[0] or not is_call or "pin" not in body:
             raise fields.wrong("only a call that is escalated is held")
-    elif verdict is Verdict.ESCALATE and kernels and facts.approval is None:
+    elif verdict is Verdict.ESCALATE and is_call and facts.approval is None:
         raise fields.wrong("an ESCALATE of a call that is not held, and was not before")
     if "relies" in body and not fields.digests(body, "relies", APPROVERS_MAX):
         raise fields.wrong("an empty `relies` is left out")
@@ -210,6 +215,8 @@ def _outcome(body: Mapping[str, Json]) -> None:
     for name in ("tool_error", "truncated"):
         if name in body and body[name] is not True:
             raise fields.wrong(f"a false `{name}` is left out")
+    if "interim" in body:
+        Interim.from_json(body["interim"])
     _ended(body, status)
 
 
@@ -225,10 +232,25 @@ def _ended(body: Mapping[str, Json], status: Status) -> None:
         raise fields.wrong("output of a call that was not applied")
     if "truncated" in body and status in (Status.OK, Status.FAILED):
         raise fields.wrong("output that was cut, and kept its contract or was none")
-    if "contract" in body and (status not in (Status.OK, Status.LATE) or "output_hash" not in body):
+    if status is Status.REPORTED:
+        _reported(body)
+    if status is Status.LATE and "interim" in body:
+        raise fields.wrong("nothing is released while an answer is late")
+    if "contract" in body and (status in _BROKEN or "output_hash" not in body):
         raise fields.wrong("a contract that no released output kept")
     if "tool_error" in body and "contract" not in body:
         raise fields.wrong("a tool's error in an output that kept no contract")
+
+
+def _reported(body: Mapping[str, Json]) -> None:
+    """What the client told kept the contract, or the outcome says why nothing of it goes on."""
+    reason = body.get("reason")
+    if (reason is None) != ("contract" in body) or reason not in (None, *_UNKEPT):
+        raise fields.wrong("a report either keeps its contract or says why not")
+    if reason == Reason.ERR_CONNECTOR_CONTRACT_DRIFT and "output_hash" not in body:
+        raise fields.wrong("a report that broke its contract, and no output")
+    if "contract" in body and "truncated" in body:
+        raise fields.wrong("a report that was cut, and kept its contract")
 
 
 def _statement(body: Mapping[str, Json]) -> None:
@@ -240,16 +262,25 @@ def _statement(body: Mapping[str, Json]) -> None:
 
 
 def _hold(body: Mapping[str, Json]) -> None:
+    """By whom or what: an outcome that drifted, a person who froze, or what the kernel saw outside any call (`sub`)."""
     reason = fields.one_of(body, "reason", Reason)
-    if "scope" in body:
-        filled(body, "by")
-        if not SCOPE.match(filled(body, "scope")) or reason is not Reason.ERR_FROZEN:
-            raise fields.wrong("a freeze of nothing that is known, or for another reason")
+    whole = "scope" in body
+    if ("sub" in body) == (("by" if whole else "cause") in body):
+        raise fields.wrong("a hold has a cause, or a freeze somebody whose it is, or else says what the kernel saw")
+    if "sub" in body:
+        filled(body, "sub")
+    if reason in (Reason.OK, Reason.REPEATED) or (reason is Reason.ERR_FROZEN) != ("by" in body):
+        raise fields.wrong("a hold without a reason, or a freeze with another one")
+    if not whole:
+        filled(body, "tool")
+        if "cause" in body:
+            fields.digest(body, "cause")
         return
-    filled(body, "tool")
-    fields.digest(body, "cause")
-    if reason in (Reason.OK, Reason.REPEATED, Reason.ERR_FROZEN):
-        raise fields.wrong("a hold without a reason")
+    scope = filled(body, "scope")
+    if not SCOPE.match(scope) or ("by" not in body and not scope.startswith("server:")):
+        raise fields.wrong("a freeze of nothing that is known, or one by the kernel of more than a server")
+    if "by" in body:
+        filled(body, "by")
 
 
 def _lapse(body: Mapping[str, Json]) -> None:

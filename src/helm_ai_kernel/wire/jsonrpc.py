@@ -55,15 +55,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The other end wants an answer from us; `id` is its text, to be echoed."""
+    """The other end wants an answer from us; `id` is its text, to be echoed, `params` the text of its parameters."""
 
     id: bytes
     method: str
+    params: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
     method: str
+    params: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,21 @@ Event: TypeAlias = Result | Failure | Asked | Notified | Dropped | Ended | Broke
 
 
 class Peer:
-    """One connection. The same bytes give the same events, however they are cut."""
+    """One connection. The same bytes give the same events, however they are cut.
 
-    def __init__(self, *, line_bytes_max: int = LINE_BYTES_MAX) -> None:
+    `first` is the id of the first request: where each request has a connection of its own, ids still differ.
+    """
+
+    def __init__(
+        self, *, line_bytes_max: int = LINE_BYTES_MAX, unasked_bytes_max: int = UNASKED_BYTES_MAX, first: int = 1
+    ) -> None:
         self.state = State.OPEN
         self._line_bytes_max = line_bytes_max
+        self._unasked_bytes_max = unasked_bytes_max
         self._buffer = bytearray()
         self._searched = 0  # bytes of the buffer that are known to hold no newline
         self._ended = False
-        self._next = 1
+        self._next = first
         self._pending: set[int] = set()
         self._abandoned: dict[int, None] = {}  # in order of giving up
         self._forgotten = 0  # ids up to here may be late answers that are not recognised any more
@@ -112,6 +120,11 @@ class Peer:
         self._next += 1
         self._pending.add(number)
         return number, line
+
+    @property
+    def next_id(self) -> int:
+        """That of the next request."""
+        return self._next
 
     @property
     def pending(self) -> int:
@@ -146,7 +159,7 @@ class Peer:
             return self._end() if self._ended else None
         line = bytes(self._buffer[:cut])
         del self._buffer[: cut + 1]
-        return self._line(line)
+        return self.message(line)
 
     def fail(self, sub: str, rest: bytes) -> Broken:
         """The sticky end; also for the layer above, when it cannot read what an answer means."""
@@ -160,9 +173,14 @@ class Peer:
         self.state = State.CLOSED
         return Ended()
 
-    def _line(self, line: bytes) -> Event:
-        answer = envelope(line) if len(line) > UNASKED_BYTES_MAX else None
-        if len(line) > UNASKED_BYTES_MAX and (answer is None or not self._awaits(answer["id"])):
+    def message(self, line: bytes) -> Event:
+        """One whole message, where something else than lines says what is one."""
+        if self.state is not State.OPEN:
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, f"the connection is in state `{self.state}`")
+        if len(line) > self._line_bytes_max:
+            return self.fail("line_bytes", line[: self._line_bytes_max])
+        answer = envelope(line) if len(line) > self._unasked_bytes_max else None
+        if len(line) > self._unasked_bytes_max and (answer is None or not self._awaits(answer["id"])):
             return self.fail("unasked_bytes", line)
         try:
             value = parse(line, bytes_max=self._line_bytes_max, any_number=True)
@@ -192,11 +210,13 @@ class Peer:
             return self.fail("shape", line)
         if type(value.get("params", {})) not in (dict, list):
             return self.fail("shape", line)
+        parts = members(line)
+        params = parts.get("params", b"{}")
         if "id" not in keys:
-            return Notified(method[:METHOD_CHARS_MAX])
+            return Notified(method[:METHOD_CHARS_MAX], params)
         if type(value["id"]) not in (int, str):
             return self.fail("id", line)
-        return Asked(members(line)["id"], method[:METHOD_CHARS_MAX])
+        return Asked(parts["id"], method[:METHOD_CHARS_MAX], params)
 
     def _answer(self, line: bytes, raw: Mapping[str, bytes], code: int | None = None) -> Event:
         number, found = self._claim(raw.get("id", b""))

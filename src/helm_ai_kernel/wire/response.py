@@ -6,7 +6,7 @@ behind the end, bodies where none can be. `docs/spec/connector-http.md` is the s
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -36,6 +36,15 @@ class Response:
     location: str = field(default="", repr=False, compare=False)  # where a redirect leads; nothing here follows it
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """`fields`: names in lower case; what stood there more than once is joined by `, `, as one list."""
+
+    status: int
+    type: str
+    fields: Mapping[str, str] = field(repr=False)
+
+
 class _At(Enum):
     HEAD = auto()
     LENGTH = auto()  # in a body of known length
@@ -48,10 +57,16 @@ class _At(Enum):
 
 
 class ResponseReader:
-    """Feed it what comes; it says when the answer is whole. What it refused it refuses for ever."""
+    """Feed it what comes; it says when the answer is whole. What it refused it refuses for ever.
 
-    def __init__(self, *, body_bytes_max: int) -> None:
+    Where the body is taken piece by piece, what was taken before the answer is whole may be the beginning of none; the whole
+    one then has an empty body.
+    """
+
+    def __init__(self, *, body_bytes_max: int, chunks_max: int = CHUNKS_MAX) -> None:
+        self.head: ResponseHead | None = None  # once it has come
         self._body_bytes_max = body_bytes_max
+        self._chunks_max = chunks_max
         self._at = _At.HEAD
         self._data = bytearray()
         self._parts: list[bytes] = []
@@ -62,7 +77,7 @@ class ResponseReader:
     @property
     def begun(self) -> bool:
         """Whether anything came at all."""
-        return bool(self._heads or self._data or self._parts or self._at is not _At.HEAD)
+        return bool(self._heads or self._data or self._at is not _At.HEAD)
 
     def feed(self, data: bytes) -> Response | None:
         """The answer, once it is whole; raises `Refused`: ERR_UPSTREAM_SHAPE with a sub-reason, or ERR_BODY_ENCODING."""
@@ -79,6 +94,12 @@ class ResponseReader:
             self._data.clear()
             raise
         return Response(self._status, self._type, b"".join(self._parts), self._reusable, self._location)
+
+    def take(self) -> bytes:
+        """What has come of the body since the last time."""
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
 
     def end(self) -> Refused:
         """Why the end of the connection is no end of an answer."""
@@ -117,7 +138,7 @@ class ResponseReader:
         if found is None:
             raise shape("status_line", "the first line is not HTTP/1.1 and a status")
         version, self._status = int(found[1]), int(found[2])
-        fields = dict(_fields(lines))
+        fields = _joined(lines)
         if self._status < 200:
             return self._pass_interim(fields)
         self._type = fields.get("content-type", "")
@@ -125,6 +146,7 @@ class ResponseReader:
         self._reusable = version == 1 and "close" not in said
         self._location = fields.get("location", "")
         self._begin(version, fields)
+        self.head = ResponseHead(self._status, self._type, fields)
         return True
 
     def _pass_interim(self, fields: dict[str, str]) -> bool:
@@ -174,8 +196,8 @@ class ResponseReader:
             raise shape("chunk", "the length of a chunk is not one hexadecimal number")
         self._left = int(found[1], 16)
         self._chunks += bool(self._left)  # the last one ends them
-        if self._chunks > CHUNKS_MAX:
-            raise shape("chunks", f"the body has more than {CHUNKS_MAX} chunks")
+        if self._chunks > self._chunks_max:
+            raise shape("chunks", f"the body has more than {self._chunks_max} chunks")
         self._count(self._left)
         self._at = _At.CHUNK if self._left else _At.TRAILER
         return True
@@ -195,6 +217,13 @@ class ResponseReader:
         self._size += size
         if self._size > self._body_bytes_max:
             raise shape("body_bytes", f"the body has more than {self._body_bytes_max} bytes")
+
+
+def _joined(lines: list[bytes]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in _fields(lines):
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
 
 
 def _fields(lines: list[bytes]) -> Iterator[tuple[str, str]]:

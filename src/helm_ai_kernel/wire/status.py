@@ -30,6 +30,9 @@ STATUS: Mapping[Reason, int] = MappingProxyType({
     Reason.ERR_SCHEMA_UNSAFE: 400,
     Reason.ERR_SCHEMA_BUDGET: 400,
     Reason.ERR_MCP_SCHEMA_DRIFT: 409,
+    Reason.ERR_MCP_BATCH_UNSUPPORTED: 400,
+    Reason.ERR_MCP_ID_CONFLICT: 400,
+    Reason.ERR_MCP_HEADER_MISMATCH: 400,
     Reason.ERR_CONNECTOR_CONTRACT_DRIFT: 502,
     Reason.ERR_CONNECTOR_FAILED: 502,
     Reason.ERR_EGRESS_DENIED: 403,
@@ -59,4 +62,5 @@ STATUS: Mapping[Reason, int] = MappingProxyType({
     Reason.ERR_STORE_LOCKED: 503,
     Reason.ERR_SEALED: 503,
     Reason.ERR_SESSION_ENDED: 409,
+    Reason.ERR_CLIENT_CONFIG: 500,  # at no door: of a command that changes a file
 })  # fmt: skip

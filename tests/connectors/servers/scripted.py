@@ -88,13 +88,13 @@ def hello(number: object) -> None:
 RAW = {
     "batch": b'[{"jsonrpc":"2.0","id":%d,"result":{}}]\n',
     "both": b'{"jsonrpc":"2.0","id":%d,"result":{},"error":{"code":1,"message":""}}\n',
-    "twice_answered": b'{"jsonrpc":"2.0","id":%d,"result":{"n":1}}\n{"jsonrpc":"2.0","id":3,"result":{"n":2}}\n',
+    "twice_answered": b'{"jsonrpc":"2.0","id":%d,"result":{"n":1}}\n{"jsonrpc":"2.0","id":4,"result":{"n":2}}\n',
     "deep": b'{"jsonrpc":"2.0","id":%d,"result":' + b"[" * 5000 + b"]" * 5000 + b"}\n",
     "not_utf8": b'{"jsonrpc":"2.0","id":%d,"result":"\xff"}\n',
     "empty": b"\n",
     "never_ends": b'{"jsonrpc":"2.0","id":%d,"result":"',
     "spelling": b'{"result": {"n": 18446744073709551616, "x":1.50}  ,"id":%d,"jsonrpc":"2.0"}\n',
-    "other_ids": b'{"jsonrpc":"2.0","id":"3","result":"a"}\n{"jsonrpc":"2.0","id":3.0,"result":"b"}\n'
+    "other_ids": b'{"jsonrpc":"2.0","id":"4","result":"a"}\n{"jsonrpc":"2.0","id":4.0,"result":"b"}\n'
     b'{"jsonrpc":"2.0","id":null,"result":"c"}\n{"jsonrpc":"2.0","id":99,"result":"d"}\n{"jsonrpc":"2.0","id":%d,"result":"e"}\n',
     "huge": b'{"jsonrpc":"2.0","id":%d,"result":"' + b"x" * 300_000 + b'"}\n',
     "endless_line": b'{"jsonrpc":"2.0","id":%d,"result":"' + b"x" * (9 << 20),
@@ -172,6 +172,8 @@ for line in sys.stdin.buffer:
         called(message)
     elif method is not None and "id" not in message:
         notified(message)
+    elif method == "server/discover" and behaviour not in ("silent_start", "deaf"):
+        send(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}}).encode() + b"\n")
 if behaviour == "stubborn":
     while True:
         signal.pause()

@@ -11,7 +11,7 @@ helm.approvals = (() => {
 
   // Whether people had a part in this decision. What follows is of these only.
   function concerns({ effect_by, requires, relies, facts, reason }) {
-    return effect_by === "kernel" && Boolean(requires || relies || facts.approval || facts.grant || SAYS.includes(reason));
+    return effect_by !== "none" && Boolean(requires || relies || facts.approval || facts.grant || SAYS.includes(reason));
   }
 
   function digestOf(kind, said) {
@@ -38,8 +38,8 @@ helm.approvals = (() => {
     }
 
     // {subject, now}: whose call of what, and when.
-    read({ tool, pin, facts }, principal) {
-      return { subject: this.subjectOf(principal, tool, pin), now: this.clocks.read(facts.clock) };
+    read({ tool, pin, facts, effect_by }, principal) {
+      return { subject: this.subjectOf(principal, tool, pin), isOffered: effect_by === "client", now: this.clocks.read(facts.clock) };
     }
 
     judged(at, decision, principal) {
@@ -54,13 +54,14 @@ helm.approvals = (() => {
       const grant = facts.grant ? this.grants.find(this.log.find(facts.grant.statement)) : -1;
       if (facts.grant && (grant < 0 || !this.grants.isFor(grant, at.subject))) return invalid("a decision reads a grant that there is not for this principal, tool and pin");
       if (facts.grant && !this.grants.isReadAs(grant, at.size, facts.grant)) return invalid("a decision does not read a grant as the log shows it");
-      return helm.receipt.isIntent(decision) ? this.dispatched(at, decision, { call, truth, grant }) : null;
+      return helm.receipt.goes(decision) ? this.dispatched(at, decision, { call, truth, grant }) : null;
     }
 
-    misread({ subject, size }, { facts, requires, args_hash }, call) {
+    misread({ subject, isOffered, size }, { facts, requires, args_hash }, call) {
       const leaf = this.log.find(facts.approval.call);
       if (call < 0) return (this.held.wasUsed(leaf) ? reused : invalid)("a decision reads a held call that is held no more, or never was");
       if (this.held.get(call, "subject") !== subject) return invalid("a decision reads a held call of another principal, tool or pin");
+      if ((this.held.get(call, "offered") === 1) !== isOffered) return invalid("a decision reads a held call that somebody else would act on");
       if (!requires && this.held.get(call, "args") !== this.log.nameOf(args_hash)) return invalid("a decision reads a held call with other arguments");
       const isSo = this.held.isReadAs(call, this.held.read(call, size), facts.approval, (one) => this.log.find(one));
       return isSo ? null : invalid("a decision does not read a held call as the log shows it");
@@ -75,7 +76,7 @@ helm.approvals = (() => {
       return requires !== before && this.requirements.covers(requires, before) ? null : invalid("a call is held again, and no more is asked for");
     }
 
-    // An intent that goes by what people said.
+    // A call that goes by what people said.
     dispatched({ now, size }, { facts, relies }, { call, truth, grant }) {
       if (call < 0 && !relies) return null;
       if (call >= 0 && relies && sameList(relies, facts.approval.statements ?? [])) {
@@ -93,20 +94,20 @@ helm.approvals = (() => {
     follow(spot, decision, principal) {
       const { facts, requires, relies = [], reason } = decision;
       const call = facts.approval ? this.held.find(this.log.find(facts.approval.call)) : -1;
-      const isIntent = helm.receipt.isIntent(decision);
+      const isGone = helm.receipt.goes(decision);
       const disputed = call >= 0 ? this.held.get(call, "disputed") : 0;
-      if (call >= 0 && (isIntent || requires || reason === "ERR_APPROVAL_EXPIRED")) this.held.end(call, isIntent);
+      if (call >= 0 && (isGone || requires || reason === "ERR_APPROVAL_EXPIRED")) this.held.end(call, isGone);
       const grant = relies.length === 1 ? this.grants.find(this.log.find(relies[0])) : -1;
       if (grant >= 0) this.grants.use(grant);
       if (requires) this.begin(spot, decision, principal, disputed);
     }
 
-    begin({ id }, { record, log, tool, pin, args_hash, requires, facts }, principal, disputed) {
+    begin({ id }, { record, log, tool, pin, args_hash, requires, facts, effect_by }, principal, disputed) {
       const deployment = log.slice(0, Math.max(log.lastIndexOf("/"), 0));
       const intent = digestOf("intent", { args_hash, deployment, pin, principal, requires: record.body.get("requires"), tool });
       const subject = this.subjectOf(principal, tool, pin);
       const names = { args: this.log.nameOf(args_hash), intent: this.log.nameOf(intent) };
-      const begun = { requires: this.requirements.of(requires), at: this.clocks.keep(facts.clock), disputed };
+      const begun = { requires: this.requirements.of(requires), at: this.clocks.keep(facts.clock), disputed, offered: effect_by === "client" ? 1 : 0 };
       this.held.begin(id, { subject, ...names, ...begun });
     }
 

@@ -34,7 +34,7 @@ helm.finder = (() => {
       this.next = new Column(Int32Array); // line -> index + 1 of the next one in its list
       this.order = new Column(Int32Array); // the lists as they begin
       this.lists = 0;
-      this.outcomes = new Chains(); // of the leaf of an intent
+      this.outcomes = new Chains(); // of the leaf of an intent or an offer
       this.words = new Chains(); // of the leaf of a held call: what was said of it, and how it went on
       this.overrides = new Column(Int32Array); // lines of such statements, and of the calls that went by one
       this.overrideCount = 0;
@@ -43,7 +43,7 @@ helm.finder = (() => {
     receive(index, spot, receipt) {
       this.put(index, spot === null ? 0 : spot.session + 1);
       if (receipt === null) return;
-      if (helm.receipt.isIntent(receipt)) this.log.intents.idOf(spot.id);
+      if (helm.receipt.goes(receipt)) this.log.intents.idOf(spot.id);
       const call = aboutOf(receipt);
       if (call !== undefined) this.words.put(this.log.find(call), index);
       if (receipt.statement?.kind === "override" || isByOverride(receipt)) this.overrides.set(this.overrideCount++, index);
@@ -92,7 +92,7 @@ helm.finder = (() => {
 
   // A call that went because of an override.
   function isByOverride(receipt) {
-    return helm.receipt.isIntent(receipt) && receipt.facts.approval?.state === "overridden" && !isByGrant(receipt);
+    return helm.receipt.goes(receipt) && receipt.facts.approval?.state === "overridden" && !isByGrant(receipt);
   }
 
   return { Finder, isByGrant, isByOverride };

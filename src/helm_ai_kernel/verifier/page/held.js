@@ -6,7 +6,7 @@ helm.held = (() => {
   const [HELD, USED, ENDED] = [1, 2, 3];
   const COLUMNS = {
     ...{ leaf: Int32Array, status: Uint8Array, subject: Int32Array, args: Int32Array, intent: Int32Array, requires: Int32Array, at: Int32Array },
-    ...{ approvals: Int32Array, denial: Int32Array, override: Int32Array, disputed: Uint8Array },
+    ...{ approvals: Int32Array, denial: Int32Array, override: Int32Array, disputed: Uint8Array, offered: Uint8Array },
   };
 
   class HeldCalls {
@@ -15,10 +15,10 @@ helm.held = (() => {
     }
 
     // `subject`: whose call, of what tool under which pin; `args`, `intent`: names of them.
-    // `disputed`: it was held before, and somebody disputed it then.
-    begin(leaf, { subject, args, intent, requires, at, disputed }) {
+    // `offered`: 1 where the client would act on it. `disputed`: it was held before, and somebody disputed it then.
+    begin(leaf, { subject, args, intent, requires, at, disputed, offered }) {
       const call = this.numbers.idOf(leaf);
-      const said = { leaf, status: HELD, subject, args, intent, requires, at, approvals: 0, denial: 0, override: 0, disputed };
+      const said = { leaf, status: HELD, subject, args, intent, requires, at, approvals: 0, denial: 0, override: 0, disputed, offered };
       for (const [name, value] of Object.entries(said)) this.rows[name].set(call, value);
     }
 

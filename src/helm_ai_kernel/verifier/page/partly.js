@@ -11,7 +11,7 @@ helm.partly = (() => {
     constructor(log, force) {
       Object.assign(this, { log, force });
       this.open = new Column(Uint8Array); // leaf -> 1: an intent, and no outcome behind it
-      this.intents = new Column(Float64Array); // leaf -> its place + 1
+      this.intents = new Column(Float64Array); // leaf -> its place + 1; an offer, too
       this.outcomes = new Column(Uint8Array); // leaf -> what became of it, here
       this.strange = new Column(Uint8Array); // the same of decisions that are not here
     }
@@ -19,10 +19,8 @@ helm.partly = (() => {
     // Null, or [code, detail].
     receive(spot, receipt) {
       if (receipt.shape === "statement") return this.statement(spot.place, receipt.statement);
-      if (helm.receipt.isIntent(receipt)) {
-        this.intents.set(spot.id, spot.place + 1);
-        this.open.set(spot.id, 1);
-      }
+      if (helm.receipt.goes(receipt)) this.intents.set(spot.id, spot.place + 1);
+      if (helm.receipt.isIntent(receipt)) this.open.set(spot.id, 1);
       return receipt.shape === "outcome" ? this.outcome(spot.index, receipt) : null;
     }
 
@@ -34,7 +32,7 @@ helm.partly = (() => {
 
     outcome(index, { decision, status }) {
       const id = this.log.idOf(decision);
-      if (id >= 0 && id < index && !this.intents.get(id)) return ["ORPHAN_OUTCOME", "an outcome names what is no intent"];
+      if (id >= 0 && id < index && !this.intents.get(id)) return ["ORPHAN_OUTCOME", "an outcome names what is no intent and no offer"];
       const [outcomes, at] = id >= 0 ? [this.outcomes, id] : [this.strange, -1 - id];
       const before = outcomes.get(at);
       if (before && !(before === UNKNOWN && status === "LATE")) return ["DOUBLE_OUTCOME", "a call ends twice"];

@@ -13,10 +13,10 @@ helm.processes = (() => {
       this.processOf = new Column(Int32Array); // of a session, by its first receipt: number + 1
       this.openIn = new Column(Int32Array); // of a session without an end: number + 1 of its process
       this.open = 0; // such sessions of this process
-      // Of an intent:
+      // Of an intent or an offer:
       this.sessionOf = new Column(Int32Array); // + 1
       this.begunIn = new Column(Int32Array); // its process
-      this.unsettled = new Column(Uint8Array); // 1: it has no outcome
+      this.unsettled = new Column(Uint8Array); // 1: an intent without an outcome
       this.unsettledCount = 0;
       this.owed = 0; // of these, those of earlier processes
       this.mustRecover = false;
@@ -63,14 +63,16 @@ helm.processes = (() => {
         if (session === this.kernel) this.kernel = null;
       }
       if (shape === "recovery") this.mustRecover = false;
-      if (helm.receipt.isIntent(receipt)) this.dispatched(session, this.log.intents.idOf(id));
+      if (helm.receipt.goes(receipt)) this.went(session, this.log.intents.idOf(id), helm.receipt.isIntent(receipt));
       if (shape === "outcome") this.settled(this.log.intentOf(receipt.decision));
     }
 
-    dispatched(session, intent) {
+    // Of what the client acts on nothing is owed.
+    went(session, intent, isIntent) {
       if (this.sessionOf.get(intent)) return; // a copy of one before it
       this.sessionOf.set(intent, session + 1);
       this.begunIn.set(intent, this.number);
+      if (!isIntent) return;
       this.unsettled.set(intent, 1);
       this.unsettledCount++;
     }

@@ -25,7 +25,7 @@ helm.receipt = (() => {
 
   const START = { event: oneOf("start", "end"), principal: name, door: name, client: orNull(name), policy: orNull(digest), catalog: orNull(digest) };
   const END = { event: oneOf("start", "end"), count, reason: name };
-  const DECIDED = { sub: optional(name), facts, policy: orNull(digest), effect_by: oneOf("kernel", "none") };
+  const DECIDED = { sub: optional(name), facts, policy: orNull(digest), effect_by: oneOf("kernel", "client", "none") };
   const RAW = { ...DECIDED, raw_hash: digest, verdict: oneOf("DENY", "ALLOW", "ESCALATE"), reason: refusal };
   const DECISION = {
     ...DECIDED,
@@ -46,15 +46,16 @@ helm.receipt = (() => {
   };
   const OUTCOME = {
     decision: digest,
-    status: oneOf("OK", "FAILED", "DRIFT", "UNKNOWN", "LATE"),
+    status: oneOf("OK", "FAILED", "DRIFT", "UNKNOWN", "LATE", "REPORTED"),
     ms: count,
     output_hash: optional(digest),
-    contract: optional(oneOf("schema", "shape")),
+    contract: optional(oneOf("schema", "shape", "question")),
     reason: optional(refusal),
     sub: optional(name),
     spent: optional(counts),
     tool_error: optional(yes),
     truncated: optional(yes),
+    interim: optional(object({ count: forms.within(1, Number.MAX_SAFE_INTEGER), hash: digest })),
   };
   const KINDS = {
     start: [START, () => {}],
@@ -63,8 +64,8 @@ helm.receipt = (() => {
     decision: [DECISION, checkDecision],
     outcome: [OUTCOME, checkOutcome],
     statement: [{ statement: helm.statement.read, clock: optional(clock) }, checkStatement],
-    hold: [{ tool: name, cause: digest, reason: refusal }, checkHold],
-    freeze: [{ scope, by: name, reason }, ({ reason }) => demand(reason === "ERR_FROZEN", "a freeze with another reason")],
+    hold: [{ tool: name, cause: optional(digest), reason: refusal, sub: optional(name) }, checkHold],
+    freeze: [{ scope, by: optional(name), reason: refusal, sub: optional(name) }, checkFreeze],
     lapse: [{ call: digest, clock, reason }, ({ reason }) => demand(reason === "ERR_APPROVAL_EXPIRED", "a lapse with another reason")],
     gap: [{ door: name, counts: refusals }, () => {}],
     recovery: [{ size: count, root: digest, open: count, heads: optional(heads) }, () => {}],
@@ -116,13 +117,31 @@ helm.receipt = (() => {
     demand((clock !== undefined) === helm.statement.TIMED.includes(statement.kind), "`clock` is there exactly of what time counts from");
   }
 
-  function checkHold({ reason }) {
+  function checkHold({ reason, cause, sub }) {
     demand(reason !== "ERR_FROZEN", "a hold that is a freeze");
+    demand((cause === undefined) !== (sub === undefined), "a hold without a cause, or with two");
   }
 
-  // An intent is what the kernel dispatches: ALLOW with the reason OK.
+  // A person's, or the kernel's own, which is of a server.
+  function checkFreeze({ reason, by, sub, scope }) {
+    demand((by === undefined) !== (sub === undefined), "a freeze by nobody, or by two");
+    demand((by !== undefined) === (reason === "ERR_FROZEN"), "a freeze with another reason");
+    demand(by !== undefined || scope.startsWith("server:"), "the kernel froze more than a server");
+  }
+
+  // What somebody acts on, once: ALLOW with the reason OK, and no question.
+  function goes(receipt) {
+    return receipt.shape === "decision" && receipt.effect_by !== "none" && receipt.reason === "OK";
+  }
+
+  // An intent is what the kernel dispatches.
   function isIntent(receipt) {
-    return receipt.shape === "decision" && receipt.effect_by === "kernel" && receipt.reason === "OK";
+    return goes(receipt) && receipt.effect_by === "kernel";
+  }
+
+  // An offer is what the client acts on.
+  function isOffer(receipt) {
+    return goes(receipt) && receipt.effect_by === "client";
   }
 
   function checkDecision(decision) {
@@ -131,21 +150,23 @@ helm.receipt = (() => {
     demand(("pin" in decision) === ("effect" in decision), "`effect` and `pin` go together");
     demand(!allowed || "pin" in decision, "an ALLOW has a `pin`");
     demand(isIntent(decision) === "deadline_ms" in decision, "`deadline_ms` is there exactly if it is an intent");
-    demand(isIntent(decision) || !("reserved" in decision), "only an intent reserves");
+    demand(goes(decision) || !("reserved" in decision), "only a call that goes reserves");
     demand((decision.reason === "REPEATED") === "repeats" in decision, "`repeats` is there exactly if the reason is REPEATED");
     checkEscalated(decision);
   }
 
   function checkEscalated(decision) {
     const { verdict, reason, effect_by, facts } = decision;
-    const [escalated, kernels] = [verdict === "ESCALATE", effect_by === "kernel"];
+    const [escalated, isCall] = [verdict === "ESCALATE", effect_by !== "none"];
     demand(!escalated || ["ERR_APPROVAL_REQUIRED", "ERR_APPROVAL_PENDING_TIMELOCK"].includes(reason), "an ESCALATE with another reason");
     demand(escalated || reason !== "ERR_APPROVAL_PENDING_TIMELOCK", "a timelock that nothing waits for");
-    const held = escalated && kernels && "pin" in decision && reason === "ERR_APPROVAL_REQUIRED";
+    const held = escalated && isCall && "pin" in decision && reason === "ERR_APPROVAL_REQUIRED";
     demand(!("requires" in decision) || held, "only a call that is escalated is held");
-    demand("requires" in decision || !escalated || !kernels || "approval" in facts, "an ESCALATE of a call that is not held");
-    demand(isIntent(decision) || !("relies" in decision), "only an intent relies on what people said");
+    demand("requires" in decision || !escalated || !isCall || "approval" in facts, "an ESCALATE of a call that is not held");
+    demand(goes(decision) || !("relies" in decision), "only a call that goes relies on what people said");
   }
+
+  const UNKEPT = ["ERR_CONNECTOR_CONTRACT_DRIFT", "ERR_CONNECTOR_FAILED", "ERR_OUTCOME_UNKNOWN"];
 
   // The table of statuses: what each says about reason, output and contract.
   function checkOutcome(outcome) {
@@ -155,6 +176,10 @@ helm.receipt = (() => {
     if (status === "FAILED") demand(!has("output_hash") && !has("contract"), "a FAILED with an output");
     if (status === "DRIFT") demand(reason === "ERR_CONNECTOR_CONTRACT_DRIFT" && has("output_hash") && !has("contract"), "a DRIFT that is none");
     if (status === "UNKNOWN") demand(reason === "ERR_OUTCOME_UNKNOWN" && !has("contract"), "an UNKNOWN that is none");
+    if (status === "REPORTED") demand(has("contract") ? !has("reason") : UNKEPT.includes(reason), "a REPORTED that neither keeps its contract nor says why not");
+    if (reason === "ERR_CONNECTOR_CONTRACT_DRIFT" && status === "REPORTED") demand(has("output_hash"), "a REPORTED that broke its contract, and no output");
+    demand(status !== "REPORTED" || !has("contract") || !has("truncated"), "a REPORTED that was cut, and kept its contract");
+    demand(!has("interim") || status !== "LATE", "`interim` with LATE");
     demand(!has("contract") || (has("output_hash") && !has("reason")), "a contract that nothing kept");
     demand(!has("tool_error") || has("contract"), "`tool_error` without `contract`");
     demand(!has("truncated") || !["OK", "FAILED"].includes(status), "`truncated` with " + status);
@@ -180,5 +205,5 @@ helm.receipt = (() => {
     return links;
   }
 
-  return { read, isIntent, attachmentsOf, causesOf };
+  return { read, goes, isIntent, isOffer, attachmentsOf, causesOf };
 })();

@@ -5,6 +5,12 @@ helm.rows = (() => {
   const { counted } = helm.words;
   const ROWS = { decision: decisionRows, raw: decisionRows, outcome: outcomeRows, statement: statementRows, hold: holdRows, recovery: recoveryRows, ...helm.waits.ROWS };
 
+  const KEPT = {
+    schema: "its pinned output schema",
+    shape: "the shape of an answer: no schema is pinned",
+    question: "the shape of a question to the caller, instead of an answer",
+  };
+
   function rowsOf(entry) {
     const { receipt } = entry;
     if (!receipt) return [];
@@ -34,7 +40,9 @@ helm.rows = (() => {
     rows.push(...helm.waits.decisionRows(entry));
     if (receipt.facts.hold) rows.push(row("held by", link(receipt.facts.hold, entry)));
     if (receipt.repeats) rows.push(row("answered as", link(receipt.repeats, entry), ", and dispatched no more"));
-    if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
+    if (receipt.effect_by === "client") rows.push(row("acts", "the client, on this verdict"));
+    if (helm.receipt.isOffer(receipt)) rows.push(row("what happened", ...reported(outcomes)));
+    else if (helm.receipt.isIntent(receipt)) rows.push(row("what happened", ...happened(outcomes)));
     else if (receipt.requires) rows.push(row("what happened", "the call was held: nothing was dispatched here"));
     else if (!receipt.repeats) rows.push(row("what happened", "nothing was dispatched"));
     return rows;
@@ -48,13 +56,19 @@ helm.rows = (() => {
     });
   }
 
+  // Of what the client acted on it may say nothing.
+  function reported(outcomes) {
+    return outcomes.length ? happened(outcomes) : [quiet("the client did not say, and need not")];
+  }
+
   function outcomeRows(entry) {
     const { receipt } = entry;
     const rows = [row("of", link(receipt.decision, entry))];
     if (receipt.output_hash) rows.push(row("output", attachment(receipt.output_hash, entry)));
-    if (receipt.contract) rows.push(row("kept", receipt.contract === "schema" ? "its pinned output schema" : "the shape of an answer: no schema is pinned"));
+    if (receipt.contract) rows.push(row("kept", KEPT[receipt.contract]));
     if (receipt.tool_error) rows.push(row("", "the tool says that this is an error"));
     if (receipt.truncated) rows.push(row("", "cut: there was more output than the limit"));
+    if (receipt.interim) rows.push(row("before it", `${counted(receipt.interim.count, "message")} released, hashed to `, short(receipt.interim.hash)));
     if (receipt.sub) rows.push(row("because", name(receipt.sub)));
     if (receipt.status === "UNKNOWN") rows.push(row("", element("span", { class: "unknown" }, "the kernel does not know whether it was applied")));
     return rows;
@@ -75,7 +89,8 @@ helm.rows = (() => {
   }
 
   function holdRows(entry) {
-    return [row("because of", link(entry.receipt.cause, entry))];
+    const { cause, sub } = entry.receipt;
+    return [cause === undefined ? row("because", name(sub), quiet(" as the kernel saw it outside any call")) : row("because of", link(cause, entry))];
   }
 
   function recoveryRows({ receipt }) {

@@ -110,7 +110,7 @@ helm.tale = (() => {
       Object.assign(entry, { causes, links, faults: this.faults.get(index) ?? [], outcomes: [], held: new Map(), erased: null, call: null, words: [], voices: new Map() });
       if (!receipt || !wholly) return entry;
       const id = log.find(log.leafOf(line));
-      if (helm.receipt.isIntent(receipt)) for (const at of finder.outcomes.of(id)) entry.outcomes.push({ index: log.part.placeOf(at), status: (await this.read(at))?.status });
+      if (helm.receipt.goes(receipt)) for (const at of finder.outcomes.of(id)) entry.outcomes.push({ index: log.part.placeOf(at), status: (await this.read(at))?.status });
       entry.erased = this.reading.force.erasureOf(await this.subjectOf(receipt));
       for (const name of helm.receipt.attachmentsOf(receipt)) entry.held.set(name, await this.attachment(name));
       await this.tellOfPeople(entry, receipt, id);

@@ -118,10 +118,10 @@ helm.waits = (() => {
     ];
   }
 
-  function freezeRows({ receipt: { scope, by } }) {
+  function freezeRows({ receipt: { scope, by, sub } }) {
     const [kind] = scope.split(":", 1);
     const what = { all: "everything", server: "a server", agent: "an agent", session: "a session" }[kind];
-    return [row("stops", what, ...(kind === "all" ? [] : [": ", name(scope.slice(kind.length + 1))])), row("by", name(by), quiet(" as the kernel knows them"))];
+    return [row("stops", what, ...(kind === "all" ? [] : [": ", name(scope.slice(kind.length + 1))])), by === undefined ? row("because", name(sub), quiet(" as the kernel saw it")) : row("by", name(by), quiet(" as the kernel knows them"))];
   }
 
   function lapseRows(entry) {

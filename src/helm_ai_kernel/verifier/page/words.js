@@ -13,7 +13,7 @@ helm.words = (() => {
     UNSUPPORTED: "It has something that this version does not know.",
     USAGE: "What you brought besides the pack is not what it has to be.",
   };
-  const OUTCOMES = { OK: "answered", FAILED: "provably not applied", DRIFT: "answered, against its contract: withheld from the caller", UNKNOWN: "unknown: it may have been applied", LATE: "answered late: nothing was released" };
+  const OUTCOMES = { OK: "answered", FAILED: "provably not applied", DRIFT: "answered, against its contract: withheld from the caller", UNKNOWN: "unknown: it may have been applied", LATE: "answered late: nothing was released", REPORTED: "reported by the client that acted on it" };
 
   const SAID = { approve: "approved", deny: "denied", dispute: "disputed: all approvals so far are void", withdraw: "approval withdrawn", override: "OVERRIDDEN" };
   const STATEMENTS = {
@@ -41,7 +41,7 @@ helm.words = (() => {
     if (["deny", "dispute"].includes(statement?.decision)) return "refused";
     if (shape === "raw") return "refused";
     if (shape === "decision") return { ALLOW: "good", DENY: "refused", ESCALATE: "odd" }[verdict];
-    if (shape === "outcome") return { OK: "good", FAILED: "odd", DRIFT: "refused", UNKNOWN: "unknown", LATE: "odd" }[status];
+    if (shape === "outcome") return { OK: "good", FAILED: "odd", DRIFT: "refused", UNKNOWN: "unknown", LATE: "odd", REPORTED: "plain" }[status];
     return { statement: "person", hold: "refused", freeze: "refused", lapse: "refused", recovery: "unknown" }[shape] ?? "plain";
   }
 
@@ -49,12 +49,13 @@ helm.words = (() => {
   function markOf(receipt) {
     const { effect_by, requires, relies, facts, reason, verdict } = receipt;
     if (effect_by === "none") return ": a question, and no call";
+    if (effect_by === "client") return markOf({ ...receipt, effect_by: "kernel" }).replace(": dispatched", ": allowed") + " (the client acts)";
     if (requires) return facts.approval ? ": held on, for more" : ": held, until people answer";
     if (isByOverride(receipt)) return ": dispatched by OVERRIDE";
     if (relies) return isByGrant(receipt) ? ": dispatched by a grant" : ": dispatched as approved";
     if (reason === "ERR_APPROVAL_PENDING_TIMELOCK") return ": approved, and has to wait for its timelock";
     if (verdict === "ESCALATE") return ": asked again, and waits";
-    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen by a person", ERR_CLOCK_UNTRUSTED: ": a clock went back" }[reason] ?? "";
+    return { ERR_APPROVAL_DENIED: ": a person said no", ERR_APPROVAL_EXPIRED: ": nobody answered, or nobody used the answer", ERR_FROZEN: ": frozen", ERR_CLOCK_UNTRUSTED: ": a clock went back" }[reason] ?? "";
   }
 
   // One line about a receipt, in words of ours only, but for names that are ASCII by their form.
@@ -66,7 +67,7 @@ helm.words = (() => {
     if (shape === "raw" || shape === "decision") return `${receipt.verdict} ${receipt.reason}${markOf(receipt)}`;
     if (shape === "outcome") return "outcome " + receipt.status + (receipt.reason ? " " + receipt.reason : "");
     if (shape === "statement") return STATEMENTS[wordOf(receipt.statement)] ?? (receipt.statement.scope === undefined ? `a person's ${receipt.statement.kind}` : "a person ends a freeze: release");
-    if (shape === "freeze") return FROZEN;
+    if (shape === "freeze") return receipt.by === undefined ? `the kernel quarantines a server: ${receipt.reason}` : FROZEN;
     if (shape === "lapse") return LAPSED;
     if (shape === "gap") return "refusals that were only counted";
     if (shape === "hold") return `the kernel holds a tool: ${receipt.reason}`;

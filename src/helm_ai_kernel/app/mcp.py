@@ -1,0 +1,89 @@
+"""What the MCP door is given of a running kernel (`gateway/mcp_gate.py`)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from helm_ai_kernel.executor.host import Answer, Relay
+from helm_ai_kernel.gateway.mcp_gate import Caller, Server
+from helm_ai_kernel.ledger.caused import Cause
+from helm_ai_kernel.pep.admit import with_key
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.jcs import canonical
+from helm_ai_kernel.tcb.receipt import Receipt
+from helm_ai_kernel.wire.era import Era
+
+from .hands import MCP, Place
+from .runtime import Beside, Runtime
+
+
+class RuntimeMcp:
+    """`McpGate` and `Places`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def names(self, caller: Caller) -> Sequence[str]:
+        sources = self._runtime.boundary.catalog.sources
+        found = [name for name, source in sources.items() if source["kind"] in MCP]
+        return [name for name in found if caller.only in (None, name)]
+
+    async def server(self, caller: Caller, name: str) -> Server:
+        """What is pinned, listed now with the same digest, and not held."""
+        runtime = self._runtime
+        holds = runtime.ledger.writer.state.holds
+        for scope in ("all", f"server:{name}", f"agent:{caller.principal}"):
+            if scope in holds:
+                raise Refused(Reason.ERR_FROZEN, f"`{scope}` is frozen", hint="a person releases it")
+        connector = runtime.hands.mcp(name, place(caller))
+        facts, listed = await connector.facts(), await connector.listed()
+        mine = runtime.boundary.catalog.of(name)
+        usable = {short: tool for short, tool in mine.items() if tool.name not in holds}
+        same = {short: tool for short, tool in usable.items() if listed.pins.get(short) == tool.pin and "/" not in short}
+        tools = {short: canonical(tool.raw) for short, tool in same.items()}
+        source = runtime.boundary.catalog.sources[name]
+        instructions = str(source["instructions"]) if source.get("instructions") else None
+        return Server(name, tools, frozenset(short for short in usable if "/" in short), facts.capabilities, instructions)
+
+    async def call(
+        self,
+        caller: Caller,
+        tool: str,
+        arguments: bytes,
+        relay: Relay,
+        *,
+        key: str | None = None,
+        inputs: bytes | None = None,
+        causes: Sequence[Receipt] = (),
+        given_up: asyncio.Event | None = None,
+    ) -> Answer:
+        return await self._runtime.call(
+            _request(tool, arguments, key),
+            principal=caller.principal,
+            door=caller.door,
+            beside=Beside(relay, inputs, tuple(Cause(one.index, one.leaf) for one in causes), place(caller), given_up),
+        )
+
+    async def offer(self, caller: Caller, tool: str, arguments: bytes) -> Answer:
+        return await self._runtime.offer(_request(tool, arguments, None), principal=caller.principal, door=caller.door)
+
+    async def report(self, caller: Caller, decision: Receipt, said: bytes, ms: int) -> Answer:
+        return await self._runtime.report(decision, said, ms, principal=caller.principal)
+
+    def watch(self, caller: Caller, told: Callable[[str, str, bytes], None]) -> Callable[[], None]:
+        return self._runtime.hands.watch(caller.principal, caller.place, told)
+
+    def leave(self, place: str) -> None:
+        self._runtime.hands.leave(place)
+
+
+def place(caller: Caller) -> Place:
+    """A client with a session of its own has servers of its own."""
+    era = Era.LEGACY if caller.place else Era.MODERN
+    return Place(caller.principal, caller.place, caller.capabilities, era, caller.env, caller.cwd)
+
+
+def _request(tool: str, arguments: bytes, key: str | None) -> bytes:
+    """The execute request; the arguments are the bytes that were sent."""
+    raw = b'{"tool":%b,"arguments":%b}' % (canonical(tool), arguments)
+    return raw if key is None else with_key(raw, key)

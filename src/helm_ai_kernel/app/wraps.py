@@ -1,0 +1,46 @@
+"""What the kernel knows of a server for which `mcp wrap` stands in (`gateway/mcp_line.py`, `Wraps`).
+
+Only what a person pinned is ever started, and with the very command that they pinned: a client's configuration is not a person's
+word. For everything else the client is told what a person would type.
+"""
+
+import shlex
+from collections.abc import Callable
+
+from helm_ai_kernel.gateway.identity import Agents
+from helm_ai_kernel.gateway.mcp_line import Hello
+from helm_ai_kernel.tcb.codes import Reason
+from helm_ai_kernel.tcb.errors import Refused
+
+from .config import SERVER
+from .runtime import Runtime
+
+
+class RuntimeWraps:
+    def __init__(self, runtime: Runtime, agents: Callable[[], Agents]) -> None:
+        self._runtime = runtime
+        self._agents = agents
+
+    async def meet(self, hello: Hello) -> tuple[str, list[str], str]:
+        config = self._runtime.config
+        principal = hello.agent or config.agent
+        if principal != config.agent and principal not in self._agents().by_name:
+            hint = config.paths.typed(f"agents add {shlex.quote(principal)}")
+            raise Refused(Reason.ERR_UNAUTHENTICATED, f"there is no agent `{principal[:64]}`", hint=hint)
+        if not SERVER.match(hello.server):
+            hint = "mcp wrap --name NAME: 1 to 64 lower case letters, digits, `_` and `-`"
+            raise Refused(Reason.ERR_UPSTREAM_SHAPE, "that is no name of a server", hint=hint)
+        source = self._runtime.boundary.catalog.sources.get(hello.server)
+        inspect = shlex.join(["tools", "inspect", hello.server, *_options(hello), "--", *hello.command])
+        typed = f"{config.paths.typed(inspect)} && {config.paths.typed('tools pin ' + hello.server)}"
+        if source is None:
+            return principal, [], f"The server `{hello.server}` is quarantined: nobody has pinned it. A person pins it: {typed}"
+        if source["kind"] != "mcp-stdio" or source["command"] != list(hello.command):
+            why = "it is pinned with another command than this client's"
+            return principal, [], f"The server `{hello.server}` is quarantined: {why}. A person pins the new one: {typed}"
+        env = source["env"]
+        return principal, [str(name) for name in env] if isinstance(env, list) else [], ""
+
+
+def _options(hello: Hello) -> list[str]:
+    return [word for name in hello.env for word in ("--env", name)]
