@@ -11,12 +11,14 @@ import pytest
 from app.kernels import Place
 from helm_ai_kernel.app import agents, asks
 from helm_ai_kernel.app.doors import RuntimeGate
+from helm_ai_kernel.app.mcp import sessions, starter
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.gateway.data import DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import Agent, DataIdentity, Limits
 from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp import McpDoor
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.pep.catalog import entry, server_doc
 from helm_ai_kernel.tcb import digest as hashes
@@ -88,8 +90,9 @@ def run(place: Place, body: Callable[[World], Awaitable[None]]) -> None:
         told = Told()
         gaps = Gaps("data", told, runtime.keep)
         now = iter(range(10**9))
+        mcp = McpDoor(sessions(runtime, gaps.count), starter(runtime))
         door = DataDoor(
-            RuntimeGate(runtime), DataIdentity(agents.Watched(place.paths)), Limiter(lambda: next(now)), gaps
+            RuntimeGate(runtime), mcp, DataIdentity(agents.Watched(place.paths)), Limiter(lambda: next(now)), gaps
         )  # fmt: skip
         try:
             proposal = [entry(name, raw, effect="read") for name, raw in hands.definitions.items()]
@@ -314,7 +317,32 @@ def test_a_verdict_is_that_of_the_same_request_with_its_key_and_its_session(plac
     run(place, body)
 
 
-@pytest.mark.parametrize("path", ["/mcp/v1/execute?effect_by=none", "/v1/evaluate?effect_by=client", "/v1/evaluate?x=1"])
+def test_a_verdict_on_which_the_client_acts_is_given_once_and_waits_for_people_like_a_call(place: Place) -> None:
+    async def body(world: World) -> None:
+        path = "/v1/evaluate?effect_by=client"
+        status, _, value = await world.send(request(text="a"), path=path, idempotency_key="k")
+        assert (status, value["helm"]["reason"], value["helm"]["outcome"]) == (200, "OK", None) and "result" not in value
+        again = await world.send(request(text="a"), path=path, idempotency_key="k")
+        assert (again[0], again[2]["error"]["code"]) == (409, "ERR_IDEMPOTENCY_IN_FLIGHT")
+        other = await world.send(request(text="a"), idempotency_key="k")
+        assert (other[0], other[2]["error"]["code"]) == (422, "ERR_IDEMPOTENCY_MISMATCH")
+        decision = next(r for r in await asyncio.to_thread(place.receipts) if r.is_offer)
+        await world.runtime.report(decision, b'"told"', 1, principal="ann")
+        repeat = await world.send(request(text="a"), path=path, idempotency_key="k")
+        assert (repeat[0], repeat[2]["helm"]["reason"], repeat[2]["result"]) == (200, "REPEATED", "told")
+        waits = asyncio.create_task(world.send(request("hold"), path=path, prefer="wait=60"))
+        while not world.runtime.ledger.writer.state.approvals.held:  # noqa: ASYNC110  (the log says when, and nothing else does)
+            await asyncio.sleep(0)
+        (about,) = await asyncio.to_thread(asks.waiting, place.config)
+        await asks.say(world.runtime, about, Act.APPROVE, place.approver)
+        status, _, value = await waits
+        assert (status, value["helm"]["verdict"], value["helm"]["reason"]) == (200, "ALLOW", "OK")
+
+    run(place, body)
+    assert not [receipt for receipt in place.receipts() if receipt.is_intent]
+
+
+@pytest.mark.parametrize("path", ["/mcp/v1/execute?effect_by=client", "/v1/evaluate?effect_by=kernel", "/v1/evaluate?x=1"])
 def test_a_query_that_nobody_knows_is_refused(place: Place, path: str) -> None:
     async def body(world: World) -> None:
         status, _, value = await world.send(request(text="x"), path=path)

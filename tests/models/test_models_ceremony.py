@@ -221,6 +221,7 @@ class Ceremonies(RuleBasedStateMachine):
             self.a_person_speaks(place, name, "approve", "")
             self.true_ms += ms
         self.true_ms += later
+        self.another_acts_in_their_place(place, 0)
         self.the_same_call_comes_again(place, 0)
 
     @precondition(lambda self: self.calls)
@@ -290,6 +291,16 @@ class Ceremonies(RuleBasedStateMachine):
         call = self.pick(place)
         if rare and call.leaf in self.world.held:
             self.dispatch(session, call.leaf, self.world.held[call.leaf].read(self.world.ended), args)
+
+    @precondition(lambda self: self.world.held)
+    @rule(place=PLACE, session=st.integers(0, 1))
+    def another_acts_in_their_place(self, place: int, session: int) -> None:
+        """What people approved for one is read for the other."""
+        leaf = sorted(self.world.held)[place % len(self.world.held)]
+        held = self.world.held[leaf]
+        self.client = held.acts != "client"
+        verdict, reason, read = Verdict.ESCALATE, model.REQUIRED, held.read(self.world.ended)
+        assert self.decide(self.sessions[session], verdict, reason, {"approval": read}, {}, Digest(held.args)) is not None
 
     @precondition(lambda self: self.read)
     @rule(place=PLACE, session=st.integers(0, 1), rare=RARE)

@@ -11,12 +11,14 @@ from helm_ai_kernel.app import home, operate
 from helm_ai_kernel.app.config import load, paths
 from helm_ai_kernel.app.doors import RuntimeGaps, RuntimeGate
 from helm_ai_kernel.app.kernel import Kernel
+from helm_ai_kernel.app.mcp import sessions, starter
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.executor.host import Answer
 from helm_ai_kernel.gateway.data import EXECUTE, DataDoor
 from helm_ai_kernel.gateway.gaps import Gaps
 from helm_ai_kernel.gateway.identity import Agent, Agents, DataIdentity
 from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp import McpDoor
 from helm_ai_kernel.net.door import Peer
 from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
@@ -57,9 +59,9 @@ class Governed:
 
         async def work(runtime: Runtime) -> Reply:
             agents = Agents([Agent("local", token=digest(TOKEN.encode()))])
-            door = DataDoor(
-                Gate(runtime), DataIdentity(lambda: agents), Limiter(lambda: 0), Gaps("data", RuntimeGaps(runtime), runtime.keep)
-            )
+            gaps = Gaps("data", RuntimeGaps(runtime), runtime.keep)
+            mcp = McpDoor(sessions(runtime, gaps.count), starter(runtime))
+            door = DataDoor(Gate(runtime), mcp, DataIdentity(lambda: agents), Limiter(lambda: 0), gaps)
             head = Head("POST", EXECUTE, "", "localhost", {"authorization": f"Bearer {TOKEN}"})
             return door.admit(head, PEER) or await door.answer(head, raw, PEER)
 

@@ -101,7 +101,9 @@ def to_json(one: Waiting) -> dict[str, Json]:
     held = one.held.to_json()
     said: dict[str, Json] = {"principal": ceremony.principal, "tool": ceremony.tool, "pin": ceremony.pin, "door": one.door}
     said |= {"arguments": one.arguments.decode(), "args_hash": ceremony.args, "intent": ceremony.intent}
-    return {**held, **said, "index": ceremony.index, "rules": list(one.decision.rules), "effect": one.decision.body["effect"]}
+    body = one.decision.body
+    about: dict[str, Json] = {"effect": body["effect"], "effect_by": body["effect_by"]}
+    return {**held, **said, **about, "index": ceremony.index, "rules": list(one.decision.rules)}
 
 
 def grant_json(grant: Grant) -> dict[str, Json]:

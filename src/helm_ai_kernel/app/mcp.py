@@ -1,10 +1,13 @@
 """What the MCP door is given of a running kernel (`gateway/mcp_gate.py`)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from helm_ai_kernel.executor.host import Answer, Relay
 from helm_ai_kernel.gateway.mcp_gate import Caller, Server
+from helm_ai_kernel.gateway.mcp_serve import Sessions
 from helm_ai_kernel.ledger.caused import Cause
 from helm_ai_kernel.pep.admit import with_key
 from helm_ai_kernel.tcb.codes import Reason
@@ -75,6 +78,23 @@ class RuntimeMcp:
 
     def leave(self, place: str) -> None:
         self._runtime.hands.leave(place)
+
+
+def sessions(runtime: Runtime, counted: Callable[[Reason], None]) -> Sessions:
+    """All MCP clients of one kernel. `counted` is told of what has no receipt."""
+    mcp = RuntimeMcp(runtime)
+    return Sessions(mcp, mcp, counted, time.monotonic)
+
+
+def starter(runtime: Runtime) -> Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]:
+    """Runs a request of a client's session: it goes on when its connection goes."""
+
+    def start(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        runtime.keep(task)
+        return task
+
+    return start
 
 
 def place(caller: Caller) -> Place:

@@ -11,11 +11,10 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from helm_ai_kernel.gateway.control import BODY_BYTES_MAX, ControlDoor, application
 from helm_ai_kernel.gateway.data import DataDoor
@@ -24,7 +23,6 @@ from helm_ai_kernel.gateway.identity import ControlIdentity, DataIdentity
 from helm_ai_kernel.gateway.limits import Limiter
 from helm_ai_kernel.gateway.mcp import McpDoor
 from helm_ai_kernel.gateway.mcp_line import LineDoor
-from helm_ai_kernel.gateway.mcp_serve import Sessions
 from helm_ai_kernel.net.bind import written
 from helm_ai_kernel.net.door import Bounds
 from helm_ai_kernel.net.lines import Line, Lines
@@ -39,7 +37,7 @@ from .agents import Watched, operator_token
 from .config import Asked as Terms
 from .config import Config
 from .doors import Labels, RuntimeDesk, RuntimeGaps, RuntimeGate, RuntimeRecords
-from .mcp import RuntimeMcp
+from .mcp import sessions, starter
 from .oauth_resource import IssuerKeys, resource
 from .planes import Plane
 from .runtime import Runtime
@@ -113,8 +111,7 @@ class Doors:
         self._issuer = None if config.resource is None else IssuerKeys(config.resource)
         own = None if config.resource is None or self._issuer is None else resource(config.resource, self._issuer)
         identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None, own)
-        mcp = RuntimeMcp(runtime)
-        self._sessions = Sessions(mcp, mcp, self._gaps["data"].count, time.monotonic)
+        self._sessions, self._start = sessions(runtime, self._gaps["data"].count), starter(runtime)
         self._used = time.monotonic()  # when a wrapped client was seen last
         self._wraps = RuntimeWraps(runtime, self.agents)
         self._lines = Lines(self._line)
@@ -146,12 +143,6 @@ class Doors:
         """Forget who has said nothing for long."""
         self._sessions.sweep()
         self._runtime.hands.sweep()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """A request of a client's session: it goes on when its connection goes."""
-        task = asyncio.create_task(work)
-        self._runtime.keep(task)
-        return task
 
     async def start(self) -> list[Listening]:
         """Listen everywhere; raises `OutsideError`."""

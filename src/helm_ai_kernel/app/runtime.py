@@ -175,7 +175,7 @@ class Runtime:
         self, raw: bytes, *, principal: str, door: str, session: str | None = None, patience: Patience = NONE,
         causes: Sequence[Cause] = (),
     ) -> Answer:  # fmt: skip
-        """The verdict on a call on which the caller acts, once, if it is ALLOW: that claims and uses up as in `call`."""
+        """The verdict on a call on which the caller acts, once, if it is ALLOW: it claims, reserves and uses up as `call`."""
         beside = Beside(causes=tuple(causes))
         return await self._patiently(
             lambda waited_for: self._offer(raw, principal, door, session, waited_for, beside), patience

@@ -42,6 +42,8 @@ def whole(call: Waiting) -> Iterator[str]:
     ceremony, decision = call.ceremony, call.decision
     yield f"call #{ceremony.index}  {ceremony.call}"
     yield f"  {visible(ceremony.principal)} at {visible(call.door)} asks for {visible(ceremony.tool)}"
+    if ceremony.by_client:
+        yield "  its caller acts on it, not the kernel"
     yield f"  {decision.body['effect']}, pinned as {ceremony.pin[7:19]}, held by {', '.join(map(visible, decision.rules))}"
     yield f"  intent {ceremony.intent}"
     yield from _terms(call)
