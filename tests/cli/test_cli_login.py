@@ -1,38 +1,9 @@
 """`mcp login` and `mcp logout`: a person sees the page, or says that nobody has to; and no token is printed."""
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from app.authorizing import World, world
+from app.authorizing import running
 from cli.terminal import Terminal
-
-
-@contextmanager
-def running() -> Iterator[World]:
-    """In a loop of its own: a command has another."""
-    ready, ended = threading.Event(), asyncio.Event()
-    made: list[World] = []
-    loop = asyncio.new_event_loop()
-
-    async def main() -> None:
-        async with world() as place:
-            made.append(place)
-            ready.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
-    thread.start()
-    ready.wait(20)
-    try:
-        yield made[0]
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(20)
-        loop.close()
 
 
 def test_a_login_without_anybody_says_who_gave_what_and_never_the_token(terminal: Terminal) -> None:
