@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from helm_ai_kernel.app.oauth import Identity, OAuthBearer, fetcher
+from helm_ai_kernel.app.identities import OAuthBearer
+from helm_ai_kernel.app.oauth import Identity
 from helm_ai_kernel.app.oauth_config import oauth_client
+from helm_ai_kernel.app.oauth_issuers import fetcher
 from helm_ai_kernel.app.oauth_place import Visit, by_following
 from helm_ai_kernel.credentials.tokens import TokenFile
 

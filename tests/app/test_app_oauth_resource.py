@@ -17,7 +17,9 @@ from app.kernels import OPEN, Place
 from app.residents import HERE, up
 from app.test_app_http import definitions, pin
 from credentials.issuing import ISSUER, Signing
-from helm_ai_kernel.app import agents, oauth, operate
+from helm_ai_kernel.app import agents, operate
+from helm_ai_kernel.app.identities import Identities, identity
+from helm_ai_kernel.app.oauth_issuers import fetcher
 from helm_ai_kernel.app.oauth_place import by_following
 from helm_ai_kernel.app.oauth_resource import AGAIN_S, FRESH_S, STALE_S, Door, IssuerKeys, door
 from helm_ai_kernel.app.runtime import Runtime
@@ -144,9 +146,9 @@ def test_an_agents_token_ends_at_the_door_and_the_servers_token_behind_it(place:
 
         async def pinned() -> None:
             config = place.config
-            visit = by_following(oauth.fetcher(config.oauth["shop"]))
-            await oauth.identity(config, "shop", config.oauth["shop"], visit=visit).login()
-            doc, _ = await operate.ask("shop", config.upstreams["shop"], oauth.Identities(config))
+            visit = by_following(fetcher(config.oauth["shop"]))
+            await identity(config, "shop", config.oauth["shop"], visit=visit).login()
+            doc, _ = await operate.ask("shop", config.upstreams["shop"], Identities(config))
             operate.classify(doc, ["read"], [])
             runtime = await Runtime.open(config)
             try:

@@ -32,7 +32,7 @@ from .beside import Beside, is_resident
 from .bundles import documents, read_files
 from .config import SERVER, AnyUpstream, Config, HttpUpstream, Paths
 from .home import now
-from .oauth import Identities
+from .identities import Identities
 from .runtime import Runtime, open_ledger
 
 

@@ -15,7 +15,7 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.wire.era import Facts
 
 from .config import McpUpstream, Upstream
-from .oauth import Identities
+from .identities import Identities
 
 
 class Hands(Protocol):

@@ -42,7 +42,7 @@ from .bundles import stored_policy
 from .config import Asked, Config
 from .hands import Hands, Place
 from .heartbeat import Heartbeat
-from .oauth import Identities
+from .identities import Identities
 from .offers import Offer, Offers
 from .quarantine import Quarantine
 from .sessions import Sessions

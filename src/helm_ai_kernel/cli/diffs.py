@@ -9,7 +9,7 @@ from typing import Any
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import AnyUpstream, Config, McpUpstream, Upstream
 from helm_ai_kernel.app.differing import Change, Difference, compare
-from helm_ai_kernel.app.oauth import Identities
+from helm_ai_kernel.app.identities import Identities
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible

@@ -5,8 +5,9 @@ import asyncio
 import webbrowser
 from datetime import UTC, datetime
 
-from helm_ai_kernel.app import oauth
 from helm_ai_kernel.app.config import Config
+from helm_ai_kernel.app.identities import identity
+from helm_ai_kernel.app.oauth_issuers import fetcher
 from helm_ai_kernel.app.oauth_place import Visit, by_following
 from helm_ai_kernel.credentials.tokens import TokenFile
 from helm_ai_kernel.tcb.findings import visible
@@ -29,8 +30,8 @@ def add(mcp: Commands) -> None:
 def run_login(args: argparse.Namespace) -> int:
     settings = config(args)
     _check(settings, args.server)
-    visit = by_following(oauth.fetcher(settings.oauth[args.server])) if args.follow else _shown(args)
-    grant = asyncio.run(oauth.identity(settings, args.server, settings.oauth[args.server], visit=visit).login())
+    visit = by_following(fetcher(settings.oauth[args.server])) if args.follow else _shown(args)
+    grant = asyncio.run(identity(settings, args.server, settings.oauth[args.server], visit=visit).login())
     expires = None if grant.expires is None else datetime.fromtimestamp(grant.expires, UTC).isoformat().replace("+00:00", "Z")
     data = {"server": args.server, "issuer": grant.issuer, "scopes": list(grant.scopes), "expires": expires}
     scopes = visible(" ".join(grant.scopes)) or "as the server decides"

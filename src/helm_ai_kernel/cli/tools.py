@@ -8,7 +8,7 @@ from typing import Any
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.app.differing import shadows
-from helm_ai_kernel.app.oauth import Identities
+from helm_ai_kernel.app.identities import Identities
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.pep.methods import KINDS, METHODS
