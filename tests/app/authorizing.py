@@ -4,16 +4,19 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from helm_ai_kernel.app.oauth import OAuthBearer, fetcher
+from helm_ai_kernel.app.identities import OAuthBearer
+from helm_ai_kernel.app.oauth import Identity
 from helm_ai_kernel.app.oauth_config import oauth_client
+from helm_ai_kernel.app.oauth_issuers import fetcher
 from helm_ai_kernel.app.oauth_place import Visit, by_following
 from helm_ai_kernel.credentials.tokens import TokenFile
 
@@ -33,6 +36,7 @@ class World:
     token_status: int = 200
     tenant: str = ""
     made: int = 0
+    heard: list[str] = field(default_factory=list)  # by the server itself: every word
     _challenge: str = ""
     _scope: str = ""
 
@@ -65,7 +69,21 @@ class World:
             return 201, {}, {"client_id": f"client-at{self.tenant}", "token_endpoint_auth_method": "none"}
         if url.path == "/token":
             return self._token(said)
+        if (method, url.path) == ("POST", "/mcp"):
+            return self._mcp(fields, json.loads(body))
         return 404, {}, {}
+
+    def _mcp(self, fields: dict[str, str], message: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        self.heard.append(f"{fields} {message}")
+        if not self.made or fields.get("authorization") != f"Bearer token-{self.made}":
+            return 401, {"www-authenticate": 'Bearer error="invalid_token", scope="read"'}, {}
+        if "id" not in message:
+            return 202, {}, None
+        found = {"initialize": INITIALIZED, "tools/list": {"tools": [TOOL]}, "tools/call": {"content": []}}.get(message["method"])
+        if found is None:
+            error = {"code": -32000, "message": "no such version"}
+            return 400, {}, {"jsonrpc": "2.0", "id": message["id"], "error": error}
+        return 200, {}, {"jsonrpc": "2.0", "id": message["id"], "result": found}
 
     def _metadata(self) -> dict[str, Any]:
         ends = {f"{name}_endpoint": f"{self.origin}/{path}" for name, path in ENDPOINTS}
@@ -88,6 +106,12 @@ class World:
         return 200, {}, {**token, **self.tokens}
 
 
+TOOL = {"name": "look", "inputSchema": {"type": "object"}}
+INITIALIZED = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "shop", "version": "1"},
+}
 ENDPOINTS = (("authorization", "authorize"), ("token", "token"), ("registration", "register"))
 AUTHENTICATION = {"token_endpoint_auth_methods_supported": ["none"], "authorization_response_iss_parameter_supported": True}
 
@@ -104,7 +128,7 @@ async def world() -> AsyncIterator[World]:
             body = await reader.readexactly(int(fields.get("content-length", "0")))
             method, target, _ = first.split()
             status, more, value = made.answer(method, target, fields, body)
-            data = json.dumps(value).encode()
+            data = b"" if value is None else json.dumps(value).encode()
             named = {"content-type": "application/json", "content-length": str(len(data)), **more}
             lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in named.items()), "", ""]
             writer.write("\r\n".join(lines).encode() + data)
@@ -120,6 +144,30 @@ async def world() -> AsyncIterator[World]:
         await server.wait_closed()
 
 
+@contextmanager
+def running() -> Iterator[World]:
+    """`world` in a loop of its own: a command has another."""
+    ready, ended = threading.Event(), asyncio.Event()
+    made: list[World] = []
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        async with world() as place:
+            made.append(place)
+            ready.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+    thread.start()
+    ready.wait(20)
+    try:
+        yield made[0]
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(20)
+        loop.close()
+
+
 @dataclass
 class Clock:
     at: float = 1_800_000_000.0
@@ -128,15 +176,27 @@ class Clock:
         return self.at
 
 
+class Ours(OAuthBearer):
+    """One connection; `login` is the command's."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
+        self.identity, self.login = identity, identity.login
+
+    def other(self) -> "Ours":
+        """Another connection to the same server."""
+        return Ours(self.identity)
+
+
 def bearer(
     place: World, folder: Path, *, asks: bool = True, clock: Clock | None = None, visit: Visit | None = None, **said: Any
-) -> OAuthBearer:
+) -> Ours:
     """`asks`: somebody is there, who agrees to everything at once."""
-    client = oauth_client(folder, "shop", {"url": place.url, "addresses": ["loopback"], "oauth": said})
+    client = oauth_client(folder, "shop", {"mcp": place.url, "addresses": ["loopback"], "oauth": said})
     shown = visit or (by_following(fetcher(client)) if asks else None)
     file = TokenFile(folder / "oauth/shop.json", place.url)
     environ = {"SECRET": "the-secret"}
-    return OAuthBearer("shop", client, file, hint=LOGIN, visit=shown, environ=environ, now=clock or Clock(), person_s=20)
+    return Ours(Identity("shop", client, file, hint=LOGIN, visit=shown, environ=environ, now=clock or Clock(), person_s=20))
 
 
 def names(url: str) -> re.Match[str] | None:

@@ -95,10 +95,12 @@ def test_a_token_whose_time_is_over_is_refreshed_without_anybody(tmp_path: Path)
     run(body)
 
 
-def test_a_token_that_the_server_does_not_take_is_refreshed_once_and_then_somebody_is_asked(tmp_path: Path) -> None:
+def test_a_token_that_the_server_does_not_take_is_refreshed_shown_again_and_then_somebody_is_asked(
+    tmp_path: Path,
+) -> None:
     async def body(place: World) -> None:
         ours = bearer(place, tmp_path)
-        assert [await ours.token(WANTS) for _ in range(3)] == ["token-1", "token-2", "token-3"]
+        assert [await ours.token(WANTS) for _ in range(4)] == ["token-1", "token-2", "token-2", "token-3"]
         kinds = [fields["grant_type"] for fields in place.said("POST /token")]
         assert kinds == ["authorization_code", "refresh_token", "authorization_code"]
 
@@ -109,6 +111,20 @@ def test_callers_at_once_ask_one_time(tmp_path: Path) -> None:
     async def body(place: World) -> None:
         ours = bearer(place, tmp_path)
         assert set(await asyncio.gather(*(ours.token(WANTS) for _ in range(8)))) == {"token-1"}
+        assert len(place.said("GET /authorize")) == 1
+
+    run(body)
+
+
+def test_connections_that_were_shown_another_token_take_the_newest_and_ask_for_none(tmp_path: Path) -> None:
+    async def body(place: World) -> None:
+        one = bearer(place, tmp_path)
+        two = one.other()
+        await one.token(WANTS)
+        assert await two.token(None) == "token-1"
+        assert await one.token(WANTS) == "token-2", "refreshed"
+        assert await two.token(WANTS) == "token-2", "the server refused the first token, not this one"
+        assert await one.token(WANTS) == "token-2", "an answer that came late asks nobody"
         assert len(place.said("GET /authorize")) == 1
 
     run(body)
@@ -274,7 +290,7 @@ def test_nobody_waits_for_a_person_for_ever(tmp_path: Path) -> None:
             """They look at it, and do nothing."""
 
         ours = bearer(place, tmp_path, visit=visit)
-        ours._person_s = 0.05
+        ours.identity._person_s = 0.05
         no = await refused(ours.token(WANTS))
         assert no.sub == "oauth_login" and not place.said("POST /token")
 

@@ -12,7 +12,7 @@ URL = "https://shop.example/mcp"
 
 
 def test_nothing_has_to_be_said() -> None:
-    assert oauth_client(Path("/home"), "shop", {"url": URL}) == OAuthClient(URL)
+    assert oauth_client(Path("/home"), "shop", {"mcp": URL}) == OAuthClient(URL)
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_nothing_has_to_be_said() -> None:
 )
 def test_what_is_half_said_is_refused(said: dict[str, Any]) -> None:
     with pytest.raises(OutsideError):
-        oauth_client(Path("/home"), "shop", {"url": URL, "oauth": said})
+        oauth_client(Path("/home"), "shop", {"mcp": URL, "oauth": said})

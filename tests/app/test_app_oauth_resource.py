@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
-from app.kernels import Place
+from app.authorizing import running
+from app.kernels import OPEN, Place
 from app.residents import HERE, up
 from app.test_app_http import definitions, pin
 from credentials.issuing import ISSUER, Signing
-from helm_ai_kernel.app import agents
+from helm_ai_kernel.app import agents, operate
+from helm_ai_kernel.app.identities import Identities, identity
+from helm_ai_kernel.app.oauth_issuers import fetcher
+from helm_ai_kernel.app.oauth_place import by_following
 from helm_ai_kernel.app.oauth_resource import AGAIN_S, FRESH_S, STALE_S, Door, IssuerKeys, door
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.credentials.subjects import Subjects
@@ -128,6 +132,58 @@ def test_a_token_opens_the_resource_for_its_agent_and_reaches_neither_server_nor
         for part in good.split("."):
             assert part.encode() not in kept and not any(part in one for one in heard)
         assert b"canary-4711" not in kept and b"the-kernels-own" not in kept
+
+
+def test_an_agents_token_ends_at_the_door_and_the_servers_token_behind_it(place: Place) -> None:
+    """The confused deputy of MCP: the same request has a token on each side, and neither is ever on the other."""
+    resource = "https://kernel.example/mcp"
+    accepts = {"accept": "application/json, text/event-stream"}
+    with running() as shop:
+        (place.paths.home / "issuer.json").write_bytes(SIGNING.document)
+        place.configure(
+            f'{HERE}{OAUTH.replace(RESOURCE, resource)}[upstream.shop]\nmcp = "{shop.url}"\naddresses = ["loopback"]\n'
+        )
+
+        async def pinned() -> None:
+            config = place.config
+            visit = by_following(fetcher(config.oauth["shop"]))
+            await identity(config, "shop", config.oauth["shop"], visit=visit).login()
+            doc, _ = await operate.ask("shop", config.upstreams["shop"], Identities(config))
+            operate.classify(doc, ["read"], [])
+            runtime = await Runtime.open(config)
+            try:
+                await place.signing(doc, OPEN)(runtime)
+            finally:
+                await runtime.close()
+
+        asyncio.run(pinned())
+        agents.add(place.paths, Agent("ann", subject="agent-7"), token=False)
+        good = token(aud=resource)
+        with up(place) as kernel:
+
+            def rpc(method: str, shown: str | None = good, path: str = "/mcp", **more: Any) -> Any:
+                message = {"jsonrpc": "2.0", "id": 1, "method": method, **more}
+                return kernel.ask("data", "POST", path, message, token=shown, **accepts)
+
+            client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+            assert rpc("initialize", None, params=client).status == 401
+            assert rpc("initialize", token(aud=resource, scope=None), params=client).status == 403
+            began = rpc("initialize", params=client)
+            assert began.status == 200, began.data
+            accepts["mcp-session-id"] = began.fields["mcp-session-id"]
+            accepts["mcp-protocol-version"] = "2025-06-18"
+            assert b'"look"' in rpc("tools/list").data
+            called = rpc("tools/call", params={"name": "look", "arguments": {}})
+            assert b'"content":[]' in called.data.replace(b" ", b"")
+            answers = b"".join(repr(one).encode() for one in (began, called))
+            code, said = kernel.end()
+        assert (code, said) == (0, "")
+        calls = [one for one in shop.heard if "tools/call" in one]
+        assert len(calls) == 1 and "Bearer token-1" in calls[0]
+        assert not any(part in one for part in good.split(".") for one in shop.heard)
+        with Reader(place.paths.store, vault=Subjects(place.paths.subjects)) as reader:
+            kept = b"".join(whole(reader)) + answers
+        assert b"token-1" not in kept and b"renew" not in kept and not any(part.encode() in kept for part in good.split("."))
 
 
 def test_keys_in_a_file_count_as_they_stand_there_now(tmp_path: Path) -> None:

@@ -1,45 +1,15 @@
 """`mcp login` and `mcp logout`: a person sees the page, or says that nobody has to; and no token is printed."""
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from app.authorizing import World, world
+from app.authorizing import running
 from cli.terminal import Terminal
-
-
-@contextmanager
-def running() -> Iterator[World]:
-    """In a loop of its own: a command has another."""
-    ready, ended = threading.Event(), asyncio.Event()
-    made: list[World] = []
-    loop = asyncio.new_event_loop()
-
-    async def main() -> None:
-        async with world() as place:
-            made.append(place)
-            ready.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
-    thread.start()
-    ready.wait(20)
-    try:
-        yield made[0]
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(20)
-        loop.close()
 
 
 def test_a_login_without_anybody_says_who_gave_what_and_never_the_token(terminal: Terminal) -> None:
     with running() as place:
         place.resource = {"scopes_supported": ["read"]}
-        (terminal.place.paths.home / "shop.json").write_text("[]", encoding="ascii")
-        terminal.place.configure(f'[upstream.shop]\nurl = "{place.url}"\noperations = "shop.json"\naddresses = ["loopback"]\n')
+        terminal.place.configure(f'[upstream.shop]\nmcp = "{place.url}"\naddresses = ["loopback"]\n')
         said = terminal("mcp", "login", "shop", "--follow", "--format", "json")
         assert said.code == 0 and said.json["server"] == "shop"
         assert (said.json["issuer"], said.json["scopes"]) == (place.origin, ["read"])
@@ -55,7 +25,7 @@ def test_a_login_without_anybody_says_who_gave_what_and_never_the_token(terminal
 def test_an_issuer_that_wants_a_person_is_not_followed(terminal: Terminal) -> None:
     with running() as place:
         place.issuer = {"authorization_endpoint": f"{place.origin}/login-page"}
-        terminal.place.configure(f'[upstream.shop]\nurl = "{place.url}"\noperations = "x"\naddresses = ["loopback"]\n')
+        terminal.place.configure(f'[upstream.shop]\nmcp = "{place.url}"\naddresses = ["loopback"]\n')
         said = terminal("mcp", "login", "shop", "--follow")
         assert (said.code, "it wants a person" in said.error) == (1, True)
 

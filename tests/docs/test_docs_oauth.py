@@ -36,7 +36,7 @@ def test_the_resource_of_the_page_says_of_itself_what_the_page_says() -> None:
 
 
 def test_the_client_of_the_page_is_read() -> None:
-    said = {"url": "https://shop.example/mcp", **CLIENT["upstream"]["shop"]}
+    said = {"mcp": "https://shop.example/mcp", **CLIENT["upstream"]["shop"]}
     made = oauth_config.oauth_client(Path("/"), "shop", said)
     assert (made.client_id, made.client_secret, made.issuer) == ("helm", "SHOP_CLIENT_SECRET", "https://login.shop.example")
 

@@ -77,6 +77,9 @@ def bearer(token: str, scheme: str = "Bearer") -> dict[str, str]:
         (head(x_api_key="ann.good.token"), TCP, "nobody"),
         (head("/k/ann.good.token/mcp"), TCP, "nobody"),
         (head("/mcp/v1/execute", **bearer("ann.good.token")), TCP, "nobody"),  # another resource
+        (head("/mcp/shop", **bearer("ann.good.token")), TCP, "ann"),  # one server of it
+        (head("/mcp/shop/more", **bearer("ann.good.token")), TCP, "nobody"),
+        (head("/mcpshop", **bearer("ann.good.token")), TCP, "nobody"),
         (head("/mcp/", **bearer("ann.good.token")), TCP, "nobody"),
         (head("/MCP", **bearer("ann.good.token")), TCP, "nobody"),
         (head(), TCP, "nobody"),

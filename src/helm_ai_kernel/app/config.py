@@ -238,7 +238,7 @@ class Config:
     owner: str = OWNER  # of every agent of whom nobody says otherwise
     data: Plane = DATA
     control: Plane = CONTROL
-    oauth: Mapping[str, OAuthClient] = field(default_factory=dict)  # of each upstream that has a URL
+    oauth: Mapping[str, OAuthClient] = field(default_factory=dict)  # of each MCP server that has a URL
     resource: Door | None = None  # whose access tokens open the data plane
     insecure: tuple[str, ...] = ()  # the `--insecure-…` switches that are on, sorted; every receipt names them
 
@@ -305,8 +305,8 @@ def _parsed(where: Paths, table: dict[str, Any], environ: Mapping[str, str]) -> 
         plane(where.home, name, said, environ.get(f"HELM_{name.upper()}_LISTEN", said.get("listen", f"127.0.0.1:{port}")))
         for name, said, port in (("data", table.get("data", {}), DATA_PORT), ("control", table.get("control", {}), CONTROL_PORT))
     )
-    urls = {name: {"url": said["mcp"], **said} for name, said in table.get("upstream", {}).items() if "mcp" in said}
-    oauth = {name: oauth_client(where.home, name, said) for name, said in urls.items()}
+    logins = {name: said for name, said in table.get("upstream", {}).items() if "mcp" in said}
+    oauth = {name: oauth_client(where.home, name, said) for name, said in logins.items()}
     own = table.get("data", {}).get("oauth")
     resource = None if own is None else door(where.home, own)
     logs = (witnesses, heartbeat_s)

@@ -64,15 +64,13 @@ class Hands:
         under_way: "Callable[[], set[asyncio.Task[Any]]]",
         on_late: Callable[[Reply], None],
         ears: Callable[[str], OnDrift],
-        bearer: Callable[[str], Bearer | None],
+        bearers: Callable[[str, Mapping[str, Any]], Bearer | None] = lambda server, source: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._given = dict(given)  # servers whose hands the embedding program brings: its functions
         self._keep, self._under_way = keep, under_way
         self._on_late, self._drifted = on_late, ears
-        self._bearer = bearer
-        self._bearers: dict[str, Bearer | None] = {}
-        self._clock = clock
+        self._bearers, self._clock = bearers, clock
         self._catalog = EMPTY
         self._held: dict[tuple[str, Place], _Held] = {}
         self._retiring: set[HttpConnector | McpConnector] = set()
@@ -157,9 +155,7 @@ class Hands:
         }
         common |= {"capabilities": place.capabilities, "prefers": place.era}
         if source["kind"] == "mcp-http":
-            if server not in self._bearers:
-                self._bearers[server] = self._bearer(server)  # one for a server: tokens are the kernel's, whoever calls
-            return McpHttpConnector(source, bearer=self._bearers[server], **common)
+            return McpHttpConnector(source, environ=place.env, bearer=self._bearers(server, source), **common)
         return McpStdioConnector(
             _strings(source["command"]), named=_strings(source["env"]), environ=place.env, cwd=place.cwd, **common
         )

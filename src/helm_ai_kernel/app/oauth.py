@@ -15,27 +15,26 @@ from dataclasses import replace
 from typing import Any
 
 from helm_ai_kernel.credentials.tokens import ISSUERS_MAX, Grant, Held, TokenFile
-from helm_ai_kernel.net.fetch import Fetcher
 from helm_ai_kernel.net.resolver import NotSent, Resolver
-from helm_ai_kernel.pep.address import AddressClass
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.wire import oauth
 from helm_ai_kernel.wire.challenge import CHARS_MAX, Challenge
 from helm_ai_kernel.wire.oauth import Client, Question, Tokens
-from helm_ai_kernel.wire.oauth_metadata import Issuer, Protected, Url, issuer_places, refused, resource_places
+from helm_ai_kernel.wire.oauth_metadata import Issuer, Protected, Url, refused
 
-from .config import Config
 from .oauth_config import OAuthClient
+from .oauth_issuers import Issuers
 from .oauth_place import Place, Visit, by_command, place
 
 PERSON_S = 300.0  # to log in and agree
 EARLY_S = 30  # before its end a token is not used any more: a request takes time, and clocks differ
 LOGINS_MAX = 3  # in `WINDOW_S`: a server that is content with no token gets no more of them
 WINDOW_S = 600.0
+LATE_S = 10.0  # for the answer to a request that left with the token before
 
 
-class OAuthBearer:
-    """`Bearer` for one server, in one loop. One object for a server, whoever calls: the identity is the kernel's.
+class Identity:
+    """The kernel's at one server, in one loop: one object, whoever calls and however many connections there are.
 
     `visit` shows a person where to log in; without one, and without an `opener`, nobody is asked: the refusal says what to type.
     """
@@ -57,44 +56,40 @@ class OAuthBearer:
         self._name, self._client, self._file, self._hint = name, client, file, hint
         self._visit = visit or (by_command(client.opener) if client.opener else None)
         self._environ, self._now, self._person_s = environ, now, person_s
-        self._fetch = fetcher(client, resolver)
+        self._issuers = Issuers(name, client, hint, resolver)
         self._lock = asyncio.Lock()
-        self._round = 0  # tokens that were got here
-        self._given: str | None = None  # last, to whoever asked
+        self._got: tuple[str, float] = ("", float("-inf"))  # the last token that was got here, and when
         self._renewed: str | None = None  # the token that a refresh gave
+        self._spared: str | None = None  # the token that was given a second time
         self._logins: deque[float] = deque(maxlen=LOGINS_MAX)
 
-    async def token(self, challenge: str | None) -> str | None:
+    async def token(self, challenge: str | None, shown: str | None) -> str | None:
         """The token to send; None where there is none and the server has not asked for one yet.
 
-        `challenge`: what the server says to the token that was given last. Raises `Refused` and `OutsideError`.
+        `challenge`: what the server says to a request with the token `shown`, or without. Raises `Refused` and `OutsideError`.
         """
-        seen = self._round
         async with self._lock:
             held = self._file.read()
             grant = held.grant
             if challenge is None:
-                return self._give(await self._current(held))
-            if grant is not None and (self._round != seen or grant.access != self._given) and not self._over(grant):
-                return self._give(grant)  # somebody got another one meanwhile
+                found = await self._current(held)
+                return None if found is None else found.access
+            if grant is not None and grant.access != shown and not self._over(grant):
+                return grant.access  # somebody got another one meanwhile
             challenge = challenge if len(challenge) <= CHARS_MAX else ""
             said = Challenge.parse(challenge) or Challenge()
             if said.insufficient and grant is not None:
-                return self._give(await self._step_up(held, grant, said, challenge))
-            return self._give(await self._anew(held, said, challenge))
+                return (await self._step_up(held, grant, said, challenge)).access
+            return (await self._anew(held, said, challenge)).access
 
     async def login(self) -> Grant:
         """Ask a person now, whatever is held; what a server wanted and nobody was there for is asked for too."""
         async with self._lock:
             held = self._file.read()
             said = Challenge.parse(held.challenge) or Challenge()
-            resource, issuer = await self._discovered(said)
+            resource, issuer = await self._issuers.discovered(said)
             own = held.grant.scopes if held.grant is not None and held.grant.issuer == issuer.issuer else ()
             return await self._ask(held, resource, issuer, _union(own, held.wanted, self._first_scopes(said, resource)), "")
-
-    def _give(self, grant: Grant | None) -> str | None:
-        self._given = None if grant is None else grant.access
-        return self._given
 
     def _over(self, grant: Grant) -> bool:
         return grant.expires is not None and grant.expires - EARLY_S <= self._now()
@@ -107,7 +102,7 @@ class OAuthBearer:
         if grant.refresh is None:
             return None
         try:
-            return await self._refresh(held, grant, await self._issuer(grant.issuer))
+            return await self._refresh(held, grant, await self._issuers.issuer(grant.issuer))
         except (Refused, NotSent):
             return None
 
@@ -115,46 +110,41 @@ class OAuthBearer:
         """More scopes, once for each that is new: a server that wants what it was given is not asked a second time."""
         if not set(said.scopes) - set(grant.scopes):
             raise refused("scope", "the server refuses the scopes that it asked for and that were granted", "see to the server")
-        resource, issuer = await self._discovered(said)
+        resource, issuer = await self._issuers.discovered(said)
         own = grant.scopes if grant.issuer == issuer.issuer else ()
         return await self._ask(held, resource, issuer, _union(own, said.scopes), challenge)
 
     async def _anew(self, held: Held, said: Challenge, challenge: str) -> Grant:
         """The server takes no token, or not this one: where to log in is asked anew, for it may have moved."""
-        resource, issuer = await self._discovered(said)
+        resource, issuer = await self._issuers.discovered(said)
         grant, scopes = held.grant, self._first_scopes(said, resource)
         if grant is not None and (grant.issuer, grant.resource) == (issuer.issuer, resource.resource):
             new = set(said.scopes) - set(grant.scopes)
             if grant.refresh is not None and not new and grant.access != self._renewed:
                 with suppress(Refused):  # its time may be over, too
                     return await self._refresh(held, grant, issuer)
+            if not new and self._once_more(grant):
+                return grant
             scopes = _union(scopes, grant.scopes)
         return await self._ask(held, resource, issuer, scopes, challenge)
 
+    def _once_more(self, grant: Grant) -> bool:
+        """Whether that token is so new that the request may have left before it was there: it is shown again, once."""
+        token, at = self._got
+        late = asyncio.get_running_loop().time() - at > LATE_S
+        if grant.access != token or grant.access == self._spared or late or self._over(grant):
+            return False
+        self._spared = token
+        return True
+
     def _first_scopes(self, said: Challenge, resource: Protected) -> tuple[str, ...]:
         return _union(said.scopes or resource.scopes, self._client.scopes)
-
-    async def _discovered(self, said: Challenge) -> tuple[Protected, Issuer]:
-        data = await self._fetch.first(resource_places(self._client.url, said.metadata))
-        if data is None:
-            raise refused("metadata", "the server wants a token and does not say whose", f"see to the server `{self._name}`")
-        resource = Protected.from_bytes(data, self._client.url)
-        wanted = self._client.issuer
-        if wanted is not None and wanted not in resource.servers:
-            raise refused("issuer", "the server names another issuer than helm.toml does", "correct `issuer`, if it moved")
-        return resource, await self._issuer(wanted or resource.servers[0])
-
-    async def _issuer(self, issuer: str) -> Issuer:
-        data = await self._fetch.first(issuer_places(issuer))
-        if data is None:
-            raise refused("metadata", f"`{Url.parse(issuer).origin}` does not say that it is an authorization server")
-        return Issuer.from_bytes(data, issuer)
 
     async def _refresh(self, held: Held, grant: Grant, issuer: Issuer) -> Grant:
         known = self._known(held, issuer)
         if known is None or known.id != grant.client or grant.refresh is None:
             raise refused("client", "the client that the token was given to is not known any more", self._hint)
-        tokens = await self._tokens(issuer, known, oauth.refreshed(grant.refresh, grant.resource))
+        tokens = await self._issuers.tokens(issuer, known, oauth.refreshed(grant.refresh, grant.resource))
         made = self._grant(issuer, known, grant.resource, grant.scopes, replace(tokens, refresh=tokens.refresh or grant.refresh))
         self._keep(replace(held, grant=made))
         self._renewed = made.access
@@ -173,10 +163,10 @@ class OAuthBearer:
         self._logins.append(moment)
         known = self._known(held, issuer)
         async with _back(self._client.redirect_port, known) as here:
-            client = await self._client_at(known, issuer, here.redirect)
+            client = await self._issuers.client(known, issuer, here.redirect)
             question = Question(client, here.redirect, resource.resource, scopes, _drawn(), _drawn())
             code = await self._answered(question, issuer, here, self._visit)
-        tokens = await self._tokens(issuer, client, question.exchange(code))
+        tokens = await self._issuers.tokens(issuer, client, question.exchange(code))
         made = self._grant(issuer, client, resource.resource, scopes, tokens)
         kept = {**held.clients, issuer.issuer: client} if client.redirect is not None else held.clients
         self._keep(Held(self._client.url, made, dict(list(kept.items())[-ISSUERS_MAX:]), challenge=challenge or held.challenge))
@@ -209,27 +199,6 @@ class OAuthBearer:
         found = held.clients.get(issuer.issuer)
         return None if found is None or (found.expires is not None and found.expires <= self._now()) else found
 
-    async def _client_at(self, known: Client | None, issuer: Issuer, redirect: str) -> Client:
-        if known is not None and known.redirect in (None, redirect):
-            return known
-        if issuer.register is None:
-            hint = f"register a client there, and set `client_id` in [upstream.{self._name}.oauth]"
-            raise refused("client", "the authorization server registers nobody by itself", hint)
-        body = oauth.registration(issuer, redirect, "HELM AI Kernel")
-        found = await self._fetch.ask("POST", issuer.register, {"content-type": "application/json"}, body)
-        if found.status not in (200, 201):
-            raise refused("client", f"the registration was answered {found.status} {oauth.error_of(found.body)}".rstrip())
-        return oauth.registered(found.body, issuer, redirect)
-
-    async def _tokens(self, issuer: Issuer, client: Client, fields: list[tuple[str, str]]) -> Tokens:
-        headers, body = oauth.as_client(client, fields)
-        found = await self._fetch.ask("POST", issuer.token, headers, body)
-        if found.status != 200:
-            raise refused(
-                "token", f"the token endpoint answered {found.status} {oauth.error_of(found.body)}".rstrip(), self._hint
-            )
-        return Tokens.from_bytes(found.body)
-
     def _grant(self, issuer: Issuer, client: Client, resource: str, asked: tuple[str, ...], tokens: Tokens) -> Grant:
         expires = None if tokens.seconds is None else int(self._now()) + tokens.seconds
         scopes = asked if tokens.scopes is None else tokens.scopes
@@ -237,7 +206,8 @@ class OAuthBearer:
 
     def _keep(self, held: Held) -> None:
         self._file.write(held)
-        self._round += 1
+        if held.grant is not None:
+            self._got = (held.grant.access, asyncio.get_running_loop().time())
 
     def _secret(self) -> str | None:
         variable = self._client.client_secret
@@ -246,21 +216,6 @@ class OAuthBearer:
         if not self._environ.get(variable):
             raise refused("client", f"the variable `{variable}` is not set; it holds the client's secret", f"export {variable}=…")
         return self._environ[variable]
-
-
-def bearer(config: Config, name: str, *, visit: Visit | None = None) -> OAuthBearer:
-    """For `[upstream.NAME]`, which has a `url`; one for a server in each process."""
-    client = config.oauth[name]
-    return OAuthBearer(
-        name, client, TokenFile(config.paths.oauth(name), client.url), hint=config.paths.typed(f"mcp login {name}"), visit=visit
-    )
-
-
-def fetcher(client: OAuthClient, resolver: Resolver | None = None) -> Fetcher:
-    """What may be asked for a server: addresses that were pinned for it, and public ones with TLS, never others."""
-    named = {AddressClass(name) for name in client.addresses} | {AddressClass.GLOBAL}
-    cas = dict(client.issuer_cas) | ({Url.parse(client.url).origin: client.ca} if client.ca else {})
-    return Fetcher(frozenset(named), cas, resolver)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ class OAuthClient:
 
 
 def oauth_client(home: Path, name: str, upstream: Mapping[str, Any]) -> OAuthClient:
-    """Of `[upstream.NAME]`, which has a `url`; raises `OutsideError`."""
+    """Of `[upstream.NAME]`, an MCP server with a URL; raises `OutsideError`."""
     said, where = upstream.get("oauth", {}), f"upstream.{name}.oauth"
     if not isinstance(said, dict) or not said.keys() <= KEYS:
         raise wrong(f"{where} is not a table of {', '.join(sorted(KEYS))}")
@@ -55,7 +55,7 @@ def oauth_client(home: Path, name: str, upstream: Mapping[str, Any]) -> OAuthCli
     ca, issuer_ca = upstream.get("ca"), texts.pop("ca")
     cas = {_origin(texts["issuer"]): str(home / issuer_ca)} if issuer_ca and texts["issuer"] else {}
     return OAuthClient(
-        upstream["url"],
+        upstream["mcp"],
         tuple(upstream.get("addresses", ["global"])),
         str(home / ca) if ca else None,
         **texts,

@@ -30,11 +30,12 @@ from helm_ai_kernel.tcb.keys import Signer
 from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.tcb.statement import Change, Statement, StatementKind, sign
 
-from . import oauth, operations, proposals
+from . import operations, proposals
 from .beside import Beside, is_resident
 from .bundles import documents, read_files
 from .config import SERVER, AnyUpstream, Config, HttpUpstream, Paths
 from .home import now
+from .identities import Identities
 from .runtime import Runtime, open_ledger
 
 _ACCEPTED = re.compile(r"`--accept-format ([^`]{1,64})`")  # in the hint of a schema that could be pinned with it
@@ -251,15 +252,17 @@ async def signed(
     return await desk.enact(statement, docs or {})
 
 
-async def ask(server: str, upstream: AnyUpstream, config: Config | None = None) -> tuple[dict[str, Any], dict[str, Refused]]:
+async def ask(
+    server: str, upstream: AnyUpstream, identities: Identities | None = None
+) -> tuple[dict[str, Any], dict[str, Refused]]:
     """Start the server, take its tools as they stand, end it: what may be pinned, and what has no one meaning, by name.
 
     An HTTP API is asked nothing: its operations are in a file. Every tool is `destructive` until a person says otherwise.
+    `identities`: who the kernel is at servers that want to know.
     """
     if isinstance(upstream, HttpUpstream):
         return operations.read(server, upstream)
-    own = None if config is None or server not in config.oauth else oauth.bearer(config, server)
-    return await proposals.ask(server, upstream, own)
+    return await proposals.ask(server, upstream, identities)
 
 
 def pinnable(server: dict[str, Any], tool: dict[str, Any]) -> Refused | None:

@@ -6,7 +6,6 @@ The definitions are the server's, untouched; beside them the methods that its ca
 import shlex
 from typing import Any, Protocol
 
-from helm_ai_kernel.connectors.http_link import Bearer
 from helm_ai_kernel.connectors.mcp_http import McpHttpConnector
 from helm_ai_kernel.connectors.mcp_stdio import McpStdioConnector
 from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
@@ -16,6 +15,7 @@ from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.wire.era import Facts
 
 from .config import McpUpstream, Upstream
+from .identities import Identities
 
 
 class Hands(Protocol):
@@ -34,18 +34,20 @@ class Hands(Protocol):
     async def close(self) -> None: ...
 
 
-def hands(upstream: Upstream | McpUpstream, bearer: Bearer | None = None) -> Hands:
+def hands(server: str, upstream: Upstream | McpUpstream, identities: Identities | None) -> Hands:
     """To a server that is not pinned yet: it is listed, and never called."""
     if isinstance(upstream, McpUpstream):
-        return McpHttpConnector(source_of(upstream), instructions=None, bearer=bearer)
+        source = source_of(upstream)
+        bearer = None if identities is None else identities.bearer(server, source)
+        return McpHttpConnector(source, instructions=None, bearer=bearer)
     return McpStdioConnector(upstream.command, named=upstream.env)
 
 
 async def ask(
-    server: str, upstream: Upstream | McpUpstream, bearer: Bearer | None = None
+    server: str, upstream: Upstream | McpUpstream, identities: Identities | None = None
 ) -> tuple[dict[str, Any], dict[str, Refused]]:
     """What may be pinned, and what has no one meaning, by name. Raises `OutsideError`; `Refused` where nothing can be pinned."""
-    connector = hands(upstream, bearer)
+    connector = hands(server, upstream, identities)
     try:
         await connector.start()
         facts = await connector.facts()

@@ -37,11 +37,12 @@ from helm_ai_kernel.tcb.keys import Purpose
 from helm_ai_kernel.tcb.receipt import EffectBy, Receipt
 from helm_ai_kernel.tcb.statement import Statement
 
-from . import oauth, trust, witnesses
+from . import trust, witnesses
 from .bundles import stored_policy
 from .config import Asked, Config
 from .hands import Hands, Place
 from .heartbeat import Heartbeat
+from .identities import Identities
 from .offers import Offer, Offers
 from .quarantine import Quarantine
 from .sessions import Sessions
@@ -113,7 +114,7 @@ class Runtime:
             under_way=lambda: set(self._tasks),
             on_late=record_late,
             ears=self._quarantine.ears,
-            bearer=lambda server: oauth.bearer(config, server) if server in config.oauth else None,
+            bearers=Identities(config).bearer,
         )
         self.terms: Callable[[str], Asked] = lambda principal: config.asked
         self.heartbeat: Heartbeat | None = None

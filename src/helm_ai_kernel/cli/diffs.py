@@ -9,6 +9,7 @@ from typing import Any
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import AnyUpstream, Config, McpUpstream, Upstream
 from helm_ai_kernel.app.differing import Change, Difference, compare
+from helm_ai_kernel.app.identities import Identities
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.findings import visible
@@ -46,7 +47,7 @@ def _now(args: argparse.Namespace, settings: Config, pinned: Catalog) -> tuple[d
         if args.server in pinned.sources:
             raise Declined(f"`{args.server}` is no server that can be asked", f"{args.typed} --proposal")
         raise Declined(f"`{args.server}` is neither pinned nor configured", settings.paths.typed("tools list"))
-    return asyncio.run(operate.ask(args.server, upstream, settings))
+    return asyncio.run(operate.ask(args.server, upstream, Identities(settings)))
 
 
 def _as_pinned(source: dict[str, Any]) -> AnyUpstream | None:

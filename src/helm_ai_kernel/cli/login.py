@@ -5,8 +5,9 @@ import asyncio
 import webbrowser
 from datetime import UTC, datetime
 
-from helm_ai_kernel.app import oauth
 from helm_ai_kernel.app.config import Config
+from helm_ai_kernel.app.identities import identity
+from helm_ai_kernel.app.oauth_issuers import fetcher
 from helm_ai_kernel.app.oauth_place import Visit, by_following
 from helm_ai_kernel.credentials.tokens import TokenFile
 from helm_ai_kernel.tcb.findings import visible
@@ -16,7 +17,7 @@ from .output import PROGRAM, Commands, Declined, command, config, emit, tell
 
 def add(mcp: Commands) -> None:
     new = command(mcp, "login", "log the kernel in at a server that wants a token", f"{PROGRAM} mcp login shop")
-    new.add_argument("server", metavar="SERVER", help="a name under [upstream.NAME] in helm.toml, with a `url`")
+    new.add_argument("server", metavar="SERVER", help="a name under [upstream.NAME] in helm.toml, with `mcp = URL`")
     how = new.add_mutually_exclusive_group()
     how.add_argument("--open", action="store_true", help="open the page in a browser, too")
     how.add_argument("--follow", action="store_true", help="ask nobody: fetch the page and take its redirect for the answer")
@@ -29,8 +30,8 @@ def add(mcp: Commands) -> None:
 def run_login(args: argparse.Namespace) -> int:
     settings = config(args)
     _check(settings, args.server)
-    visit = by_following(oauth.fetcher(settings.oauth[args.server])) if args.follow else _shown(args)
-    grant = asyncio.run(oauth.bearer(settings, args.server, visit=visit).login())
+    visit = by_following(fetcher(settings.oauth[args.server])) if args.follow else _shown(args)
+    grant = asyncio.run(identity(settings, args.server, settings.oauth[args.server], visit=visit).login())
     expires = None if grant.expires is None else datetime.fromtimestamp(grant.expires, UTC).isoformat().replace("+00:00", "Z")
     data = {"server": args.server, "issuer": grant.issuer, "scopes": list(grant.scopes), "expires": expires}
     scopes = visible(" ".join(grant.scopes)) or "as the server decides"
@@ -59,4 +60,4 @@ def _shown(args: argparse.Namespace) -> Visit:
 
 def _check(settings: Config, server: str) -> None:
     if server not in settings.oauth:
-        raise Declined(f"helm.toml has no [upstream.{server}] with a `url`", settings.paths.typed("tools list"))
+        raise Declined(f"helm.toml has no [upstream.{server}] with `mcp = URL`", settings.paths.typed("tools list"))

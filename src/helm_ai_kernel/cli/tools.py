@@ -8,6 +8,7 @@ from typing import Any
 from helm_ai_kernel.app import operate
 from helm_ai_kernel.app.config import Config
 from helm_ai_kernel.app.differing import shadows
+from helm_ai_kernel.app.identities import Identities
 from helm_ai_kernel.ledger.reader import Reader
 from helm_ai_kernel.pep.catalog import Catalog
 from helm_ai_kernel.pep.methods import KINDS, METHODS
@@ -91,7 +92,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     if upstream is None:
         doc = operate.read_catalog(settings, args.server)
     else:
-        asked, refused = asyncio.run(operate.ask(args.server, upstream, settings))
+        asked, refused = asyncio.run(operate.ask(args.server, upstream, Identities(settings)))
         doc = operate.as_said_before(asked, pinned)
         operate.save_catalog(settings.paths, doc)
     emit(args, doc, _inspected(args, settings, pinned, doc, refused))

@@ -23,7 +23,7 @@ STEP_MS = 30_000  # each of hello and tool list
 class McpHttpConnector(McpConnector):
     """`source` as in the catalogue; raises `EvidenceError`. Secrets are read from `environ` for each request, and never kept.
 
-    `bearer` has the tokens of the one principal that the connector is for; `capabilities` is as for `McpStdioConnector`, the
+    `bearer` has the kernel's tokens for this server; `capabilities` is as for `McpStdioConnector`, the
     other arguments are those of `McpConnector`.
     """
 

@@ -147,7 +147,7 @@ class DataDoor:
     def _unknown(self, error: Refused | OutsideError, head: Head) -> Reply:
         """Whoever was not known, or not for this; at the resource they learn where tokens for it are made."""
         resource = self._identity.resource
-        if resource is None or error.reason is not Reason.ERR_UNAUTHENTICATED or head.path != resource.path:
+        if resource is None or error.reason is not Reason.ERR_UNAUTHENTICATED or not resource.is_at(head.path):
             return self._no(refused(error, _challenge(error)), error.reason)
         status, fields = resource.challenge(head, error)
         return self._no(refused(error, fields, status=status), error.reason)

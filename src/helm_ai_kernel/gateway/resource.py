@@ -1,7 +1,7 @@
 """The kernel as an OAuth 2.1 resource server: what it says of itself, which tokens it looks at, and what it answers without one.
 
-It is one resource, at one path, of one issuer; a token counts at that path only, in `Authorization` only, and stays here: the
-request goes on without it (`identity.py`), and what goes to a server has an identity of the kernel's own.
+It is one resource, at one path, of one issuer; a token counts there only, in `Authorization` only, and stays here: the request
+goes on without it (`identity.py`), and what goes to a server has an identity of the kernel's own.
 """
 
 import re
@@ -20,6 +20,7 @@ from .replies import document
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 INSUFFICIENT = "insufficient_scope"
 
+_ONE = re.compile(r"/[a-z0-9][a-z0-9_-]{0,63}\Z")  # one server behind the MCP door
 _SIGNED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
 Verify = Callable[[str], tuple[str, frozenset[str]]]  # whose the token is, and its scopes; raises `Refused(ERR_UNAUTHENTICATED)`
@@ -38,6 +39,10 @@ class Resource:
     def path(self) -> str:
         return Url.parse(self.url).path or "/"
 
+    def is_at(self, path: str) -> bool:
+        """Whether that is the resource, or one server of it: `/mcp`, `/mcp/shop`, and nothing below."""
+        return path == self.path or (path.startswith(self.path) and _ONE.match(path[len(self.path) :]) is not None)
+
     @property
     def metadata_url(self) -> str:
         path = self.path if self.path != "/" else ""
@@ -47,7 +52,7 @@ class Resource:
         """The signed token of a request to the resource, and the request without it."""
         scheme, _, token = head.fields.get("authorization", "").partition(" ")
         token = token.strip(" ")
-        if head.path != self.path or scheme.lower() != "bearer" or not _SIGNED.match(token):
+        if not self.is_at(head.path) or scheme.lower() != "bearer" or not _SIGNED.match(token):
             return None, head
         return token, replace(head, fields={name: value for name, value in head.fields.items() if name != "authorization"})
 
