@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helm_ai_kernel.tcb.codes import Finding
-from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.codes import Finding, Reason
+from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.errors import EvidenceError
 from helm_ai_kernel.tcb.flows import Flows, statement_of
 from helm_ai_kernel.tcb.receipt import Kind, Receipt
@@ -53,6 +53,23 @@ def test_what_was_erased_stays_so_and_each_later_decision_about_it_is_a_fault() 
     log.settle(agent, log.allow(agent, more={"subject": "6b" * 16}).leaf)
     log.settle(agent, log.allow(agent).leaf)
     assert told(log)[1] == [Finding.APPROVAL_INVALID, Finding.FLOW_INVALID]
+
+
+def test_a_decision_names_outcomes_of_its_own_principal_and_nobody_has_any() -> None:
+    log = short()
+    nobody, agent, other = "0e" * 16, log.start(), log.start("agent", "another door")
+    theirs, mine = (log.settle(session, log.allow(session).leaf) for session in (nobody, agent))
+    assert told(log)[1] == []
+    for session, cause, found in (
+        (other, mine, []),
+        (other, theirs, [Finding.FLOW_INVALID]),
+        (nobody, theirs, [Finding.FLOW_INVALID]),
+        (nobody, mine, [Finding.FLOW_INVALID]),
+        (other, log.receipts[0], [Finding.FLOW_INVALID]),
+    ):
+        before = len(told(log)[1])
+        log.decide(session, Verdict.DENY, Reason.ERR_POLICY_DENY, parents=[cause.leaf])
+        assert told(log)[1][before:] == found
 
 
 def test_a_late_answer_resolves_what_was_unknown() -> None:

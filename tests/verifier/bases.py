@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from helm_ai_kernel.tcb import checkpoint
 from helm_ai_kernel.tcb import registry as trust_registry
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.decision import Status
+from helm_ai_kernel.tcb.decision import Status, Verdict
 from helm_ai_kernel.tcb.events import End
+from helm_ai_kernel.tcb.interim import Interim
 from helm_ai_kernel.tcb.keys import Purpose, SecretKey
 from helm_ai_kernel.tcb.merkle import leaf_hash
-from packs import AT, Deployment, Log, key, short, story
+from packs import AT, Body, Deployment, Log, key, short, story
 from verifier.ceremonies import KEYS, asked
 
 
@@ -44,6 +45,47 @@ def busy() -> Log:
     log.end(three)
     log.end(log.kernel)
     return log
+
+
+def offered() -> Log:
+    """Clients that act, and report or do not; keys, approvals and a grant of both sides; calls that go on; a crash."""
+    log, client = Log(Deployment("offered")), {"effect_by": "client"}
+    log.start_kernel()
+    log.activate()
+    one, two = log.start(), log.start("other", "mcp-http")
+    asked = log.allow(one)
+    question = log.offer(one, more={"key": log.attach(b"k"), "reserved": {"calls": 1}})
+    answer = log.settle(one, question.leaf, Status.REPORTED, more={"spent": {"calls": 1}})
+    log.repeat(one, question)
+    interim = Interim().next(b"one").next(b"two").to_json()
+    first = log.settle(one, asked.leaf, more={"interim": interim})
+    went = log.decide(one, Verdict.ALLOW, more={"deadline_ms": 1}, parents=[first.leaf, answer.leaf])
+    log.settle(one, went.leaf)
+    theirs = log.offer(two)
+    log.settle(two, theirs.leaf, Status.REPORTED, change=_broken)
+    log.decide(two, Verdict.DENY, Reason.ERR_POLICY_DENY, more=client)
+    held = log.escalate(one, more=client)
+    again = log.escalate(one, more={"args_hash": held.body["args_hash"]})
+    log.approve(held)
+    log.approve(again)
+    log.resume(one, held, more=client)
+    log.settle(one, log.resume(one, again).leaf)
+    grant = log.grant(calls=2)
+    log.use(one, grant, more=client)
+    log.settle(one, log.use(one, grant).leaf)
+    log.end(two)
+    lost = log.allow(one)
+    log.start_kernel()
+    log.recover(1)
+    unknown = log.settle(log.kernel, lost.leaf, Status.UNKNOWN)
+    three = log.start()
+    log.offer(three, parents=[unknown.leaf])
+    return log
+
+
+def _broken(body: Body) -> None:
+    del body["contract"]
+    body["reason"] = Reason.ERR_CONNECTOR_CONTRACT_DRIFT.value
 
 
 SECOND, SECOND_LOG = key("second execution", Purpose.EXECUTION), key("second log", Purpose.LOG)
@@ -138,4 +180,5 @@ BASES: Mapping[str, Log] = {
     "moved": moved(),
     "stolen": stolen(),
     "asked": asked(),
+    "offered": offered(),
 }

@@ -30,15 +30,19 @@ from verifier.seen import any_head, seen
 from verifier.talks import talk
 
 
+NAMES = ("short", "short", "story", "busy", "turned", "turned", "moved", "stolen", *("asked",) * 3, *("offered",) * 3)
+
+
 def mutants(seed: int) -> Iterator[Mutant]:
     """Without end. Of each is said which one it is: `next(islice(mutants(seed), number, None))` makes it again."""
     draw = Random(seed)
     ways = (_bits, _entry, _lines, *(_insider,) * 8, _manifest, _registry, _events, _events, _asked, *(_seen,) * 6)
     number = 0
     while True:
-        name = draw.choice(("short", "short", "story", "busy", "turned", "turned", "moved", "stolen", "asked", "asked", "asked"))
+        name = draw.choice(NAMES)
         log = BASES[name]
-        way = draw.choice((_insider, _insider, _talk, _talk)) if name == "asked" and draw.random() < 0.8 else draw.choice(ways)
+        mostly = {"asked": (_insider, _insider, _talk, _talk), "offered": (_insider,)}.get(name, ways)
+        way = draw.choice(mostly if draw.random() < 0.8 else ways)
         try:
             mutant = way(draw, log)
         except Refused:

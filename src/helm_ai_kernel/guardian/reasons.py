@@ -174,7 +174,8 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "nothing: the profile is not configurable",
     ),
     Reason.ERR_UPSTREAM_SHAPE: Page(
-        "The message is JSON, but not of the form that its protocol has: a field is missing, unknown, or of another type.",
+        "The message is JSON, but not of the form that its protocol has: a field is missing, unknown, or of another type; or it"
+        " speaks of a call that it may not speak of: a report that nobody waits for, or a cause that is no outcome of the caller's.",
         Retry.CHANGED,
         "send the form that the door documents",
         "look whether client and upstream speak the protocol that they claim",
@@ -341,7 +342,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "The first call with this idempotency key has no outcome yet. It is not dispatched a second time.",
         Retry.LATER,
         "wait, then send the same call with the same key: it is answered with the first one's outcome",
-        "nothing: the first call ends by its deadline",
+        "nothing: the first call ends by its deadline; one that its client acts on, with the client's report, or never",
     ),
     Reason.ERR_IDEMPOTENCY_KEY_REQUIRED: Page(
         "The pin says that calls of this tool carry an idempotency key, and this one has none.",

@@ -22,7 +22,9 @@ class Outcomes:
         self._whose = array("I")
 
     def tell(self, outcome: Receipt, principal: str) -> None:
-        """The outcome of a call of that principal."""
+        """The outcome of a call of that principal; "" is nobody, whose session has no start."""
+        if not principal:
+            return
         self._whose.extend([0] * (outcome.index + 1 - len(self._whose)))
         self._whose[outcome.index] = self._numbers.setdefault(principal, len(self._numbers) + 1)
 
