@@ -110,7 +110,6 @@ class Runtime:
         self.hands = Hands(
             connectors,
             keep=self.keep,
-            under_way=lambda: set(self._tasks),
             on_late=record_late,
             ears=self._quarantine.ears,
             bearer=lambda server: oauth.bearer(config, server) if server in config.oauth else None,
