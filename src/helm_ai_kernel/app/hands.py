@@ -51,24 +51,24 @@ class Place:
 class _Held:
     connector: HttpConnector | McpConnector
     used: float
+    users: set[asyncio.Task[Any]] = field(default_factory=set)  # the calls that were given it, until they end
 
 
 class Hands:
-    """`keep` holds tasks until they end, `under_way` are those that a retiring server is waited for."""
+    """`keep` holds tasks until they end."""
 
     def __init__(
         self,
         given: Mapping[str, PythonConnector],
         *,
         keep: "Callable[[asyncio.Task[Any]], None]",
-        under_way: "Callable[[], set[asyncio.Task[Any]]]",
         on_late: Callable[[Reply], None],
         ears: Callable[[str], OnDrift],
         bearers: Callable[[str, Mapping[str, Any]], Bearer | None] = lambda server, source: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._given = dict(given)  # servers whose hands the embedding program brings: its functions
-        self._keep, self._under_way = keep, under_way
+        self._keep = keep
         self._on_late, self._drifted = on_late, ears
         self._bearers, self._clock = bearers, clock
         self._catalog = EMPTY
@@ -102,6 +102,9 @@ class Hands:
             self._room(key[1])
             held = self._held[key] = _Held(self._made(server, key[1]), 0.0)
         held.used = self._clock()
+        if (task := asyncio.current_task()) is not None:
+            held.users.add(task)
+            task.add_done_callback(held.users.discard)
         return held.connector
 
     def mcp(self, server: str, place: Place) -> McpConnector:
@@ -171,14 +174,14 @@ class Hands:
             raise OutsideError(Reason.ERR_CONNECTOR_FAILED, detail, hint="end sessions that are not used")
 
     def _retire(self, server: str, place: Place) -> None:
-        connector = self._held.pop((server, place)).connector
-        self._retiring.add(connector)
-        self._keep(asyncio.create_task(self._retired(connector, self._under_way())))
+        held = self._held.pop((server, place))
+        self._retiring.add(held.connector)
+        self._keep(asyncio.create_task(self._retired(held.connector, held.users - {asyncio.current_task()})))
 
-    async def _retired(self, connector: HttpConnector | McpConnector, under_way: "set[asyncio.Task[Any]]") -> None:
+    async def _retired(self, connector: HttpConnector | McpConnector, users: "set[asyncio.Task[Any]]") -> None:
         """The end of a server, after the calls that may still be with it under its old pins."""
-        if under_way:
-            await asyncio.wait(under_way)
+        if users:
+            await asyncio.wait(users)
         await connector.close()
         self._retiring.discard(connector)
 

@@ -113,10 +113,11 @@ class Doors:
         identity = DataIdentity(self.agents, config.agent if asked.open_loopback else None, own)
         self._sessions, self._start = sessions(runtime, self._gaps["data"].count), starter(runtime)
         self._used = time.monotonic()  # when a wrapped client was seen last
-        self._wraps = RuntimeWraps(runtime, self.agents)
+        limiter = Limiter(time.monotonic_ns)
+        self._wraps = RuntimeWraps(runtime, self.agents, limiter)
         self._lines = Lines(self._line)
         door = McpDoor(self._sessions, self._start)
-        self._data = DataDoor(RuntimeGate(runtime), door, identity, Limiter(time.monotonic_ns), self._gaps["data"])
+        self._data = DataDoor(RuntimeGate(runtime), door, identity, limiter, self._gaps["data"])
         operator = ControlIdentity(digest(operator_token(paths).encode()), (0, os.geteuid()))
         records, desk = RuntimeRecords(runtime, self._ending), RuntimeDesk(runtime, self._counters)
         self._control = ControlDoor(application(records, desk, asked.page), operator, self._gaps["control"])

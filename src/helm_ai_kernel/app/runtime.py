@@ -111,7 +111,6 @@ class Runtime:
         self.hands = Hands(
             connectors,
             keep=self.keep,
-            under_way=lambda: set(self._tasks),
             on_late=record_late,
             ears=self._quarantine.ears,
             bearers=Identities(config).bearer,

@@ -6,9 +6,11 @@ word. For everything else the client is told what a person would type.
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 
-from helm_ai_kernel.gateway.identity import Agents
-from helm_ai_kernel.gateway.mcp_line import Hello
+from helm_ai_kernel.gateway.identity import Agent, Agents
+from helm_ai_kernel.gateway.limits import Limiter
+from helm_ai_kernel.gateway.mcp_hello import Hello
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
@@ -17,16 +19,16 @@ from .runtime import Runtime
 
 
 class RuntimeWraps:
-    def __init__(self, runtime: Runtime, agents: Callable[[], Agents]) -> None:
+    def __init__(self, runtime: Runtime, agents: Callable[[], Agents], limiter: Limiter) -> None:
+        """`limiter`: of all doors."""
         self._runtime = runtime
         self._agents = agents
+        self._limiter = limiter
 
     async def meet(self, hello: Hello) -> tuple[str, list[str], str]:
         config = self._runtime.config
         principal = hello.agent or config.agent
-        if principal != config.agent and principal not in self._agents().by_name:
-            hint = config.paths.typed(f"agents add {shlex.quote(principal)}")
-            raise Refused(Reason.ERR_UNAUTHENTICATED, f"there is no agent `{principal[:64]}`", hint=hint)
+        self._known(principal)
         if not SERVER.match(hello.server):
             hint = "mcp wrap --name NAME: 1 to 64 lower case letters, digits, `_` and `-`"
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "that is no name of a server", hint=hint)
@@ -40,6 +42,23 @@ class RuntimeWraps:
             return principal, [], f"The server `{hello.server}` is quarantined: {why}. A person pins the new one: {typed}"
         env = source["env"]
         return principal, [str(name) for name in env] if isinstance(env, list) else [], ""
+
+    def enter(self, principal: str) -> Callable[[], None]:
+        agent = self._known(principal)
+        wait = self._limiter.take(agent)
+        if wait or not self._limiter.enter(agent):
+            raise Refused(Reason.ERR_RATE_LIMITED, f"too much at once: try again in {wait or 1} s")
+        return partial(self._limiter.leave, agent)
+
+    def _known(self, principal: str) -> Agent:
+        """As it is now: one that a person removed calls nothing more, also where its client is still there."""
+        config, known = self._runtime.config, self._agents().by_name
+        if principal in known:
+            return known[principal]
+        if principal == config.agent:
+            return Agent(principal)
+        hint = config.paths.typed(f"agents add {shlex.quote(principal)}")
+        raise Refused(Reason.ERR_UNAUTHENTICATED, f"there is no agent `{principal[:64]}`", hint=hint)
 
 
 def _options(hello: Hello) -> list[str]:

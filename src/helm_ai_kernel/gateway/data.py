@@ -6,7 +6,7 @@ opens nothing. The body goes on as the bytes it is: the PEP parses it, and nobod
 
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,10 +20,11 @@ from helm_ai_kernel.wire.reply import Fields, Reply, refusal
 
 from .gaps import Gaps
 from .identity import Agent, DataIdentity
-from .limits import Limiter
+from .limits import Limiter, Slot
 from .mcp import METHODS as MCP_METHODS
 from .mcp import McpDoor, leads_here
 from .replies import answered, document, refused, says
+from .streaming import Ending
 
 EXECUTE, CAPABILITIES, EVALUATE = "/mcp/v1/execute", "/mcp/v1/capabilities", "/v1/evaluate"
 NONE, CLIENT = "effect_by=none", "effect_by=client"  # who acts on a verdict: nobody, or whoever asked for it
@@ -90,11 +91,12 @@ class DataDoor:
             return absent
         if not self._limiter.enter(agent):
             return self._limited(1)
-        left = False
+        slot, streams = Slot(lambda: self._limiter.leave(agent)), False
         try:
-            reply = await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer))
-            if not isinstance(reply.body, bytes):  # under way until its stream ends
-                left, reply = True, replace(reply, body=self._until_left(agent, reply.body))
+            reply = await self._answer(agent, bare, body, lambda: peer.here() and self._knows(agent, head, peer), slot)
+            if not isinstance(reply.body, bytes):  # under way until its stream ends; whoever is known no more hears no more
+                over = (lambda: None) if slot.kept else slot.leave
+                streams, reply = True, replace(reply, body=Ending(reply.body, over, lambda: self._knows(agent, head, peer)))
             return self._told(reply)
         except (Refused, OutsideError) as error:
             return self._told(refused(error, _trace(bare)))
@@ -102,27 +104,17 @@ class DataDoor:
             sys.stderr.write(f"error: the data plane failed: {type(error).__name__}\n")
             return self._told(refusal(Reason.ERR_EVIDENCE_UNAVAILABLE, "internal failure", status=500))
         finally:
-            if not left:
-                self._limiter.leave(agent)
-
-    async def _until_left(self, agent: Agent, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        try:
-            async for piece in body:
-                yield piece
-        finally:
-            self._limiter.leave(agent)
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
+            if not slot.kept and not streams:
+                slot.leave()
 
     def refused(self, reason: Reason, peer: Peer) -> None:
         """The front said no by itself."""
         self._gaps.count(reason)
 
-    async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool]) -> Reply:
+    async def _answer(self, agent: Agent, head: Head, body: bytes, here: Callable[[], bool], slot: Slot) -> Reply:
         """`here`: whether it is still the same agent, and waits."""
         if leads_here(head.path) and not head.query:
-            return await self._mcp.answer(agent, head, body)
+            return await self._mcp.answer(agent, head, body, slot)
         if head.query and (head.path != EVALUATE or head.query not in (NONE, CLIENT)):
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "nothing is asked for in a query here", hint=head.path)
         if head.path == CAPABILITIES:

@@ -1,5 +1,6 @@
 """How much one principal may ask for: a bucket for its rate, a count for what is under way. Nothing is rounded: whole numbers."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,23 @@ class _Use:
     level: int
     at: int
     under_way: int = 0
+
+
+class Slot:
+    """The place of one call among those of its agent, given back once. `kept`: by a call that outlives its request."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self.kept = False
+        self._leave: Callable[[], None] | None = leave
+
+    def keep(self, task: "asyncio.Task[None]") -> None:
+        self.kept = True
+        task.add_done_callback(lambda _: self.leave())
+
+    def leave(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
 
 class Limiter:

@@ -12,21 +12,26 @@ from typing import Any
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.wire import mcp_message
+from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.head import Head
-from helm_ai_kernel.wire.mcp_message import INVALID_REQUEST, METHOD_NOT_FOUND, Bad, Request, Said
+from helm_ai_kernel.wire.mcp_message import INVALID_REQUEST, METHOD_NOT_FOUND, Bad, Notification, Request, Response, Said
 from helm_ai_kernel.wire.mediation import LEGACY, MODERN
 from helm_ai_kernel.wire.reply import JSON, Fields, Reply
 
 from . import mcp_modern
 from .identity import Agent
+from .limits import Slot
 from .mcp_gate import Caller
+from .mcp_listen import LISTEN
 from .mcp_modern import VERSION_FIELD
 from .mcp_serve import Sessions
 from .mcp_session import Conversation, Stream
+from .streaming import Ending
 
 PATH = "/mcp"
 DOOR = "mcp"  # as receipts and policies name it
 METHODS = ("GET", "POST", "DELETE")
+DOCUMENT_S = 3.0  # for an answer to be one document; from then on it is a stream, which tells when its reader goes
 ALIVE_S = 15.0  # between two words on a stream where nothing happens: proxies end what is silent for a minute
 SESSION_FIELD, LAST_FIELD = "mcp-session-id", "last-event-id"
 PRIMED = "2025-11-25"  # the revision from which on a stream begins with its own name
@@ -52,19 +57,20 @@ class McpDoor:
         self._sessions = sessions
         self._start = start
 
-    async def answer(self, agent: Agent, head: Head, body: bytes) -> Reply:
-        """Raises nothing that a client can send."""
+    async def answer(self, agent: Agent, head: Head, body: bytes, slot: Slot) -> Reply:
+        """Raises nothing that a client can send. `slot`: a call has it to its own end; who only listens gives it back."""
         only = _SERVER.match(head.path)
         caller = Caller(agent.name, DOOR, only=None if only is None else only[1])
         try:
             if head.method == "POST":
-                return await self._post(caller, head, body)
+                return await self._post(caller, head, body, slot)
             if head.fields.get(VERSION_FIELD) in MODERN:
                 return Reply(405, (("Allow", "POST"),))
             conversation = self._conversation(caller, head)
             if head.method == "DELETE":
                 self._sessions.end(conversation)
                 return Reply(204)
+            slot.leave()
             return self._listen(conversation, head)
         except Bad as bad:
             self._sessions.counted(bad.reason)
@@ -75,7 +81,7 @@ class McpDoor:
 
     # -- what is sent
 
-    async def _post(self, caller: Caller, head: Head, body: bytes) -> Reply:
+    async def _post(self, caller: Caller, head: Head, body: bytes, slot: Slot) -> Reply:
         message, version = mcp_message.read(body), head.fields.get(VERSION_FIELD)
         request = message if isinstance(message, Request) else None
         modern = version in MODERN or (request is not None and mcp_modern.is_modern(request))
@@ -83,29 +89,41 @@ class McpDoor:
         if version is not None and version not in (*LEGACY, *MODERN) and same:
             raise mcp_modern.unsupported(version, mcp_message.NULL if request is None else request.id)
         if modern and request is not None:
-            return await self._modern(caller, request, head)
-        if modern:  # a client gives up by closing its stream, and answers by another request
+            return await self._modern(caller, request, head, slot)
+        if modern and isinstance(message, Response):
+            raise Bad(Reason.ERR_UNMEDIATED_TRANSPORT, INVALID_REQUEST, "an answer is sent in another request")
+        if not isinstance(message, Response):
+            mcp_modern.check_named(message, head.fields)
+        if modern and isinstance(message, Notification):  # a client gives up by closing its stream: nothing is done
+            self._sessions.notice(message, Era.MODERN)
             return Reply(202)
         if request is not None and request.method == "initialize":
             said, conversation = await self._sessions.begin(caller, request)
             return _reply(said, 200, (("Mcp-Session-Id", conversation.name),))
         conversation = self._conversation(caller, head)
         if isinstance(message, Request):
-            return await self._legacy(conversation, message, head)
+            return await self._legacy(conversation, message, head, slot)
         self._sessions.told(conversation, message)
         return Reply(202)
 
-    async def _legacy(self, conversation: Conversation, request: Request, head: Head) -> Reply:
+    async def _legacy(self, conversation: Conversation, request: Request, head: Head, slot: Slot) -> Reply:
         stream = conversation.stream()
-        self._start(self._sessions.legacy(conversation, request, stream).work)
+        slot.keep(self._start(self._sessions.legacy(conversation, request, stream).work))
         primed = conversation.revision >= PRIMED
         return await self._streamed(stream, head, lambda: _events(stream, 0, primed=primed, numbered=True))
 
-    async def _modern(self, caller: Caller, request: Request, head: Head) -> Reply:
+    async def _modern(self, caller: Caller, request: Request, head: Head, slot: Slot) -> Reply:
         stream = Stream("r")
         served = self._sessions.modern(caller, request, stream, head.fields)
-        self._start(served.work)
-        return await self._streamed(stream, head, lambda: _events(stream, 0, given_up=served.exchange.cancel), by_code=True)
+        slot.keep(self._start(served.work))
+        if request.method == LISTEN:
+            slot.leave()
+
+        def left() -> None:
+            if not stream.ended:
+                served.exchange.cancel()
+
+        return await self._streamed(stream, head, lambda: Ending(_events(stream, 0), left), by_code=True)
 
     def _conversation(self, caller: Caller, head: Head) -> Conversation:
         name = head.fields.get(SESSION_FIELD)
@@ -135,7 +153,7 @@ class McpDoor:
         accepted = head.fields.get("accept", "*/*")
         streams = "text/event-stream" in accepted or "*/*" in accepted
         while not stream.ended and not (streams and stream.began):
-            if not await stream.moved(ALIVE_S if streams else None) and streams:
+            if not await stream.moved(DOCUMENT_S if streams else None) and streams:
                 break
         if stream.alone or (stream.ended and not streams):
             said = stream.final
@@ -155,17 +173,12 @@ async def _events(
     *,
     primed: bool = False,
     numbered: bool = False,
-    given_up: Callable[[], None] | None = None,
 ) -> AsyncIterator[bytes]:
-    try:
-        if primed:
-            yield b"id: %b-%d\nretry: %d\ndata: \n\n" % (stream.name.encode(), after, RETRY_MS)
-        async with aclosing(stream.read(after, ALIVE_S)) as messages:
-            async for item in messages:
-                yield b": alive\n\n" if item is None else _event(item[1], f"{stream.name}-{item[0]}" if numbered else "")
-    finally:
-        if given_up is not None and not stream.ended:
-            given_up()
+    if primed:
+        yield b"id: %b-%d\nretry: %d\ndata: \n\n" % (stream.name.encode(), after, RETRY_MS)
+    async with aclosing(stream.read(after, ALIVE_S)) as messages:
+        async for item in messages:
+            yield b": alive\n\n" if item is None else _event(item[1], f"{stream.name}-{item[0]}" if numbered else "")
 
 
 def _reply(said: Said, status: int, fields: Fields = ()) -> Reply:

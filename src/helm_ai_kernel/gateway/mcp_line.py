@@ -7,46 +7,25 @@ is not pinned, or not with this command, has no tools: its client is told so, an
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
-from helm_ai_kernel.tcb.ijson import Json, parse
+from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
-from helm_ai_kernel.wire.mcp_message import Bad, Message, Notification, Request, Response, Said
+from helm_ai_kernel.wire.era import Era
+from helm_ai_kernel.wire.mcp_message import Bad, Message, Request, Response, Said
+from helm_ai_kernel.wire.status import STATUS
 
 from . import mcp_modern
 from .mcp_gate import Caller
+from .mcp_hello import HELLO_BYTES_MAX, Hello, Wraps, hello
+from .mcp_listen import LISTEN
 from .mcp_serve import Served, Sessions
 from .mcp_session import Conversation, Exchange, Stream
 
 DOOR = "mcp-stdio"  # as receipts and policies name it
-WORDS_MAX = 64  # of a command, as in the catalogue
-HELLO_BYTES_MAX = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """What a wrapped server is called, and how its client starts it."""
-
-    server: str
-    agent: str | None
-    command: tuple[str, ...]
-    env: tuple[str, ...]  # names of variables that it needs
-    cwd: str
-
-
-class Wraps(Protocol):
-    """What the kernel knows of a server that somebody stands in for."""
-
-    async def meet(self, hello: Hello) -> tuple[str, list[str], str]:
-        """The principal, the names of the variables that the pinned server may have, and a notice where it may not be used.
-
-        Raises `Refused` for an agent that is not there.
-        """
-        ...
 
 
 class LineDoor:
@@ -66,10 +45,13 @@ class LineDoor:
         self._send, self._end = send, end
         self._hello: Hello | None = None
         self._caller: Caller | None = None
-        self._principal = self._notice = ""
-        self._meeting = False
+        self._principal, self._notice = "", ""
+        self._meeting = self._met = self._gone = False
         self._conversation: Conversation | None = None
+        self._beginning: asyncio.Task[Any] | None = None
+        self._open = 0  # messages that are being handled
         self._exchanges: dict[bytes, Exchange] = {}
+        self._listening: set[Exchange] = set()
 
     def line(self, line: bytes) -> None:
         if self._caller is None:
@@ -82,24 +64,26 @@ class LineDoor:
         try:
             message = mcp_message.read(line)
         except Bad as bad:
-            self._refuse(bad)
+            self._sessions.counted(bad.reason)
+            self._send(_wrong(bad))
             return
+        self._open += 1
         self._start(self._take(self._caller, message))
 
     def closed(self) -> None:
-        """The client sends no more: what is under way ends as it would, and then its servers."""
-        for exchange in self._exchanges.values():
-            exchange.stream.end()
+        """The client sends no more: what it asked for ends as it would and is told, but for streams that would never end."""
+        self._gone = True
+        for exchange in self._listening:
+            exchange.cancel()
         if self._conversation is not None:
-            self._sessions.end(self._conversation)
-            self._conversation = None
-        self._end()
+            self._conversation.hang_up()
+        self._leave()
 
     # -- before the protocol
 
     async def _meet(self, line: bytes) -> None:
         try:
-            self._hello = _hello(line)
+            self._hello = hello(line)
             principal, names, notice = await self._wraps.meet(self._hello)
         except (Refused, OutsideError) as error:
             self._send(canonical({"v": 1, "error": error.reason.value, "detail": error.detail, "hint": error.hint}))
@@ -107,6 +91,7 @@ class LineDoor:
             return
         self._notice = notice
         self._principal = principal
+        self._met = True
         self._send(canonical({"v": 1, "env": list(names), "notice": notice}))
 
     def _given(self, line: bytes) -> None:
@@ -114,7 +99,7 @@ class LineDoor:
         try:
             value = parse(line, bytes_max=HELLO_BYTES_MAX)
             env = value.get("env") if type(value) is dict else None
-            if self._hello is None or type(env) is not dict or not all(type(one) is str for one in env.values()):
+            if self._hello is None or not self._met or type(env) is not dict or not all(type(one) is str for one in env.values()):
                 raise Refused(Reason.ERR_UPSTREAM_SHAPE, "the second line gives the variables")
         except Refused:
             self._end()
@@ -128,42 +113,82 @@ class LineDoor:
         try:
             if isinstance(message, Request):
                 await self._request(caller, message)
-            elif isinstance(message, Notification) and message.method == "notifications/cancelled":
-                exchange = self._exchanges.get(message.params.get("requestId", b""))
+            elif isinstance(message, Response):
+                if self._conversation is not None:
+                    self._sessions.told(self._conversation, message)
+            elif message.method == "notifications/cancelled":
+                exchange = self._exchanges.get(message.about)
                 if exchange is not None:
                     exchange.cancel()
-            elif self._conversation is not None:
-                self._sessions.told(self._conversation, message)
+            else:
+                self._sessions.notice(message, Era.LEGACY)
         except Bad as bad:
-            if not isinstance(message, Response):
-                self._refuse(bad)
+            self._sessions.counted(bad.reason)
+            if isinstance(message, Request):  # to a notice nobody answers (JSON-RPC 2.0 §4.1)
+                self._send(_wrong(bad))
+        finally:
+            self._open -= 1
+            self._leave()
 
     async def _request(self, caller: Caller, request: Request) -> None:
         if request.id in self._exchanges:
             detail = "a request with that id is under way"
             raise Bad(Reason.ERR_MCP_ID_CONFLICT, mcp_message.INVALID_REQUEST, detail, number=request.id, sub="id")
-        stream = Straight(self._send)
+        try:
+            leave = self._wraps.enter(caller.principal)
+        except Refused as refused:
+            self._gone = self._gone or refused.reason is Reason.ERR_UNAUTHENTICATED
+            raise Bad(refused.reason, STATUS[refused.reason], refused.detail, number=request.id) from None
+        try:
+            await self._served(caller, request, Straight(self._send))
+        finally:
+            leave()
+
+    async def _served(self, caller: Caller, request: Request, stream: Stream) -> None:
         if mcp_modern.is_modern(request):
             served: Served = self._sessions.modern(caller, request, stream, None)
         elif request.method == "initialize":
-            said, self._conversation = await self._sessions.begin(caller, request, self._notice)
-            self._conversation.general = stream
-            self._send(said.data)
+            await self._begin(caller, request, stream)
             return
-        elif self._conversation is None:
+        elif (conversation := await self._begun()) is None:
             detail = "a session begins with `initialize`"
             raise Bad(Reason.ERR_SESSION_ENDED, mcp_message.INVALID_REQUEST, detail, number=request.id)
         else:
-            served = self._sessions.legacy(self._conversation, request, stream)
+            served = self._sessions.legacy(conversation, request, stream)
         self._exchanges[request.id] = served.exchange
+        if request.method == LISTEN:
+            self._listening.add(served.exchange)
         try:
             await served.work
         finally:
             del self._exchanges[request.id]
+            self._listening.discard(served.exchange)
 
-    def _refuse(self, bad: Bad) -> None:
-        self._sessions.counted(bad.reason)
-        self._send(mcp_message.error(bad.number, bad.code, bad.detail, bad.data).data)
+    async def _begin(self, caller: Caller, request: Request, stream: Stream) -> None:
+        """A session, in the place of one that was begun before."""
+        self._beginning = asyncio.current_task()
+        said, conversation = await self._sessions.begin(caller, request, self._notice, stream)
+        if self._conversation is not None:
+            self._sessions.end(self._conversation)
+        self._conversation = conversation
+        if self._gone:
+            conversation.hang_up()
+        self._send(said.data)
+
+    async def _begun(self) -> Conversation | None:
+        """The session; a client that writes ahead is waited with until it has begun."""
+        if self._conversation is None and self._beginning is not None:
+            await asyncio.wait({self._beginning})
+        return self._conversation
+
+    def _leave(self) -> None:
+        """The end, when nothing comes any more, and nothing is under way."""
+        if not self._gone or self._open:
+            return
+        if self._conversation is not None:
+            self._sessions.end(self._conversation)
+            self._conversation = None
+        self._end()
 
 
 class Straight(Stream):
@@ -184,30 +209,8 @@ class Straight(Stream):
                 self._send(_one_line(said.data))
 
 
-def _hello(line: bytes) -> Hello:
-    """Raises `Refused`."""
-    value = parse(line, bytes_max=HELLO_BYTES_MAX)
-    if type(value) is not dict or value.keys() != {"v", "server", "agent", "command", "env", "cwd"} or value["v"] != 1:
-        raise _no_hello()
-    server, agent, cwd = value["server"], value["agent"], value["cwd"]
-    command, env = _words(value["command"]), _words(value["env"])
-    if type(server) is not str or type(cwd) is not str or not (agent is None or type(agent) is str) or not command:
-        raise _no_hello()
-    return Hello(server, agent, command, env, cwd)
-
-
-def _words(value: Json) -> tuple[str, ...]:
-    if type(value) is not list or len(value) > WORDS_MAX:
-        raise _no_hello()
-    words = tuple(word for word in value if type(word) is str and "\0" not in word)
-    if len(words) != len(value):
-        raise _no_hello()
-    return words
-
-
-def _no_hello() -> Refused:
-    hint = "use the `helm-ai-kernel mcp wrap` of the kernel's own version"
-    return Refused(Reason.ERR_UPSTREAM_SHAPE, "the first line says which server it stands for", hint=hint)
+def _wrong(bad: Bad) -> bytes:
+    return mcp_message.error(bad.number, bad.code, bad.detail, bad.data).data
 
 
 def _one_line(message: bytes) -> bytes:

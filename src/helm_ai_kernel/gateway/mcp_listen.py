@@ -11,6 +11,7 @@ from .mcp_gate import Caller, Places
 from .mcp_modern import SUBSCRIPTION_META
 from .mcp_session import Exchange
 
+LISTEN = "subscriptions/listen"
 LISTENERS_MAX = 64  # of one principal
 WANTED: Mapping[str, str] = {
     "notifications/tools/list_changed": "toolsListChanged",

@@ -22,6 +22,7 @@ from .mcp_questions import Asking, Question
 from .mcp_session import Exchange
 
 KEY_META = "ai.helm/idempotency-key"
+NO_SERVER = "-"  # the name of no server: they begin with a letter or a digit
 SEPARATOR = "__"  # between server and tool, where a door leads to several servers
 HOMES_MAX = 4096  # places of resources that are remembered: by which server each was listed
 
@@ -128,6 +129,8 @@ class Serving:
         for server in await self.servers(caller):
             for name, definition in server.tools.items():
                 shown = name if alone else f"{server.name}{SEPARATOR}{name}"
+                if self._named(caller, shown) != (server.name, name):  # it would be another server's
+                    continue
                 listed.append(definition if alone else spliced({**members(definition), "name": canonical(shown)}))
         result = {"tools": b"[" + b",".join(listed) + b"]"}
         return mcp_message.result(request.id, spliced(mcp_answers.of_era(result, era, listing=True)))
@@ -148,7 +151,7 @@ class Serving:
             return names[0], name
         found = [one for one in names if name.startswith(one + SEPARATOR)]
         if not found:
-            return "unknown", name.replace("/", SEPARATOR)  # refused by the PEP, with a receipt
+            return NO_SERVER, name.replace("/", SEPARATOR)  # refused by the PEP, with a receipt
         server = max(found, key=len)
         return server, name.removeprefix(server + SEPARATOR)
 
@@ -177,7 +180,8 @@ class Serving:
 
     def _remember(self, caller: Caller, server: str, output: bytes) -> None:
         for uri in mcp_answers.uris(output):
-            self._homes.setdefault((caller.principal, uri), server)
+            if self._homes.setdefault((caller.principal, uri), server) != server:
+                self._homes[caller.principal, uri] = ""  # listed by two: nobody can say which one is meant
         while len(self._homes) > HOMES_MAX:
             del self._homes[next(iter(self._homes))]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.mcp_message import HEADER_MISMATCH, INVALID_PARAMS, UNSUPPORTED_VERSION, Bad, Request
+from helm_ai_kernel.wire.mcp_message import HEADER_MISMATCH, INVALID_PARAMS, NULL, UNSUPPORTED_VERSION, Bad, Notification, Request
 from helm_ai_kernel.wire.mediation import MODERN
 
 _PREFIX = "io.modelcontextprotocol/"
@@ -54,6 +54,16 @@ def envelope(request: Request, fields: Mapping[str, str] | None) -> Envelope:
 def unsupported(version: str, number: bytes) -> Bad:
     data: Json = {"supported": list(MODERN), "requested": version[:64]}
     return Bad(Reason.ERR_UPSTREAM_SHAPE, UNSUPPORTED_VERSION, "unsupported protocol version", number=number, data=data)
+
+
+def check_named(message: Request | Notification, fields: Mapping[str, str]) -> None:
+    """Of the revisions that have sessions: headers need not repeat the body, but must not contradict it. Raises as below."""
+    said: list[tuple[str, Json]] = [(METHOD_FIELD, message.method)]
+    if message.method in NAMED:
+        said.append((NAME_FIELD, message.values.get(NAMED[message.method])))
+    for name, value in said:
+        if name in fields and decoded(fields[name]) != value:
+            raise mismatch(message, f"the header `{name}` does not say what the body says")
 
 
 def check_headers(request: Request, fields: Mapping[str, str]) -> None:
@@ -107,8 +117,9 @@ def decoded(value: str | None) -> str | None:
         return None
 
 
-def mismatch(request: Request, detail: str) -> Bad:
-    return Bad(Reason.ERR_MCP_HEADER_MISMATCH, HEADER_MISMATCH, detail, number=request.id)
+def mismatch(message: Request | Notification, detail: str) -> Bad:
+    number = message.id if isinstance(message, Request) else NULL
+    return Bad(Reason.ERR_MCP_HEADER_MISMATCH, HEADER_MISMATCH, detail, number=number)
 
 
 def _agrees(value: Json, sent: str | None, there: bool) -> bool:

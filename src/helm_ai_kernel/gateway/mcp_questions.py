@@ -22,6 +22,7 @@ from helm_ai_kernel.tcb.receipt import Receipt
 from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, Bad, Request
 from helm_ai_kernel.wire.mediation import QUESTIONS, How, how
+from helm_ai_kernel.wire.span import members
 
 from .mcp_gate import Caller, McpGate
 from .mcp_session import Exchange
@@ -44,7 +45,7 @@ class Question:
 class Kept:
     """Questions that a client was sent. `state` is the server's own; `waiting` is a call of ours that goes on with the answer."""
 
-    principal: str
+    caller: Caller
     request: Digest
     questions: Mapping[str, Question]
     until: float
@@ -111,7 +112,7 @@ class Table:
 
     def keep(self, kept: Kept) -> str:
         self.sweep()
-        mine = [name for name, one in self._kept.items() if one.principal == kept.principal]
+        mine = [name for name, one in self._kept.items() if one.caller.principal == kept.caller.principal]
         for name in mine[: max(0, len(mine) + 1 - KEPT_MAX)]:
             self._forget(name)
         name = secrets.token_urlsafe(24)
@@ -121,7 +122,7 @@ class Table:
     def until(self) -> float:
         return self._clock() + KEPT_S
 
-    def take(self, principal: str, request: Request) -> Kept | None:
+    def take(self, caller: Caller, request: Request) -> Kept | None:
         """What this request goes on with. None where it is a first one: answers without a handle answer nothing that was asked,
         and are not passed on. Raises `Bad` for a handle that opens nothing."""
         if "requestState" not in request.values:
@@ -129,7 +130,7 @@ class Table:
         name = request.text("requestState")
         self.sweep()
         kept = self._kept.get(name or "")
-        if kept is None or kept.principal != principal or kept.request != of(request):
+        if kept is None or _who(kept.caller) != _who(caller) or kept.request != of(request):
             detail = "`requestState` is unknown, used, over, or of another request"
             raise Bad(Reason.ERR_UPSTREAM_SHAPE, INVALID_PARAMS, detail, number=request.id, sub="request_state")
         del self._kept[name or ""]
@@ -144,6 +145,11 @@ class Table:
         kept = self._kept.pop(name)
         if kept.waiting is not None:
             kept.waiting.forget()
+
+
+def _who(caller: Caller) -> tuple[str, str, str | None]:
+    """Whom a handle is for, and at which door: the same request at another one is for another server."""
+    return caller.principal, caller.door, caller.only
 
 
 def of(request: Request) -> Digest:
@@ -179,6 +185,9 @@ class Asking:
     async def offered(self, method: str, params: bytes) -> Question:
         if how(QUESTIONS, method, Era.LEGACY) is not How.QUESTION:
             raise Refused(Reason.ERR_UNMEDIATED_TRANSPORT, "no client is asked that", sub="question")
+        if method.partition("/")[0] not in members(self.capabilities):
+            detail = f"the client did not say that it can be asked that ({method})"
+            raise Refused(Reason.ERR_CONNECTOR_FAILED, detail, sub="capability")
         answer = await self._gate.offer(self._caller, f"{self._server}/{method}", params)
         if answer.verdict is not Verdict.ALLOW:
             raise Refused(answer.reason, f"the server may not ask that ({method})", sub="question", hint=answer.hint)

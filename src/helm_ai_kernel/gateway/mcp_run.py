@@ -5,7 +5,7 @@ server that asks while a call waits, and one whose result asks, are the same to 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from helm_ai_kernel.executor.host import Answer
@@ -38,21 +38,23 @@ class Needed:
 
 
 class Run:
-    def __init__(self, serving: Serving, table: Table) -> None:
+    def __init__(self, serving: Serving, table: Table, counted: Callable[[Reason], None]) -> None:
+        """`counted` is told of what has no receipt."""
         self._serving = serving
         self._table = table
+        self._counted = counted
 
     async def legacy(self, request: Request, conversation: Conversation, exchange: Exchange) -> Said | None:
         """None where the client gave it up: nobody waits for a response."""
         try:
             said = await self._legacy(request, conversation, exchange)
         except (Refused, OutsideError) as error:
-            said = mcp_answers.refused(request.id, request.method, error, Era.LEGACY)
+            said = self._refused(request, error, Era.LEGACY)
         return None if exchange.cancelled.is_set() else said
 
     async def modern(self, request: Request, caller: Caller, exchange: Exchange) -> Said:
         try:
-            kept = self._table.take(caller.principal, request)
+            kept = self._table.take(caller, request)
             if kept is not None and kept.waiting is not None:
                 return await self._resumed(request, caller, exchange, kept, kept.waiting)
             work = await self._serving.plain(request, caller, Era.MODERN)
@@ -60,7 +62,12 @@ class Run:
                 return work
             return await self._begun(work, caller, exchange, kept)
         except (Refused, OutsideError) as error:
-            return mcp_answers.refused(request.id, request.method, error, Era.MODERN)
+            return self._refused(request, error, Era.MODERN)
+
+    def _refused(self, request: Request, error: Refused | OutsideError, era: Era) -> Said:
+        if isinstance(error, Bad):
+            self._counted(error.reason)
+        return mcp_answers.refused(request.id, request.method, error, era)
 
     async def _legacy(self, request: Request, conversation: Conversation, exchange: Exchange) -> Said:
         caller = conversation.caller
@@ -93,19 +100,24 @@ class Run:
         return await self._until_asked(work, caller, parked)
 
     async def _resumed(self, request: Request, caller: Caller, exchange: Exchange, kept: Kept, parked: Parked) -> Said:
-        """A call that waits goes on with what its client says now."""
-        work = await self._serving.plain(request, caller, Era.MODERN)
+        """A call that waits goes on with what its client says now; what cannot be read is no answer, and the server learns so."""
+        try:
+            work, said = await self._serving.plain(request, caller, Era.MODERN), _responses(request)
+        except BaseException:
+            parked.forget()
+            raise
         if isinstance(work, Said):
+            parked.forget()
             return work
         parked.exchange.moved_to(exchange)
-        parked.said(_responses(request))
+        parked.said(said)
         return await self._until_asked(work, caller, parked)
 
     async def _until_asked(self, work: Work, caller: Caller, parked: Parked) -> Said:
         question = await parked.question()
         if question is not None:
             asked = {ASKED: question}
-            name = self._table.keep(Kept(caller.principal, of(work.request), asked, self._table.until(), waiting=parked))
+            name = self._table.keep(Kept(caller, of(work.request), asked, self._table.until(), waiting=parked))
             return mcp_message.result(work.request.id, _required(_listed(asked), name))
         answer, relay = parked.over()
         needed = _needed(answer)
@@ -116,7 +128,7 @@ class Run:
     async def _required(self, work: Work, caller: Caller, answer: Answer, relay: Asking, needed: Needed) -> Said:
         """Each question of the result is decided before any of them is asked."""
         asked = {name: await relay.offered(method, params) for name, (method, params) in needed.questions.items()}
-        kept = Kept(caller.principal, of(work.request), asked, self._table.until(), answer.outcome, needed.state)
+        kept = Kept(caller, of(work.request), asked, self._table.until(), answer.outcome, needed.state)
         result = _required(needed.raw, self._table.keep(kept))
         return mcp_message.result(work.request.id, mcp_answers.with_receipt(result, members(result), answer, Era.MODERN))
 
@@ -131,8 +143,8 @@ class Run:
 
 
 def _needed(answer: Answer) -> Needed | None:
-    """Only what was judged and released is looked at; its shape is that of the contract."""
-    if answer.output is None or b'"input_required"' not in answer.output:
+    """Only what was judged and released is looked at; its shape is that of the contract. A word may be written with escapes."""
+    if answer.output is None or (b"input_required" not in answer.output and b"\\u" not in answer.output):
         return None
     value: Json = parse(answer.output, bytes_max=len(answer.output), any_number=True)
     if type(value) is not dict or value.get("resultType") != "input_required":

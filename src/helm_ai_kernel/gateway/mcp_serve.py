@@ -48,14 +48,17 @@ class Sessions:
         self._clock = clock
         self._serving = Serving(gate)
         self._table = Table(clock)
-        self._run = Run(self._serving, self._table)
+        self._run = Run(self._serving, self._table, counted)
         self._listeners = Listeners(places)
         self._conversations: dict[str, Conversation] = {}
 
     # -- the revisions with sessions
 
-    async def begin(self, caller: Caller, request: Request, notice: str = "") -> tuple[Said, Conversation]:
-        """`initialize`. `notice`: what the client is told instead of its server's instructions. Raises `Bad`."""
+    async def begin(
+        self, caller: Caller, request: Request, notice: str = "", general: Stream | None = None
+    ) -> tuple[Said, Conversation]:
+        """`initialize`. `notice`: what the client is told instead of its server's instructions; `general`: where the session is
+        one with its connection, and ends with that alone. Raises `Bad`."""
         revision, said = request.text("protocolVersion"), request.values.get("capabilities", {})
         if revision is None or type(said) is not dict:
             detail = "`initialize` has a `protocolVersion` and `capabilities`"
@@ -63,8 +66,9 @@ class Sessions:
         name = secrets.token_hex(16)
         caller = replace(caller, place=name, capabilities=declared(said))
         spoken = revision if revision in LEGACY else LEGACY[0]
-        self._room(caller.principal)
-        conversation = Conversation(name, caller, spoken)
+        if general is None:
+            self._room(caller.principal)
+        conversation = Conversation(name, caller, spoken, general)
         conversation.used = self._clock()
         self._conversations[name] = conversation
         self._places.watch(caller, conversation.heard)
@@ -86,13 +90,13 @@ class Sessions:
         """Raises `Bad` for an id that is under way."""
         exchange = Exchange(Era.LEGACY, stream, request.progress, conversation.level)
         conversation.enter(request.id, exchange)
-        if request.method == "logging/setLevel":
-            conversation.level = request.text("level")
 
         async def work() -> None:
-            said: Said | None = None
+            said: Said | None = _failed(request)
             try:
                 said = await self._run.legacy(request, conversation, exchange)
+                if request.method == "logging/setLevel" and said is not None and said.code is None:
+                    conversation.level = request.text("level")
             finally:
                 conversation.exchanges.pop(request.id, None)
                 conversation.used = self._clock()
@@ -106,12 +110,16 @@ class Sessions:
         if isinstance(message, Response):
             if not conversation.take(message):
                 self.counted(Reason.ERR_MCP_ID_CONFLICT)
-        elif how(NOTICES, message.method, Era.LEGACY) is not How.TAKEN:
+            return
+        self.notice(message, Era.LEGACY)
+        exchange = conversation.exchanges.get(message.about) if message.method == "notifications/cancelled" else None
+        if exchange is not None:
+            exchange.cancel()
+
+    def notice(self, message: Notification, era: Era) -> None:
+        """Raises `Bad` for one that there is not: a call without an id would be one that nobody answers for."""
+        if how(NOTICES, message.method, era) is not How.TAKEN:
             raise Bad(Reason.ERR_UNMEDIATED_TRANSPORT, INVALID_REQUEST, "there is no such notice, and a call has an id")
-        elif message.method == "notifications/cancelled":
-            exchange = conversation.exchanges.get(message.params.get("requestId", b""))
-            if exchange is not None:
-                exchange.cancel()
 
     def end(self, conversation: Conversation) -> None:
         if self._conversations.pop(conversation.name, None) is not None:
@@ -129,7 +137,7 @@ class Sessions:
             return Served(exchange, self._listeners.listen(caller, request, exchange))
 
         async def work() -> None:
-            ended: Said | None = None
+            ended = _failed(request)
             try:
                 ended = await self._modern(caller, request, exchange, fields)
             finally:
@@ -170,7 +178,7 @@ class Sessions:
         """Forget who has said nothing for long."""
         self._table.sweep()
         for conversation in tuple(self._conversations.values()):
-            if not conversation.exchanges and self._clock() - conversation.used >= IDLE_S:
+            if not conversation.connected and not conversation.exchanges and self._clock() - conversation.used >= IDLE_S:
                 self.end(conversation)
 
     def close(self) -> None:
@@ -180,9 +188,14 @@ class Sessions:
 
     def _room(self, principal: str) -> None:
         """The one that was still for the longest makes room for another."""
-        mine = [one for one in self._conversations.values() if one.caller.principal == principal]
+        mine = [one for one in self._conversations.values() if one.caller.principal == principal and not one.connected]
         if len(mine) >= SESSIONS_MAX:
             self.end(min(mine, key=lambda one: (len(one.exchanges) > 0, one.used)))
+
+
+def _failed(request: Request) -> Said:
+    """What is answered where we break: closed, and without a word of why."""
+    return mcp_message.error(request.id, mcp_message.INTERNAL_ERROR, "internal failure")
 
 
 def _info() -> dict[str, Json]:

@@ -24,6 +24,7 @@ from .mcp_gate import Caller
 WAITING_MAX = 1024  # messages of one stream that nobody has read
 WAITING_BYTES_MAX = 4 << 20
 STREAMS_MAX = 64  # of one session that can be had again: as many as calls that an agent may have under way
+KEPT_BYTES_MAX = 4 << 20  # of those that ended; the last one is kept whatever its size
 ASK_S = 900.0  # for a person at the client to answer what a server asks
 TOOLS_CHANGED = "notifications/tools/list_changed"
 ASKED_MAX = 16  # questions to one client at once
@@ -58,7 +59,8 @@ class Stream:
         self._news.set()
 
     async def moved(self, within_s: float | None = None) -> bool:
-        """Wait until there is something to read, or the end; False where nothing came in that time."""
+        """Wait until something comes from now on, or the end; False where nothing came in that time."""
+        self._news.clear()
         try:
             async with asyncio.timeout(within_s):
                 await self._news.wait()
@@ -70,6 +72,7 @@ class Stream:
         """What comes behind that number, to the end; None whenever nothing came for so long."""
         self._readers += 1
         mine = self._readers
+        self._news.set()  # whoever read until now ends
         while mine == self._readers:
             for number, message, _ in tuple(self._messages):
                 if number > after:
@@ -77,10 +80,12 @@ class Stream:
                     yield number, message
             if self.ended and not any(number > after for number, _, _ in self._messages):
                 return
-            if not any(number > after for number, _, _ in self._messages):
-                self._news.clear()
-                if not await self.moved(alive_s):
-                    yield None
+            if not any(number > after for number, _, _ in self._messages) and not await self.moved(alive_s):
+                yield None
+
+    @property
+    def size(self) -> int:
+        return self._bytes
 
     @property
     def alone(self) -> bool:
@@ -109,25 +114,31 @@ class Stream:
 class Conversation:
     """One session of one client: its handshake, its streams, the calls under way and the questions to it."""
 
-    def __init__(self, name: str, caller: Caller, revision: str) -> None:
+    def __init__(self, name: str, caller: Caller, revision: str, general: Stream | None = None) -> None:
+        """`general`: what is said outside of calls, where the session lives as long as its connection."""
         self.name = name
         self.caller = caller
         self.revision = revision
         self.used = 0.0  # a time of the door's clock
         self.level: str | None = None  # of the log messages that it wants
-        self.general = Stream("general")
+        self.connected = general is not None
+        self.general = general or Stream("general")
         self.exchanges: dict[bytes, Exchange] = {}
         self._streams: dict[str, Stream] = {"general": self.general}
         self._asked: dict[bytes, asyncio.Future[Response]] = {}
         self._count = 0
+        self._silent = False
 
     def stream(self) -> Stream:
-        """A new one; of those that ended the oldest is forgotten."""
+        """A new one; of those that ended the oldest are forgotten."""
         self._count += 1
         made = self._streams[f"s{self._count}"] = Stream(f"s{self._count}")
         over = [name for name, stream in self._streams.items() if stream.ended]
-        for name in over[: max(0, len(self._streams) - STREAMS_MAX)]:
-            del self._streams[name]
+        kept = sum(self._streams[name].size for name in over)
+        for name in over[:-1]:
+            if len(self._streams) <= STREAMS_MAX and kept <= KEPT_BYTES_MAX:
+                break
+            kept -= self._streams.pop(name).size
         return made
 
     def found(self, name: str) -> Stream | None:
@@ -135,6 +146,8 @@ class Conversation:
 
     async def ask(self, stream: Stream, method: str, params: bytes) -> bytes:
         """The client's result; raises `Refused` where it says no, or nothing in time."""
+        if self._silent:
+            raise _gone()
         if len(self._asked) >= ASKED_MAX:
             raise Refused(Reason.ERR_RATE_LIMITED, "the client has too many questions to answer already", sub="asked")
         self._count += 1
@@ -173,11 +186,16 @@ class Conversation:
             raise Bad(Reason.ERR_MCP_ID_CONFLICT, mcp_message.INVALID_REQUEST, detail, number=number, sub="id")
         self.exchanges[number] = exchange
 
-    def end(self) -> None:
-        """Nobody is there any more: whoever waits for its answers learns it. Calls under way go on to their end."""
+    def hang_up(self) -> None:
+        """The client says nothing any more: whoever waits for its answers learns it."""
+        self._silent = True
         for answer in self._asked.values():
             if not answer.done():
-                answer.set_exception(Refused(Reason.ERR_CONNECTOR_FAILED, "the client is gone", sub="client_silent"))
+                answer.set_exception(_gone())
+
+    def end(self) -> None:
+        """Nobody is there any more. Calls under way go on to their end."""
+        self.hang_up()
         for stream in self._streams.values():
             stream.end()
 
@@ -213,6 +231,10 @@ class Exchange:
         """The same call goes on in another request: what is said is said there, and whoever gives that up ends this."""
         self.stream = other.stream
         other._behind = self
+
+
+def _gone() -> Refused:
+    return Refused(Reason.ERR_CONNECTOR_FAILED, "the client is gone", sub="client_silent")
 
 
 def declared(capabilities: Mapping[str, Json]) -> bytes:

@@ -24,7 +24,7 @@ PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR =
 HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022  # MCP 2026-07-28
 NULL = b"null"
 
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,15})\Z")
+_NUMBER = re.compile(rb"(?:0|-?[1-9][0-9]{0,15})\Z")
 
 
 class Bad(Refused):
@@ -63,6 +63,12 @@ class Notification:
     method: str
     params: Mapping[str, bytes]
     values: Mapping[str, Json] = field(repr=False)
+
+    @property
+    def about(self) -> bytes:
+        """The id of the request that it is about, as `Request.id` is written; empty where it names none."""
+        number = self.values.get("requestId")
+        return canonical(number) if type(number) is str else self.params.get("requestId", b"")
 
 
 @dataclass(frozen=True, slots=True)
