@@ -5,7 +5,7 @@ word. For everything else the client is told what a person would type.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from helm_ai_kernel.gateway.identity import Agent, Agents
@@ -13,8 +13,9 @@ from helm_ai_kernel.gateway.limits import Limiter
 from helm_ai_kernel.gateway.mcp_hello import Hello
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
+from helm_ai_kernel.tcb.ijson import Json
 
-from .config import SERVER
+from .config import SERVER, Paths
 from .runtime import Runtime
 
 
@@ -33,14 +34,13 @@ class RuntimeWraps:
             hint = "mcp wrap --name NAME: 1 to 64 lower case letters, digits, `_` and `-`"
             raise Refused(Reason.ERR_UPSTREAM_SHAPE, "that is no name of a server", hint=hint)
         source = self._runtime.boundary.catalog.sources.get(hello.server)
-        inspect = shlex.join(["tools", "inspect", hello.server, *_options(hello), "--", *hello.command])
-        typed = f"{config.paths.typed(inspect)} && {config.paths.typed('tools pin ' + hello.server)}"
+        typed = f"{_inspect(config.paths, hello)} && {config.paths.typed('tools pin ' + hello.server)}"
         if source is None:
             return principal, [], f"The server `{hello.server}` is quarantined: nobody has pinned it. A person pins it: {typed}"
-        if source["kind"] != "mcp-stdio" or source["command"] != list(hello.command):
-            why = "it is pinned with another command than this client's"
+        if not _is(source, hello):
+            why = "it is pinned with another command, or another URL, than this client's"
             return principal, [], f"The server `{hello.server}` is quarantined: {why}. A person pins the new one: {typed}"
-        env = source["env"]
+        env = source.get("env")
         return principal, [str(name) for name in env] if isinstance(env, list) else [], ""
 
     def enter(self, principal: str) -> Callable[[], None]:
@@ -61,5 +61,15 @@ class RuntimeWraps:
         raise Refused(Reason.ERR_UNAUTHENTICATED, f"there is no agent `{principal[:64]}`", hint=hint)
 
 
-def _options(hello: Hello) -> list[str]:
-    return [word for name in hello.env for word in ("--env", name)]
+def _is(source: Mapping[str, Json], hello: Hello) -> bool:
+    """Whether what is pinned is what this client would start, or ask."""
+    if source["kind"] == "mcp-http":
+        return hello.url is not None and str(source["url"]).rstrip("/") == hello.url.rstrip("/")
+    return source["kind"] == "mcp-stdio" and source["command"] == list(hello.command)
+
+
+def _inspect(paths: Paths, hello: Hello) -> str:
+    """What a person types to look at that server."""
+    words = ["tools", "inspect", hello.server, *(word for name in hello.env for word in ("--env", name))]
+    words += ["--url", hello.url] if hello.url else []
+    return paths.typed(shlex.join(words)) + (f" -- {shlex.join(hello.command)}" if hello.command else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from helm_ai_kernel.app import operate
-from helm_ai_kernel.app.config import Config
+from helm_ai_kernel.app.config import Config, McpUpstream, Upstream
 from helm_ai_kernel.app.differing import shadows
 from helm_ai_kernel.app.identities import Identities
 from helm_ai_kernel.ledger.reader import Reader
@@ -36,6 +36,10 @@ def under(tools: Commands, name: str) -> None:
         f"{PROGRAM} {name} inspect time",
     )
     inspect.add_argument("server", help="a name under [upstream.NAME] in helm.toml, or of a Python program's proposal")
+    inspect.add_argument("--url", help="of an MCP server that is not in helm.toml")
+    inspect.add_argument("--env", action="append", default=[], metavar="NAME", help="a variable that the command behind -- needs")
+    inspect.usage = f"{PROGRAM} {name} inspect [-h] [--format text|json] [--home HOME] SERVER [--url URL | -- CMD ...]"
+    inspect.tail = "command"
     inspect.set_defaults(run=run_inspect)
     pin = command(tools, "pin", "put a server's proposed tools into force, signed", f"{PROGRAM} {name} pin time --effect read")
     pin.add_argument("server", help="the name under which they were proposed")
@@ -87,7 +91,7 @@ def _state(row: dict[str, Any]) -> str:
 def run_inspect(args: argparse.Namespace) -> int:
     settings = config(args)
     pinned = operate.standing(settings).boundary.catalog
-    upstream = settings.upstreams.get(args.server)
+    upstream = _said(args) or settings.upstreams.get(args.server)
     refused: dict[str, Refused] = {}
     if upstream is None:
         doc = operate.read_catalog(settings, args.server)
@@ -97,6 +101,15 @@ def run_inspect(args: argparse.Namespace) -> int:
         operate.save_catalog(settings.paths, doc)
     emit(args, doc, _inspected(args, settings, pinned, doc, refused))
     return 0
+
+
+def _said(args: argparse.Namespace) -> Upstream | McpUpstream | None:
+    """The server as it stands on the command line, as `mcp wrap` says it to a person."""
+    if args.command and args.url:
+        raise Declined("either `--url URL`, or `--` and the server's command", f"{args.typed} --help")
+    if args.command:
+        return Upstream(tuple(args.command), tuple(sorted(set(args.env))))
+    return McpUpstream(args.url) if args.url else None
 
 
 def _inspected(

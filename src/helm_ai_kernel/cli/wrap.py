@@ -21,7 +21,7 @@ from helm_ai_kernel.app.config import paths as places
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 
-from .output import PROGRAM, Commands, command
+from .output import PROGRAM, Commands, Declined, command
 
 READY_S = 30.0  # for a kernel to be ready: its store is checked first
 HELLO_BYTES_MAX = 1 << 20
@@ -37,15 +37,19 @@ def add(group: Commands) -> None:
     wrap.add_argument("--name", help="of the server, as it is pinned (default: the command's own)")
     wrap.add_argument("--agent", help="whose calls these are (default: [kernel] agent)")
     wrap.add_argument("--env", action="append", default=[], metavar="NAME", help="a variable that the server needs")
-    wrap.add_argument("command", nargs="+", metavar="CMD", help="the server's command, behind --")
+    wrap.add_argument("--url", help="of the server, where it is one over HTTP")
+    wrap.usage = f"{PROGRAM} mcp wrap [-h] [--home HOME] [--name N] [--agent A] [--env NAME] (--url URL | -- CMD ...)"
+    wrap.tail = "command"
     wrap.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    paths = places(args.home)
-    name = args.name or _name(args.command[0])
+    if bool(args.command) is bool(args.url):
+        raise Declined("either `--url URL`, or `--` and the server's command", f"{PROGRAM} mcp wrap --help")
+    paths, first = places(args.home), args.command[0] if args.command else args.url
     sock = _connected(paths)
-    hello = {"v": 1, "server": name, "agent": args.agent, "command": args.command, "env": args.env, "cwd": os.getcwd()}
+    hello = {"v": 1, "server": args.name or _name(first), "agent": args.agent, "env": args.env, "cwd": os.getcwd()}
+    hello |= {"command": args.command, "url": args.url}
     with sock:
         _send(sock, hello)
         told = _line(sock)

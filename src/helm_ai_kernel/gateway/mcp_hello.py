@@ -12,13 +12,17 @@ WORDS_MAX = 64  # of a command, as in the catalogue
 HELLO_BYTES_MAX = 1 << 18
 
 
+_MEMBERS = {"v", "server", "agent", "command", "url", "env", "cwd"}
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What a wrapped server is called, and how its client starts it."""
 
     server: str
     agent: str | None
-    command: tuple[str, ...]
+    command: tuple[str, ...]  # empty where it has a URL
+    url: str | None
     env: tuple[str, ...]  # names of variables that it needs
     cwd: str
 
@@ -41,13 +45,14 @@ class Wraps(Protocol):
 def hello(line: bytes) -> Hello:
     """Raises `Refused`."""
     value = parse(line, bytes_max=HELLO_BYTES_MAX)
-    if type(value) is not dict or value.keys() != {"v", "server", "agent", "command", "env", "cwd"} or value["v"] != 1:
+    if type(value) is not dict or value.keys() != _MEMBERS or value["v"] != 1:
         raise _no_hello()
-    server, agent, cwd = value["server"], value["agent"], value["cwd"]
+    server, agent, cwd, url = value["server"], value["agent"], value["cwd"], value["url"]
     command, env = _words(value["command"]), _words(value["env"])
-    if type(server) is not str or type(cwd) is not str or not (agent is None or type(agent) is str) or not command:
+    named = all(one is None or (type(one) is str and one) for one in (agent, url))
+    if type(server) is not str or type(cwd) is not str or not named or bool(command) is (url is not None):
         raise _no_hello()
-    return Hello(server, agent, command, env, cwd)
+    return Hello(server, agent if type(agent) is str else None, command, url if type(url) is str else None, env, cwd)
 
 
 def _words(value: Json) -> tuple[str, ...]:
