@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 QUESTION_S = 60
@@ -18,14 +19,20 @@ def main(target: dict[str, Any]) -> dict[str, Any]:
             command = [target["node"], program, "--cli", "--protocol-era", target["era"], "--format", "json", "-q", *arguments]
             if "url" in target:
                 command += ["--transport", "http", "--server-url", target["url"]]
-            else:
-                command += [*(word for name in target["env"].items() for word in ("-e", "=".join(name))), *target["command"]]
+            else:  # from a file: its command line reads the options of the server's, too
+                program, *rest = target["command"]
+                file = Path(home) / "servers.json"
+                file.write_text(json.dumps({"mcpServers": {"it": {"command": program, "args": rest, "env": target["env"]}}}))
+                command += ["--config", str(file), "--server", "it"]
             env = {**os.environ, "HOME": home}
             run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=QUESTION_S)
             try:
-                return json.loads(run.stdout or run.stderr)
+                said: dict[str, Any] = json.loads(run.stdout or run.stderr)
             except ValueError:
-                raise RuntimeError(f"{' '.join(arguments)}: exit {run.returncode}: {run.stdout} {run.stderr}") from None
+                said = {}
+            if "result" not in said and arguments[1] != "tools/call":
+                raise RuntimeError(f"{' '.join(arguments)}: exit {run.returncode}: {run.stdout} {run.stderr}")
+            return said
 
         def call(name: str) -> dict[str, Any]:
             said = ask("--method", "tools/call", "--tool-name", name)

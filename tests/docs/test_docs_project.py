@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src/helm_ai_kernel"
 RECORDS = sorted((ROOT / "docs/decisions").glob("*.md"))
-LOCKS = sorted(path for path in (ROOT / "requirements").rglob("*") if path.is_file())
+LOCKS = sorted(path for path in (ROOT / "requirements").iterdir() if path.is_file())
+NODE_LOCKS = sorted((ROOT / "requirements").glob("*/package-lock.json"))
 
 
 def code_lines(path: Path) -> int:
@@ -70,10 +71,17 @@ def test_a_lock_names_no_index_and_every_pin_has_a_hash(path: Path) -> None:
         pins = [block for block in re.split(r"\n(?=\S)", text) if block and not block.startswith("#")]
         assert pins
         assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
-    if path.name == "package-lock.json":
-        packages = {name: said for name, said in json.loads(text)["packages"].items() if name}
-        assert packages
-        assert all("resolved" not in said and said["integrity"].startswith("sha512-") for said in packages.values())
+
+
+@pytest.mark.parametrize("path", NODE_LOCKS, ids=lambda path: path.parent.name)
+def test_a_lock_of_node_names_no_registry_and_every_package_has_a_version_and_a_hash(path: Path) -> None:
+    packages = json.loads(path.read_bytes())["packages"]
+    own = packages.pop("")
+    asked = own.get("dependencies", {}) | own.get("optionalDependencies", {})
+    assert asked == {name: packages[f"node_modules/{name}"]["version"] for name in asked}
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-") and package["version"], name
+        assert "resolved" not in package, name
 
 
 def test_the_change_log_knows_the_version_of_the_package() -> None:
