@@ -89,7 +89,7 @@ SAID: Mapping[str, Row] = MappingProxyType({
     "notifications/resources/list_changed": Row(How.RELAYED, _BOTH),
     "notifications/resources/updated": Row(How.RELAYED, _BOTH),
     "notifications/prompts/list_changed": Row(How.RELAYED, _BOTH),
-    "notifications/elicitation/complete": Row(How.RELAYED, _BOTH),
+    "notifications/elicitation/complete": Row(How.RELAYED, _OLD),
     "notifications/subscriptions/acknowledged": Row(How.TAKEN, _NEW),
     "notifications/tasks/status": Row(How.REFUSED, _BOTH, _TASKS),
 })  # fmt: skip
