@@ -35,3 +35,13 @@ def test_a_server_without_a_url_has_no_login(terminal: Terminal, command: str) -
     said = terminal("mcp", command, "nobody")
     assert (said.code, "[upstream.nobody]" in said.error) == (1, True)
     assert terminal(*said.hint.split()[1:]).code == 0
+
+
+def test_whoever_inspects_a_server_that_wants_a_token_is_told_what_to_type_and_that_works(terminal: Terminal) -> None:
+    with running() as place:
+        terminal.place.configure(f'[upstream.shop]\nmcp = "{place.url}"\naddresses = ["loopback"]\n')
+        said = terminal("tools", "inspect", "shop")
+        assert said.code != 0 and "wants somebody to log in" in said.error
+        assert terminal(*said.hint.split()[1:], "--follow").code == 0
+        assert [fields["scope"] for fields in place.said("GET /authorize")] == ["read"], "what the server asked for is remembered"
+        assert "look" in terminal("tools", "inspect", "shop").out
