@@ -63,10 +63,11 @@ class Home:
         with (self.home / "helm.toml").open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def govern(self, name: str, *, effects: Sequence[str] = ("read",)) -> None:
+    def govern(self, name: str, *, effects: Sequence[str] = ("read",), nullable: Sequence[str] = ()) -> None:
         """Pin what the configured server lists now."""
         self.command("tools", "inspect", name)
         said = [word for effect in effects for word in ("--effect", effect)]
+        said += [word for tool in nullable for word in ("--accept-null", tool)]
         self.command("tools", "pin", name, *said, "--yes")
 
     def allow(self, policy: bytes) -> None:

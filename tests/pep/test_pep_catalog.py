@@ -274,3 +274,37 @@ def test_the_page_lists_every_sub_reason_and_every_bound() -> None:
     bounds = [vet.BYTES_MAX, vet.PLACES_MAX, vet.DEPTH_MAX, vet.CHAIN_MAX, vet.PATTERNS_MAX, cost.TESTS_MAX, pattern.CHARS_MAX]
     bounds += [pattern.PROGRAM_BYTES_MAX, tool.OUTPUT_BYTES_MAX, tool.WALL_MS_MAX, tool.WALL_MS, tool.OUTPUT_BYTES, tool.LIST_MAX]
     assert [bound for bound in bounds if f"{bound:,}" not in text] == []
+
+
+NULLS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "loud": {"type": "boolean"}, "times": {"type": "integer"}},
+    "required": ["text"],
+}
+
+
+def test_arguments_take_null_only_where_a_person_said_so_by_name() -> None:
+    given_ = raw(inputSchema=NULLS)
+    strict = EMPTY.with_server(doc(entry("pay", given_))).tools["shop/pay"]
+    wider = EMPTY.with_server(doc({**entry("pay", given_), "nullable": ["loud"]})).tools["shop/pay"]
+    for args, by_schema, said in (
+        ({"text": "x", "loud": None}, False, True),
+        ({"text": "x", "loud": True}, True, True),
+        ({"text": "x", "loud": "x"}, False, False),
+        ({"text": "x", "times": None}, False, False),
+        ({"text": None}, False, False),
+    ):
+        assert (strict.input.violation(args, 99) is None, wider.input.violation(args, 99) is None) == (by_schema, said), args
+    assert wider.raw == strict.raw and wider.pin == strict.pin
+
+
+@pytest.mark.parametrize("names", [["text"], ["other"], ["loud", "loud"], ["times", "loud"], [], "loud", [7]])
+def test_what_is_no_argument_that_may_be_left_out_takes_no_null(names: Any) -> None:
+    assert refused(lambda: EMPTY.with_server(doc({**entry("pay", raw(inputSchema=NULLS)), "nullable": names}))).sub == "catalog"
+
+
+def test_an_argument_that_is_referred_to_takes_no_null() -> None:
+    shared = {**NULLS, "properties": {**NULLS["properties"], "again": {"$ref": "#/properties/loud"}}}
+    assert (
+        refused(lambda: EMPTY.with_server(doc({**entry("pay", raw(inputSchema=shared)), "nullable": ["loud"]}))).sub == "catalog"
+    )

@@ -122,8 +122,17 @@ SHAPES: list[tuple[Any, str]] = [
     ({"content": [], "resultType": "input_required"}, "resultType"),
     ({"content": [], "resultType": SECRET}, "resultType"),
     ({"toolResult": {}}, "content"),
-    ({"error": {"code": -32000, "message": SECRET}}, "content"),
+    ({"error": {"code": "-32000", "message": SECRET}}, "error"),
+    ({"error": {"code": -32000}}, "error"),
+    ({"error": SECRET}, "error"),
+    ({"error": {"code": -32000, "message": SECRET}, "content": 7}, "content"),
 ]
+
+
+def test_an_error_of_the_protocol_is_an_answer_that_says_so_whatever_was_pinned() -> None:
+    said = json.dumps({"error": {"code": -32021, "message": "no", "data": {"requiredCapabilities": {"sampling": {}}}}}).encode()
+    for pinned in (tool(), tool(WEATHER)):
+        assert release(pinned, said) == (Contract.SHAPE, True)
 
 
 @pytest.mark.parametrize(("value", "sub"), SHAPES, ids=[json.dumps(value)[:60] for value, _ in SHAPES])

@@ -295,7 +295,8 @@ def needed(server: dict[str, Any]) -> list[str]:
 
 
 def classify(
-    server: dict[str, Any], effects: Sequence[str], accept_formats: Sequence[str], opened: Sequence[str] = ()
+    server: dict[str, Any], effects: Sequence[str], accept_formats: Sequence[str], opened: Sequence[str] = (),
+    nullable: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Set effect classes (`class` for every tool, `tool=class` for one) and accepted formats in a proposed document.
 
@@ -313,6 +314,12 @@ def classify(
     if accept_formats:
         for tool in tools.values():
             tool["accept_formats"] = sorted({*tool.get("accept_formats", []), *accept_formats})
+    for name in nullable:
+        if name not in tools:
+            raise _no_such("proposed tool", name, sorted(tools))
+        schema = tools[name]["raw"].get("inputSchema", {})
+        left_out = schema.get("properties", {}).keys() - set(schema.get("required", []))
+        tools[name] |= {"nullable": sorted(left_out)} if left_out else {}
     for name in opened:
         if name not in tools:
             raise _no_such("proposed tool", name, sorted(tools))

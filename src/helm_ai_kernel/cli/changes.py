@@ -29,6 +29,8 @@ class ToolChange(NamedTuple):
             for name in ("labels", "limits", "destinations", "require_key", "closed", "accept_formats"):
                 if shown[name] not in ([], False) and name not in ("limits", "closed"):
                     yield f"      {name}: {_said(shown[name])}"
+            if shown.get("nullable"):
+                yield f"      takes null for: {_said(shown['nullable'])}"
             yield f"      limits: {_said(shown['limits'])}{'' if shown['closed'] else ', takes arguments that it does not name'}"
         elif self.mark == "~":
             yield from _differences(self.before, self.after)

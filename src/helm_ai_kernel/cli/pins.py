@@ -71,5 +71,7 @@ def _line(tool: Mapping[str, Any], wide: int) -> Iterator[str]:
     for name in ("labels", "limits", "destinations", "require_key", "accept_formats"):
         if tool[name] != _CAREFUL[name]:
             yield f"      {name}: {plain(tool[name], LINE_CHARS)}"
+    if tool.get("nullable"):
+        yield f"      takes null for: {plain(tool['nullable'], LINE_CHARS)}"
     if not tool["closed"]:
         yield "      takes arguments that it does not name"

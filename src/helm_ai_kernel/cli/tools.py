@@ -51,6 +51,7 @@ def under(tools: Commands, name: str) -> None:
         "--accept-format", action="append", default=[], metavar="NAME", help="take an unknown `format` as an annotation"
     )
     pin.add_argument("--open", action="append", default=[], metavar="TOOL", help="take arguments that its schema does not name")
+    pin.add_argument("--accept-null", action="append", default=[], metavar="TOOL", help="take null for what may be left out")
     pin.add_argument("--full", action="store_true", help="show every definition whole, also at the first pin of a server")
     pin.add_argument("--without", action="append", default=[], metavar="TOOL", help="leave this proposed tool out")
     signing_options(pin)
@@ -141,7 +142,7 @@ def run_pin(args: argparse.Namespace) -> int:
     settings = config(args)
     doc = operate.read_catalog(settings, args.server)
     operate.leave_out(doc, args.without)
-    operate.classify(doc, args.effect, args.accept_format, args.open)
+    operate.classify(doc, args.effect, args.accept_format, args.open, args.accept_null)
 
     def propose(now: operate.InForce) -> operate.Proposal:
         return operate.propose_pins(now, doc)

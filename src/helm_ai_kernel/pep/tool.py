@@ -51,6 +51,7 @@ class Tool:
     key_required: bool
     closed: bool
     accept_formats: tuple[str, ...]
+    nullable: tuple[str, ...]  # arguments that may be null although the definition does not say so
     input: Schema
     output: Schema | None
     operation: Operation | None  # of kind "http"
@@ -62,7 +63,7 @@ class Tool:
     @classmethod
     def from_json(cls, value: Json, *, server: str, kind: str) -> "Tool":
         """Raises `Refused(ERR_SCHEMA_UNSAFE)` for a schema and `EvidenceError` for a field that may not be pinned."""
-        body = fields.exact(value, _ENTRY)
+        body = fields.exact(value, _ENTRY, {"nullable"})
         name, raw = fields.text(body, "name"), fields.typed(body, "raw", dict)
         _check_definition(name, raw, kind)
         limits = fields.exact(body["limits"], {"wall_ms", "output_bytes"})
@@ -74,6 +75,7 @@ class Tool:
         if dialect is not dialect_of(fields.typed(raw, "inputSchema", dict)):
             raise fields.wrong(f"the dialect of `{name}` is not what its `inputSchema` says")
         effect = fields.one_of(body, "effect", Effect)
+        nullable = fields.names(body, "nullable", LIST_MAX) if "nullable" in body else ()
         return cls(
             name=f"{server}/{name}",
             kind=kind,
@@ -88,7 +90,8 @@ class Tool:
             key_required=fields.typed(body, "require_key", bool),
             closed=closed,
             accept_formats=accept,
-            input=_pinned(raw, "inputSchema", name, closed, accept),
+            nullable=nullable,
+            input=_pinned(_with_nulls(raw, nullable, name), "inputSchema", name, closed, accept),
             output=_pinned(raw, "outputSchema", name, closed, accept) if "outputSchema" in raw else None,
             operation=_operation(name, raw, effect) if kind == "http" else None,
         )
@@ -150,6 +153,25 @@ def _operation(name: str, raw: dict[str, Json], effect: Effect) -> Operation:
     if operation.retry and effect is not Effect.READ and operation.idempotency_header is None:
         raise fields.wrong(f"`{name}` is not `read` and has no `idempotency_header`: it may not be sent again (`retry`)")
     return operation
+
+
+def _with_nulls(raw: dict[str, Json], nullable: tuple[str, ...], name: str) -> dict[str, Json]:
+    """The definition, where those arguments may be null: clients of models send that for what they leave out."""
+    if not nullable:
+        return raw
+    schema = fields.typed(raw, "inputSchema", dict)
+    described, required = schema.get("properties"), schema.get("required", [])
+    if (
+        type(described) is not dict
+        or type(required) is not list
+        or not set(nullable) <= described.keys() - set(map(str, required))
+    ):
+        raise fields.wrong(f"`nullable` of `{name}` names what is no argument that may be left out")
+    if b'"#/properties' in canonical(schema):
+        raise fields.wrong(f"an argument of `{name}` is referred to from elsewhere, and cannot be null as well")
+    null: dict[str, Json] = {"type": "null"}
+    wider: dict[str, Json] = {key: {"anyOf": [one, null]} if key in nullable else one for key, one in described.items()}
+    return {**raw, "inputSchema": {**schema, "properties": wider}}
 
 
 def _pinned(raw: dict[str, Json], which: str, name: str, closed: bool, accept: tuple[str, ...]) -> Schema:
