@@ -158,6 +158,8 @@ class LineDoor:
         self._exchanges[request.id] = served.exchange
         if request.method == LISTEN:
             self._listening.add(served.exchange)
+            if self._gone:
+                served.exchange.cancel()
         try:
             await served.work
         finally:
