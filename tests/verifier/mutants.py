@@ -29,7 +29,6 @@ from verifier.mutant import Mutant, another, edited, flipped, flipped_somewhere
 from verifier.seen import any_head, seen
 from verifier.talks import talk
 
-
 NAMES = ("short", "short", "story", "busy", "turned", "turned", "moved", "stolen", *("asked",) * 3, *("offered",) * 3)
 
 
