@@ -52,6 +52,7 @@ class Kept:
     first: Receipt | None = None  # the outcome that asked
     state: bytes | None = None
     waiting: "Parked | None" = None
+    again: bool = False  # a call that waits for a person: it is decided anew
 
 
 class Parked:

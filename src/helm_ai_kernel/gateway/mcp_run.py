@@ -19,7 +19,7 @@ from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mcp_message import Bad, Request, Said, spliced
 from helm_ai_kernel.wire.span import members
 
-from . import mcp_answers
+from . import mcp_answers, mcp_approval
 from .mcp_gate import Caller
 from .mcp_methods import Serving, Work
 from .mcp_questions import ASKED, Asking, Kept, Parked, Question, Table, of
@@ -60,7 +60,7 @@ class Run:
             work = await self._serving.plain(request, caller, Era.MODERN)
             if isinstance(work, Said):
                 return work
-            return await self._begun(work, caller, exchange, kept)
+            return await self._begun(work, caller, exchange, None if kept is not None and kept.again else kept)
         except (Refused, OutsideError) as error:
             return self._refused(request, error, Era.MODERN)
 
@@ -82,12 +82,24 @@ class Run:
         causes: tuple[Receipt, ...] = ()
         for _ in range(ROUNDS_MAX):
             answer, relay = await self._serving.call(work, caller, exchange, ask, inputs=inputs, causes=causes)
+            if await self._approved(work, conversation, exchange, answer):
+                answer, relay = await self._serving.call(work, caller, exchange, ask, inputs=inputs, causes=causes)
             needed = _needed(answer)
             if needed is None:
                 return self._serving.told(work, caller, answer, Era.LEGACY)
             said = {name: await relay.asked(method, params) for name, (method, params) in needed.questions.items()}
             inputs, causes = _inputs(said, needed.state), (*_just(answer.outcome), *relay.answers)
         raise Refused(Reason.ERR_CONNECTOR_FAILED, f"the server asked {ROUNDS_MAX} times", sub="rounds")
+
+    async def _approved(self, work: Work, conversation: Conversation, exchange: Exchange, answer: Answer) -> bool:
+        """Whether the person at the client says that somebody approved what waits."""
+        asked = mcp_approval.question(answer, work.tool, conversation.caller.capabilities)
+        if asked is None:
+            return False
+        try:
+            return mcp_approval.is_done(await conversation.ask(exchange.stream, mcp_approval.METHOD, asked))
+        except Refused:  # nobody says anything: the call waits, and its caller is told so
+            return False
 
     async def _begun(self, work: Work, caller: Caller, exchange: Exchange, kept: Kept | None) -> Said:
         inputs: bytes | None = None
@@ -120,10 +132,20 @@ class Run:
             name = self._table.keep(Kept(caller, of(work.request), asked, self._table.until(), waiting=parked))
             return mcp_message.result(work.request.id, _required(_listed(asked), name))
         answer, relay = parked.over()
+        asked_for = mcp_approval.question(answer, work.tool, caller.capabilities)
+        if asked_for is not None:
+            return self._until_approved(work, caller, answer, asked_for)
         needed = _needed(answer)
         if needed is None:
             return self._serving.told(work, caller, answer, Era.MODERN)
         return await self._required(work, caller, answer, relay, needed)
+
+    def _until_approved(self, work: Work, caller: Caller, answer: Answer, params: bytes) -> Said:
+        """The same request, made again with the handle, is decided again; whatever else is said with it is not looked at."""
+        name = self._table.keep(Kept(caller, of(work.request), {}, self._table.until(), again=True))
+        asked = spliced({mcp_approval.NAME: spliced({"method": canonical(mcp_approval.METHOD), "params": params})})
+        result = _required(asked, name)
+        return mcp_message.result(work.request.id, mcp_answers.with_receipt(result, members(result), answer, Era.MODERN))
 
     async def _required(self, work: Work, caller: Caller, answer: Answer, relay: Asking, needed: Needed) -> Said:
         """Each question of the result is decided before any of them is asked."""

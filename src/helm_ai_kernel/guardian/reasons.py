@@ -175,7 +175,8 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
     ),
     Reason.ERR_UPSTREAM_SHAPE: Page(
         "The message is JSON, but not of the form that its protocol has: a field is missing, unknown, or of another type; or it"
-        " speaks of a call that it may not speak of: a report that nobody waits for, or what is no outcome of the caller's.",
+        " speaks of what it may not speak of: of a call whose report nobody waits for, or of a cause that is no outcome of the"
+        " caller's.",
         Retry.CHANGED,
         "send the form that the door documents",
         "look whether client and upstream speak the protocol that they claim",

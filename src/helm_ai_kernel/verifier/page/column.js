@@ -65,6 +65,22 @@ helm.column = (() => {
     }
   }
 
+  // The same for calls; what is told of one has its number, too, and takes no more room by that.
+  class Calls extends Numbers {
+    find(one) {
+      return Math.max(super.find(one), -1);
+    }
+
+    tell(one, call) {
+      this.numbers.set(one, -1 - call);
+    }
+
+    // The call that it was told of; -1 where it was told of none.
+    toldOf(one) {
+      return -1 - Math.min(this.numbers.get(one), 0);
+    }
+  }
+
   // Short lists of numbers. A list is the place of its length; 0 is the empty one. None ever changes.
   class Lists {
     constructor() {
@@ -89,5 +105,5 @@ helm.column = (() => {
     return Object.fromEntries(Object.entries(types).map(([name, Type]) => [name, new Column(Type)]));
   }
 
-  return { Column, Rows, Numbers, Lists, columns };
+  return { Column, Rows, Numbers, Calls, Lists, columns };
 })();

@@ -22,7 +22,6 @@ helm.flows = (() => {
       this.places = new Column(Int32Array);
       this.statuses = new Column(Uint8Array); // of its first outcome
       this.offers = new Column(Uint8Array); // 1: the client acts on it
-      this.told = new Column(Int32Array); // leaf of an outcome -> whose call it is of
       this.open = new Column(Uint8Array); // 1: it has no outcome
       this.openCount = 0;
       this.unknown = new Column(Uint8Array); // 1: its outcome is UNKNOWN, and no LATE came
@@ -103,8 +102,14 @@ helm.flows = (() => {
       const named = [repeats, facts.approval?.call, ...relies];
       const mine = this.principals.get(session);
       const others = parents.filter((leaf) => !named.includes(leaf)).map((leaf) => this.log.find(leaf));
-      const isMine = others.every((id) => id < 0 || id >= index || (mine && this.told.get(id) === mine));
+      const isMine = others.every((id) => id < 0 || id >= index || (mine && this.toldTo(id) === mine));
       return isMine ? null : "a decision has a parent that is no outcome of a call of its principal";
+    }
+
+    // Whose call an outcome is of.
+    toldTo(id) {
+      const call = this.log.intents.toldOf(id);
+      return call < 0 ? 0 : this.callers.get(call);
     }
 
     go({ id, place, session }, tool, decision) {
@@ -164,7 +169,7 @@ helm.flows = (() => {
       this.open.set(intent, 0);
       if (first) this.statuses.set(intent, STATUSES.indexOf(status));
       this.unknown.set(intent, first && status === "UNKNOWN" && !isOffered ? 1 : 0);
-      this.told.set(spot.id, this.callers.get(intent));
+      this.log.intents.tell(spot.id, intent);
       const tool = this.tools.get(intent);
       if (DRIFTS.includes(reason) && status !== "REPORTED" && !this.force.holds.has(tool)) {
         this.drifted.set(tool, spot.id + 1);

@@ -4,7 +4,7 @@
 helm.log = (() => {
   "use strict";
   const { Table } = helm.table;
-  const { Column, Numbers } = helm.column;
+  const { Column, Calls } = helm.column;
   const { malformed } = helm.forms;
   const LINE_BYTES_LEAST = 256; // no receipt is shorter: who writes millions of shorter lines wants our memory
   const LINES_LEAST = 4096;
@@ -18,7 +18,7 @@ helm.log = (() => {
       this.sizes = new Column(Uint32Array); // of each line
       this.starts = new Column(Float64Array); // where the first of each bunch begins
       this.strangers = new Table(32);
-      this.intents = new Numbers(); // of the leaves of those that were read
+      this.intents = new Calls(); // of the leaves of those that were read, and of their outcomes
       this.sessions = new Table(16);
       this.names = new Table(32); // by their digests
     }
