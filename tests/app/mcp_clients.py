@@ -187,6 +187,7 @@ class OverLines(Client):
         self.sock.connect(str(self.up.place.paths.wrap_socket))
         self.file = self.sock.makefile("rb")
         hello = {"v": 1, "server": self.server, "agent": self.agent, "command": self.command, "env": [], "cwd": os.getcwd()}
+        hello |= {"url": None}
         self.write(hello)
         self.told = self.read()
         if "error" not in self.told:

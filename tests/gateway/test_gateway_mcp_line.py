@@ -15,7 +15,7 @@ from helm_ai_kernel.gateway.mcp_line import LineDoor
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 
-HELLO = {"v": 1, "server": "alpha", "agent": None, "command": ["x"], "env": ["TOKEN"], "cwd": "/"}
+HELLO = {"v": 1, "server": "alpha", "agent": None, "command": ["x"], "env": ["TOKEN"], "cwd": "/", "url": None}
 CAN = {"elicitation": {}, "roots": {}}
 
 

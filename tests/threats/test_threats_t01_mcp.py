@@ -5,7 +5,9 @@ What a server did is in a file that the servers write; where that is empty, noth
 
 import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from helm_ai_kernel.gateway.mcp_line import DOOR as LINE_DOOR
 from helm_ai_kernel.tcb.ijson import BYTES_MAX
 from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mediation import NOTICES, QUESTIONS, REQUESTS, SAID, How
-from threats.ceremony import Office, office, pin
+from threats.ceremony import SERVER, Office, office, pin
 
 POLICY = OPEN + b'@id("not-note") forbid (principal, action == Action::"tools/note", resource);\n'
 GOOD = {"name": "send", "arguments": {"to": "x"}}
@@ -48,8 +50,9 @@ class World:
         return client
 
     def command(self, server: str) -> list[str]:
-        path = self.at.place.paths.home / "catalog" / f"{server}.json"
-        return json.loads(path.read_text())["source"]["command"] if path.exists() else ["x"]
+        """As it was pinned (`threats/ceremony.py`); of a server that nobody pinned, the same."""
+        more = [str(self.at.place.folder / "described")] if server == "moved" else []
+        return [sys.executable, "-I", "-S", str(SERVER), str(self.at.place.folder / "effects"), *more]
 
     def name(self, transport: str, tool: str, server: str = "tools") -> str:
         return f"{server}__{tool}" if transport.startswith("/mcp ") else tool
@@ -96,8 +99,7 @@ CALLS: dict[str, tuple[str, str, Any, str]] = {  # attack -> server, tool, argum
     "denied tool": ("tools", "note", {}, "ERR_POLICY_DENY"),
     "schema violation": ("tools", "send", {"amount": "x"}, "ERR_SCHEMA_VIOLATION"),
     "arguments that are none": ("tools", "send", "x", "ERR_UPSTREAM_SHAPE"),
-    "drifted tool": ("moved", "send", {}, "ERR_MCP_SCHEMA_DRIFT"),
-    "another drifted tool": ("moved", "note", {}, "ERR_TOOL_HALTED"),
+    "drifted tool": ("moved", "send", {}, "ERR_TOOL_HALTED"),  # whoever looks first sees it, and from then on it is held for all
     "unapproved server": ("other", "send", {"to": "x"}, "ERR_TOOL_NOT_ALLOWED"),
     "frozen": ("frozen", "send", {"to": "x"}, "ERR_FROZEN"),
     "the kernel's own name of it": ("tools", "tools/send", {"to": "x"}, ""),
@@ -173,7 +175,7 @@ def test_every_method_is_answered_by_the_kernel_or_governed_or_refused(world: Wo
             elif governed:
                 assert data["reason"] == "ERR_TOOL_NOT_ALLOWED" and data["receipt"]["leaf"], method
             else:
-                assert answer["error"]["code"] == -32601, method
+                assert answer["error"]["code"] == -32601 or method != method.strip(), method  # no header can say that
     assert world.at.done == []
     assert "ERR_UNMEDIATED_TRANSPORT" in reasons(world)
 
@@ -252,9 +254,10 @@ def test_no_spelling_of_a_path_leads_further(world: World, path: str) -> None:
 def test_no_hello_opens_a_line_for_whom_or_what_there_is_not(world: World, hello: dict[str, Any]) -> None:
     line = OverLines(up=world.kernel, **hello)
     assert line.told["error"].startswith("ERR_")
-    line.sock.sendall(json.dumps(CALL).encode() + b"\n")
-    assert line.file.readline() == b"" and world.at.done == []
-    line.close()
+    with line, suppress(ConnectionError):
+        line.write(CALL)
+        assert line.file.readline() == b""
+    assert world.at.done == []
 
 
 @pytest.mark.parametrize("server", ["tools", "new", "moved", "helm"])
@@ -303,6 +306,9 @@ def test_what_was_refused_is_in_the_log_under_its_door(world: World, terminal: T
     listed = world.kernel.ask("control", "GET", "/v1/receipts?kind=session&limit=1000", token=world.at.operator)
     told = {one["record"]["body"].get("door") for one in listed.value["receipts"]}
     assert {HTTP_DOOR, LINE_DOOR} <= told
+    holds = world.kernel.ask("control", "GET", "/v1/receipts?kind=hold&limit=1000", token=world.at.operator).value["receipts"]
+    said = {(one["record"]["body"].get("tool"), one["record"]["body"].get("reason")) for one in holds}
+    assert {("moved/send", "ERR_MCP_SCHEMA_DRIFT"), ("moved/note", "ERR_MCP_SCHEMA_DRIFT")} <= said
     shown = terminal.done("receipts", "list", "--home", str(world.at.place.paths.home), "--newest", "0").out
     assert "tools/note" in shown
 
