@@ -1,4 +1,4 @@
-"""A call that waits for a person, at the MCP door of a real kernel: asked by the protocol's own question, made once, in both eras."""
+"""A call that waits for a person, at the MCP door of a real kernel: asked by the protocol itself, made once, in both eras."""
 
 import json
 import threading
