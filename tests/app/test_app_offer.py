@@ -9,7 +9,7 @@ import pytest
 
 from app.kernels import OPEN, Place
 from helm_ai_kernel.app import asks, offers
-from helm_ai_kernel.app.runtime import Runtime
+from helm_ai_kernel.app.runtime import Beside, Runtime
 from helm_ai_kernel.connectors.python import PythonConnector
 from helm_ai_kernel.executor.host import Answer, Connector, Patience, Relay, Reply, ReplyKind
 from helm_ai_kernel.executor.relay import message
@@ -147,8 +147,8 @@ def test_what_breaks_the_contract_is_recorded_and_goes_nowhere_and_no_tool_is_he
 def test_a_question_is_decided_and_its_answer_recorded_before_the_server_has_it(place: Place) -> None:
     async def body(runtime: Runtime) -> None:
         server, client = Talking(), Client(runtime)
-        runtime._given["python"] = server  # type: ignore[assignment]
-        answer = await runtime.call(NOTE, principal="ann", door="mcp", relay=client, inputs=b'{"requestState":"s"}')
+        runtime.hands._given["python"] = server  # type: ignore[assignment]
+        answer = await runtime.call(NOTE, principal="ann", door="mcp", beside=Beside(client, b'{"requestState":"s"}'))
         assert (answer.output, server.answered, server.inputs) == (b'"noted"', b'"yes"', b'{"requestState":"s"}')
         sent = [("notifications/progress", b'{"progress":1}'), ("notifications/message", b'{"level":"info"}')]
         assert client.told == sent and answer.outcome is not None
@@ -158,11 +158,11 @@ def test_a_question_is_decided_and_its_answer_recorded_before_the_server_has_it(
         server.relay.said("notifications/message", b'{"late":1}')
         assert client.told == sent, "behind the outcome nothing is released any more"
         again = [Cause(one.outcome.index, one.outcome.leaf) for one in (*client.reported, answer) if one.outcome is not None]
-        went = await runtime.call(NOTE, principal="ann", door="mcp", causes=again)
+        went = await runtime.call(NOTE, principal="ann", door="mcp", beside=Beside(causes=tuple(again)))
         assert went.decision.parents == tuple(one.leaf for one in again)
         with pytest.raises(Refused):
-            await runtime.call(NOTE, principal="bob", door="mcp", causes=again)
-        runtime._given["python"] = PythonConnector((note,))
+            await runtime.call(NOTE, principal="bob", door="mcp", beside=Beside(causes=tuple(again)))
+        runtime.hands._given["python"] = PythonConnector((note,))
 
     served(place, body)
     assert place.told("decision", "outcome")[:4] == [
@@ -176,8 +176,8 @@ def test_a_question_is_decided_and_its_answer_recorded_before_the_server_has_it(
 def test_an_answer_that_breaks_its_contract_reaches_no_server(place: Place) -> None:
     async def body(runtime: Runtime) -> None:
         server, client = Talking(), Client(runtime, b"7")
-        runtime._given["python"] = server  # type: ignore[assignment]
-        answer = await runtime.call(NOTE, principal="ann", door="mcp", relay=client)
+        runtime.hands._given["python"] = server  # type: ignore[assignment]
+        answer = await runtime.call(NOTE, principal="ann", door="mcp", beside=Beside(client))
         assert server.answered is None and answer.reason is Reason.ERR_OUTCOME_UNKNOWN
         assert answer.outcome is not None and answer.outcome.body["interim"]["count"] == 1  # type: ignore[index,call-overload]
 

@@ -179,18 +179,24 @@ def events(*texts: bytes, end: bool = True) -> Callable[[Request, Out], Coroutin
 J = "application/json"
 RPC = b'{"jsonrpc":"2.0","id":ID,"error":{"code":%d,"message":"no"}}'
 RESULT = b'{"jsonrpc":"2.0","id":ID,"result":{}}'
+
+
+def error(code: int) -> str:
+    return json.dumps({"error": {"code": code, "message": "no"}}, separators=(",", ":"))
+
+
 ENDS = {  # what the server does -> what is said of the call (faults 3.2, 3.3, 1.11)
     "an answer": (status(200, RESULT, J), "output {}"),
     "an answer in a stream": (events(RESULT), "output {}"),
     "a broken line in a stream": (events(b"oops"), "unknown json syntax"),
-    "method not found": (status(404, RPC % -32601, J), "failed rpc -32601"),
-    "invalid params": (status(200, RPC % -32602, J), "failed rpc -32602"),
-    "invalid params in a stream": (events(RPC % -32602), "failed rpc -32602"),
+    "method not found": (status(404, RPC % -32601, J), f"output {error(-32601)}"),
+    "invalid params": (status(200, RPC % -32602, J), f"output {error(-32602)}"),
+    "invalid params in a stream": (events(RPC % -32602), f"output {error(-32602)}"),
     "any other error": (status(200, RPC % -32603, J), "unknown rpc -32603"),
     "an error of the server's own": (status(500, RPC % -32000, J), "unknown rpc -32000"),
     "401": (status(401), "failed status 401"),
     "429": (status(429), "failed status 429"),
-    "400 and an error without an id": (status(400, (RPC % -32020).replace(b'"id":ID,', b""), J), "failed rpc -32020"),
+    "400 and an error without an id": (status(400, (RPC % -32020).replace(b'"id":ID,', b""), J), f"output {error(-32020)}"),
     "404 with a result": (status(404, RESULT, J), "unknown status 404"),
     "500": (status(500), "unknown status 500"),
     "502": (status(502, b"<html>", "text/html"), "unknown status 502"),

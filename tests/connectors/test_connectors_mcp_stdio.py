@@ -226,10 +226,11 @@ def test_a_line_that_never_ends_is_unknown_at_the_deadline(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("code", [-32601, -32602])
-def test_a_refusal_before_execution_is_failed(tmp_path: Path, code: int) -> None:
+def test_a_refusal_before_execution_is_an_answer_that_says_so(tmp_path: Path, code: int) -> None:
     async def body(made: Rig) -> None:
         reply = await made.call()
-        assert (reply.kind, reply.reason, reply.sub) == (ReplyKind.FAILED, Reason.ERR_CONNECTOR_FAILED, f"rpc {code}")
+        assert reply.kind is ReplyKind.OUTPUT and reply.output is not None
+        assert json.loads(reply.output)["error"]["code"] == code
 
     served(f"error_{-code}", tmp_path, body)
 

@@ -12,7 +12,7 @@ from helm_ai_kernel.pep.catalog import EMPTY, entry, server_doc
 from helm_ai_kernel.pep.methods import METHODS, implied
 from helm_ai_kernel.tcb.errors import OutsideError, Refused
 from helm_ai_kernel.tcb.ijson import Json
-from helm_ai_kernel.wire.era import Facts
+from helm_ai_kernel.wire.era import Era, Facts
 
 from .config import McpUpstream, Upstream
 from .identities import Identities
@@ -58,7 +58,8 @@ async def ask(
         raise OutsideError(e.reason, f"`{server}`: {e.detail}", hint=e.hint or by_hand) from None
     finally:
         await connector.close()
-    methods = {name for modern in (False, True) for name in implied(facts.capabilities, modern=modern)}  # it may speak both
+    eras = (False, True) if facts.era is Era.MODERN else (False,)  # a server of the newer one may speak the older one, too
+    methods = {name for modern in eras for name in implied(facts.capabilities, modern=modern)}
     listed += [entry(name, METHODS[name].raw, effect=METHODS[name].effect) for name in sorted(methods)]
     source = source_of(upstream) | ({"instructions": facts.instructions} if facts.instructions else {})
     EMPTY.with_server(server_doc(server, source, []))  # vets where it is, and what it says; each tool is judged by itself

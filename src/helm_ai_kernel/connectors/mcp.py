@@ -225,16 +225,21 @@ class McpConnector:
     async def _begun(self, relay: Relay | None) -> Session:
         """A life that has said hello; where the server does not know the era that is preferred, in the other one."""
         self._count_start()
-        self._life = life = self._open(relay)
         try:
-            await life.start()
+            return await self._started(relay)
         except OutsideError:
             if self.prefers is None:
                 raise
             self.prefers = None
-            await life.stop()
-            self._life = life = self._open(relay)
+            return await self._started(relay)
+
+    async def _started(self, relay: Relay | None) -> Session:
+        self._life = life = self._open(relay)
+        try:
             await life.start()
+        except BaseException:  # no process without an owner
+            await life.stop()
+            raise
         return life
 
     def _count_start(self) -> None:

@@ -233,7 +233,7 @@ PAGES: Mapping[Reason, Page] = MappingProxyType({
         "A header that repeats part of an MCP request says something else than its body, or is missing. Whoever stands between"
         " would see another call than the one that is decided.",
         Retry.CHANGED,
-        "send `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-…` as the body says",
+        "send `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` as the body says",
         "look for a proxy that writes such headers",
     ),
     Reason.ERR_CONNECTOR_CONTRACT_DRIFT: Page(
