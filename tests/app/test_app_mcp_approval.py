@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""A call that waits for a person, at the MCP door of a real kernel: asked by the protocol's own question, made once, in both."""
-=======
 """A call that waits for a person, at the MCP door of a real kernel: asked by the protocol itself, made once, in both eras."""
->>>>>>> door
 
 import json
 import threading
