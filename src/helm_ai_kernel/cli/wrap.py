@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         if told["notice"]:
             print(f"helm-ai-kernel: {told['notice']}", file=sys.stderr, flush=True)
         wanted = {*ALLOWED, *told["env"]}
-        env = {key: value for key, value in os.environ.items() if key in wanted or key.startswith("LC_")}
+        env = {key: value for key, value in os.environ.items() if (key in wanted or key.startswith("LC_")) and _is_text(value)}
         _send(sock, {"env": env})
         return _pump(sock)
 
@@ -133,6 +133,7 @@ def _start(paths: Paths) -> None:
         while (left := until - time.monotonic()) > 0:
             ready, _, _ = select.select([reads], [], [], left)
             if ready and os.read(reads, 64).startswith(b"READY"):
+                process.returncode = 0  # it outlives us, and nobody here waits for its end
                 return
             if ready:
                 raise _not_there(paths, f"it ended with status {process.wait()}")
@@ -164,6 +165,15 @@ def _line(sock: socket.socket) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("v") != 1:
         raise OutsideError(Reason.ERR_EVIDENCE_UNAVAILABLE, "the kernel is of another version", hint="restart the kernel")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be said in JSON: a variable may be any bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _name(word: str) -> str:
