@@ -349,3 +349,31 @@ def test_a_stateless_client_may_be_asked_again_in_the_answer_to_its_answer() -> 
         assert last.value["result"]["content"][0]["text"] == "1 accept"
 
     run(body)
+
+
+def test_a_client_that_takes_no_stream_is_not_asked_on_one() -> None:
+    async def body() -> None:
+        seen: list[Any] = []
+        client = Client(MemoryGate(waiting(seen)))
+        await client.begin(CAN)
+        got = await client.send(client.message("tools/call", name="ask"), accept="application/json")
+        assert got.value["result"]["content"] and seen == ["client_silent"]
+
+    run(body)
+
+
+def test_a_call_that_is_given_up_while_it_waits_for_a_person_is_not_made() -> None:
+    async def body() -> None:
+        policy = ALL + b'@id("ask") @require("approval") forbid (principal, action == Action::"alpha/say", resource);\n'
+        client = Client(MemoryGate(policy=policy))
+        await client.begin(CAN)
+        message = client.message("tools/call", name="say")
+        asked, events = await question(await client.send(message))
+        assert "approval" in asked["params"]["message"]
+        await client.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": message["id"]}})
+        decisions = len(client.gate.told())
+        await until(lambda: not client.door.tasks)
+        await client.send({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept"}})
+        assert [one async for one in events] == [] and len(client.gate.told()) == decisions == 1
+
+    run(body)

@@ -376,6 +376,8 @@ class SessionHost:
         server, name = call.tool.split("/", 1)
         if self._repinned(call.tool):
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="repinned")
+        if self._beside.given_up is not None and self._beside.given_up.is_set():
+            return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="cancelled")
         place = self._beside.place or Place(self._session.principal)
         try:
             connector = self._runtime.hands.of(server, place)

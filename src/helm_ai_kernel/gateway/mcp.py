@@ -108,6 +108,7 @@ class McpDoor:
 
     async def _legacy(self, conversation: Conversation, request: Request, head: Head, slot: Slot) -> Reply:
         stream = conversation.stream()
+        stream.asks = _takes_streams(head)
         slot.keep(self._start(self._sessions.legacy(conversation, request, stream).work))
         primed = conversation.revision >= PRIMED
         return await self._streamed(stream, head, lambda: _events(stream, 0, primed=primed, numbered=True))
@@ -150,8 +151,7 @@ class McpDoor:
         self, stream: Stream, head: Head, events: Callable[[], AsyncIterator[bytes]], *, by_code: bool = False
     ) -> Reply:
         """As one document where nothing else is said, else as a stream. `by_code`: an error chooses the status."""
-        accepted = head.fields.get("accept", "*/*")
-        streams = "text/event-stream" in accepted or "*/*" in accepted
+        streams = _takes_streams(head)
         while not stream.ended and not (streams and stream.began):
             if not await stream.moved(DOCUMENT_S if streams else None) and streams:
                 break
@@ -179,6 +179,11 @@ async def _events(
     async with aclosing(stream.read(after, ALIVE_S)) as messages:
         async for item in messages:
             yield b": alive\n\n" if item is None else _event(item[1], f"{stream.name}-{item[0]}" if numbered else "")
+
+
+def _takes_streams(head: Head) -> bool:
+    accepted = head.fields.get("accept", "*/*")
+    return "text/event-stream" in accepted or "*/*" in accepted
 
 
 def _reply(said: Said, status: int, fields: Fields = ()) -> Reply:

@@ -96,10 +96,16 @@ class Run:
         asked = mcp_approval.question(answer, work.tool, conversation.caller.capabilities)
         if asked is None:
             return False
+        waits = asyncio.ensure_future(conversation.ask(exchange.stream, mcp_approval.METHOD, asked))
+        given_up = asyncio.ensure_future(exchange.cancelled.wait())
         try:
-            return mcp_approval.is_done(await conversation.ask(exchange.stream, mcp_approval.METHOD, asked))
+            await asyncio.wait({waits, given_up}, return_when=asyncio.FIRST_COMPLETED)
+            return waits.done() and not given_up.done() and mcp_approval.is_done(waits.result())
         except Refused:  # nobody says anything: the call waits, and its caller is told so
             return False
+        finally:
+            waits.cancel()
+            given_up.cancel()
 
     async def _begun(self, work: Work, caller: Caller, exchange: Exchange, kept: Kept | None) -> Said:
         inputs: bytes | None = None

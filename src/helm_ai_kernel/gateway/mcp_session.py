@@ -36,6 +36,7 @@ class Stream:
     def __init__(self, name: str) -> None:
         self.name = name
         self.began = False  # something is there that is no final answer
+        self.asks = True  # whether its reader sees a question that comes before the end
         self.ended = False
         self.final: Said | None = None
         self.seen = 0  # the number of the last one that was read
@@ -146,7 +147,7 @@ class Conversation:
 
     async def ask(self, stream: Stream, method: str, params: bytes) -> bytes:
         """The client's result; raises `Refused` where it says no, or nothing in time."""
-        if self._silent:
+        if self._silent or not stream.asks:
             raise _gone()
         if len(self._asked) >= ASKED_MAX:
             raise Refused(Reason.ERR_RATE_LIMITED, "the client has too many questions to answer already", sub="asked")
