@@ -1,7 +1,6 @@
-"""What becomes of each method: the table has every method of the published revisions, and the page has the table."""
+"""What becomes of each method: the table has every method of the published revisions."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ from helm_ai_kernel.wire.era import METHODS as FORWARDED
 from helm_ai_kernel.wire.era import Era
 from helm_ai_kernel.wire.mediation import NOTICES, QUESTIONS, REQUESTS, SAID, How, Row, how
 
-PAGE = (Path(__file__).resolve().parent.parent.parent / "docs/spec/mcp.md").read_text(encoding="utf-8")
 TABLES = {"client asks": REQUESTS, "client tells": NOTICES, "server asks": QUESTIONS, "server tells": SAID}
 # Every method of the schemas that the specification publishes.
 LEGACY = [
@@ -91,10 +89,3 @@ def test_what_is_governed_or_asked_has_a_method_tool_and_reaches_a_server_only_s
     asked = {method for method, row in QUESTIONS.items() if row.how is How.QUESTION}
     assert governed | asked | {"subscriptions/listen"} == set(METHODS)
     assert asked == set(ASKED) and governed <= set(FORWARDED)
-
-
-def test_the_page_has_the_table() -> None:
-    for who, table in TABLES.items():
-        for method, row in table.items():
-            eras = " and ".join(sorted(era.value for era in row.eras))
-            assert f"| {who} | `{method}` | {eras} | {row.how.value} | {row.why} |\n" in PAGE, method
