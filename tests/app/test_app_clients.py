@@ -427,7 +427,8 @@ def test_whatever_ends_it_there_is_the_old_file_or_the_new_one_and_a_way_back(
         assert [one.before() for one in kept] == ([text.encode()] if at == 3 else []), "what was is durable before it changes"
     desk.apply("cursor")
     assert "wrap" in path.read_text()
-    desk.undo("cursor")
+    (step,) = desk.undo("cursor").steps
+    assert step.exact and {row.state for row in step.rows} == {"undone"}
     assert path.read_text() == text and not backup.records(desk.kernel.home)
 
 

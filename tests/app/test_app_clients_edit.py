@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helm_ai_kernel.app.clients import jsonc, yaml
@@ -79,12 +79,14 @@ def model(value: Any) -> Any:
     return value if isinstance(value, str) else Other(json.dumps(value))
 
 
+@settings(max_examples=30)  # each draws some hundred gaps
 @given(files())
 def test_json_with_comments_is_read_as_what_it_says(file: tuple[dict[str, Any], str]) -> None:
     value, text = file
     assert plain(jsonc.tree(text)) == model(value)
 
 
+@settings(max_examples=30)  # each draws some hundred gaps
 @given(files(), st.data())
 def test_wrapping_changes_the_command_and_its_arguments_and_nothing_else(
     file: tuple[dict[str, Any], str], data: st.DataObject

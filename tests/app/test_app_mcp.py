@@ -201,6 +201,7 @@ def test_a_cancelled_call_is_unknown_and_nobody_is_answered(place: Place, framin
             client.write(message)
             began(place)
             client.notice("notifications/cancelled", requestId=message["id"])
+            assert client.ask("ping")["result"] == {}  # behind the notice, which was heard then
         else:
             assert isinstance(client, OverHttp)
             thread = threading.Thread(target=client.send, args=(message,), daemon=True)

@@ -42,8 +42,9 @@ def test_headers_that_say_what_the_body_says_are_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mcp-method", "tools/list"), ("mcp-method", None), ("mcp-method", "TOOLS/CALL"), ("mcp-name", "drop"), ("mcp-name", None),
-        ("mcp-name", "=?base64?c2F5?"), ("mcp-name", "=?base64?c2F5=?="), ("mcp-protocol-version", "2025-11-25"),
+        ("mcp-method", "tools/list"), ("mcp-method", None), ("mcp-method", "TOOLS/CALL"), ("mcp-name", "drop"),
+        ("mcp-name", None), ("mcp-name", "=?base64?c2F5?"), ("mcp-name", "=?base64?c2F5=?="),
+        ("mcp-protocol-version", "2025-11-25"),
         ("mcp-protocol-version", None),
     ],
 )  # fmt: skip
