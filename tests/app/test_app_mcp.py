@@ -6,10 +6,11 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from helm_ai_kernel.app import agents, asks, hands, operate
 from helm_ai_kernel.app.beside import Beside
 from helm_ai_kernel.app.config import Upstream
 from helm_ai_kernel.app.runtime import Runtime
-from helm_ai_kernel.gateway.identity import Agent
+from helm_ai_kernel.gateway.identity import Agent, Limits
 from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.ceremony import Act
 from helm_ai_kernel.tcb.errors import OutsideError
@@ -375,3 +376,27 @@ def test_nothing_of_a_call_is_kept_when_it_is_over(place: Place) -> None:
             await runtime.close()
 
     assert len(asyncio.run(work())) <= 1
+
+
+def test_an_agent_of_one_call_at_a_time_may_listen_beside_it_and_leaving_costs_it_no_place(place: Place) -> None:
+    at = home(place)
+    token = agents.add(place.paths, Agent("bob", limits=Limits(concurrent=1)), token=True).token
+    with running(at) as kernel:
+        legacy, modern = OverHttp(up=kernel, token=token), OverHttp(True, up=kernel, token=token)
+        legacy.begin()
+        listens = modern.message("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        heard = modern.open(json.dumps(listens).encode(), modern.fields(listens))
+        with legacy.open(b"", legacy.fields(None), "GET") as one, heard as other:
+            assert one.status == other.status == 200
+            for client in (legacy, modern):
+                assert text(client.call("say", text="x")) == "x"
+            for client in (legacy, modern):
+                for _ in range(3):  # a client that hangs up before anything was said
+                    message = client.message("tools/call", {"name": "shout", "arguments": {"text": "x"}})
+                    with closing(kernel.connection("data")) as connection:
+                        connection.request("POST", "/mcp", json.dumps(message).encode(), client.fields(message))
+                        assert connection.sock is not None
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+                    while "error" in (answer := client.call("say", text="x")) or "nothing" in answer:
+                        assert client.status == 429, "its place is its own until its call is over"
+                    assert text(answer) == "x"
