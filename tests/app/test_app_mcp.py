@@ -1,6 +1,7 @@
 """The MCP door of a real kernel, with real servers behind it: both framings, both eras at either end."""
 
 import asyncio
+import gc
 import json
 import os
 import select
@@ -18,12 +19,15 @@ import pytest
 from app.kernels import Place
 from app.mcp_clients import CAN, Client, OverHttp, OverLines
 from app.residents import HERE, Up, began, go, up
-from helm_ai_kernel.app import agents, asks, operate
+from helm_ai_kernel.app import agents, asks, hands, operate
 from helm_ai_kernel.app.beside import Beside
 from helm_ai_kernel.app.config import Upstream
 from helm_ai_kernel.app.runtime import Runtime
 from helm_ai_kernel.gateway.identity import Agent
+from helm_ai_kernel.tcb.call import Call
 from helm_ai_kernel.tcb.ceremony import Act
+from helm_ai_kernel.tcb.errors import OutsideError
+from helm_ai_kernel.wire.era import Era
 
 SERVER = Path(__file__).parent / "era_server.py"
 OPEN = b'@id("open") permit (principal, action, resource);\n'
@@ -319,3 +323,55 @@ def test_what_a_client_sends_again_under_one_key_is_done_once(place: Place) -> N
                 assert text(first) == text(again) and len(at.calls) == n
                 other = client.ask("tools/call", name="say", arguments={"text": "y"}, _meta=meta)
                 assert other["result"]["isError"] and "ERR_IDEMPOTENCY_MISMATCH" in text(other)
+
+
+def test_where_servers_are_bounded_the_one_that_nobody_called_for_longest_makes_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hands, "SERVERS_MAX", 2)
+    at = home(place)
+
+    async def work() -> None:
+        runtime = await Runtime.open(place.config)
+        try:
+
+            async def borrowed(principal: str, name: str) -> object:
+                return runtime.hands.mcp("tools", hands.Place(principal, name, era=Era.LEGACY))
+
+            async def of(principal: str, name: str) -> object:
+                """As a call of that place gets it: while that call is under way, its server makes room for none."""
+                return await asyncio.create_task(borrowed(principal, name))
+
+            first, second = await of("ann", "a"), await of("ann", "b")
+            assert await of("ann", "a") is first
+            third = await of("ann", "c")
+            assert await of("ann", "a") is first and third not in (first, second)
+            await of("bob", "d")
+            assert await of("ann", "c") is third, "another principal has room of its own"
+            assert await of("ann", "b") is not second, "who comes back has a new one"
+            await borrowed("ann", "a"), await borrowed("ann", "b")
+            with pytest.raises(OutsideError):
+                await of("ann", "c")
+        finally:
+            await runtime.close()
+
+    asyncio.run(work())
+    assert at.calls == []
+
+
+def test_nothing_of_a_call_is_kept_when_it_is_over(place: Place) -> None:
+    """Timers that were cancelled stay in the loop for long, with the context that they were made in."""
+    home(place)
+
+    async def work() -> list[object]:
+        runtime = await Runtime.open(place.config)
+        try:
+            for n in range(20):
+                request = json.dumps({"tool": "tools/say", "arguments": {"text": f"{n}"}}).encode()
+                assert (await runtime.call(request, principal="ann", door="execute")).output is not None
+            gc.collect()
+            return [one for one in gc.get_objects() if isinstance(one, Call)]
+        finally:
+            await runtime.close()
+
+    assert len(asyncio.run(work())) <= 1

@@ -15,6 +15,7 @@ from helm_ai_kernel.wire.mcp_message import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     MESSAGE_BYTES_MAX,
+    PARAMS_MAX,
     PARSE_ERROR,
     Bad,
     Notification,
@@ -117,6 +118,12 @@ def test_without_an_id_it_is_a_notice_whatever_it_says() -> None:  # 1.8
 )  # fmt: skip
 def test_what_is_no_message_is_refused_with_a_word_of_the_protocol(raw: bytes, code: int) -> None:
     assert refused(raw).code == code
+
+
+def test_more_members_than_any_method_has_are_refused_before_they_are_looked_at() -> None:
+    for size, fine in ((PARAMS_MAX, True), (PARAMS_MAX + 1, False)):
+        raw = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "x", "params": dict.fromkeys(map(str, range(size)), 1)}).encode()
+        assert isinstance(read(raw), Request) if fine else refused(raw).number == b"1"
 
 
 def test_what_is_wrong_behind_the_id_is_answered_with_the_id() -> None:

@@ -168,10 +168,15 @@ class Hands:
             told(server, method, params)
 
     def _room(self, place: Place) -> None:
+        """The server that nobody called for longest makes room for another of that principal: its client may be gone for good."""
         mine = [key for key in self._held if key[1].principal == place.principal and place.principal]
-        if len(mine) >= SERVERS_MAX:
+        if len(mine) < SERVERS_MAX:
+            return
+        still = [key for key in mine if not self._held[key].users]
+        if not still:
             detail = f"{SERVERS_MAX} servers are running for this agent already"
             raise OutsideError(Reason.ERR_CONNECTOR_FAILED, detail, hint="end sessions that are not used")
+        self._retire(*min(still, key=lambda key: self._held[key].used))
 
     def _retire(self, server: str, place: Place) -> None:
         held = self._held.pop((server, place))

@@ -10,6 +10,7 @@ from helm_ai_kernel.gateway.mcp_gate import Caller, Server
 from helm_ai_kernel.gateway.mcp_serve import Sessions
 from helm_ai_kernel.ledger.caused import Cause
 from helm_ai_kernel.pep.admit import with_key
+from helm_ai_kernel.pep.catalog import EMPTY, Catalog, Tool
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.jcs import canonical
@@ -25,6 +26,7 @@ class RuntimeMcp:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._written: tuple[Catalog, dict[str, bytes]] = EMPTY, {}
 
     def names(self, caller: Caller) -> Sequence[str]:
         sources = self._runtime.boundary.catalog.sources
@@ -43,10 +45,20 @@ class RuntimeMcp:
         mine = runtime.boundary.catalog.of(name)
         usable = {short: tool for short, tool in mine.items() if tool.name not in holds}
         same = {short: tool for short, tool in usable.items() if listed.pins.get(short) == tool.pin and "/" not in short}
-        tools = {short: canonical(tool.raw) for short, tool in same.items()}
+        tools = {short: self._document(tool) for short, tool in same.items()}
         source = runtime.boundary.catalog.sources[name]
         instructions = str(source["instructions"]) if source.get("instructions") else None
         return Server(name, tools, frozenset(short for short in usable if "/" in short), facts.capabilities, instructions)
+
+    def _document(self, tool: Tool) -> bytes:
+        """As it is pinned, written once for each catalogue: every call of a stateless client looks at it."""
+        catalog = self._runtime.boundary.catalog
+        if self._written[0] is not catalog:
+            self._written = catalog, {}
+        known = self._written[1]
+        if tool.name not in known:
+            known[tool.name] = canonical(tool.raw)
+        return known[tool.name]
 
     async def call(
         self,

@@ -385,9 +385,12 @@ class SessionHost:
             return Reply(ReplyKind.FAILED, 0, reason=error.reason, sub="no_room")
         if connector is None:
             return Reply(ReplyKind.FAILED, 0, reason=Reason.ERR_CONNECTOR_FAILED, sub="no connector in this process")
-        _UNDER_WAY.set((self, call, intent, asyncio.current_task()))
+        under_way = [(self, call, intent, asyncio.current_task())]
+        _UNDER_WAY.set(under_way)
         relay = None if self._beside.relay is None else Counted(self._beside.relay)
         reply = await self._called(connector, name, call, relay)
+        if reply.kind is not ReplyKind.UNKNOWN:
+            under_way.clear()  # nothing comes late; timers that were cancelled keep their context, and all that is in it
         return reply if relay is None else replace(reply, interim=relay.end(), questions=relay.capabilities != b"{}")
 
     async def _called(self, connector: Connector, name: str, call: Call, relay: Counted | None) -> Reply:
@@ -449,13 +452,13 @@ class SessionHost:
         )
 
 
-_UNDER_WAY: ContextVar[tuple[SessionHost, Call, Receipt, "asyncio.Task[Answer] | None"]] = ContextVar("under_way")
+_UNDER_WAY: ContextVar[list[tuple[SessionHost, Call, Receipt, "asyncio.Task[Answer] | None"]]] = ContextVar("under_way")
 
 
 def record_late(reply: Reply) -> None:
     """What connectors call, in the context of the call that it answers."""
-    host, call, intent, task = _UNDER_WAY.get()
-    host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
+    for host, call, intent, task in _UNDER_WAY.get():
+        host.keep(asyncio.ensure_future(host.late(call, intent, reply, task)))
 
 
 async def _unless(work: Coroutine[Any, Any, Reply], given_up: asyncio.Event | None) -> Reply:

@@ -18,6 +18,7 @@ from helm_ai_kernel.tcb.jcs import canonical
 from .span import members
 
 MESSAGE_BYTES_MAX = 1 << 20  # as a body at every door: a call has at most so many
+PARAMS_MAX = 256  # members of `params`: no method has more than ten; where each stands is looked up
 ID_CHARS_MAX = 256  # a UUID has 36
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
@@ -111,6 +112,8 @@ def read(raw: bytes) -> Message:
         raise _misshapen("`method` is a string, beside `jsonrpc`, `id` and `params`", number or NULL)
     if type(params) is not dict:
         raise _misshapen("`params` is an object", number or NULL)
+    if len(params) > PARAMS_MAX:
+        raise _misshapen(f"`params` has more than {PARAMS_MAX} members", number or NULL)
     meta, spans = params.get("_meta", {}), members(parts["params"]) if "params" in parts else {}
     if type(meta) is not dict:
         raise Bad(Reason.ERR_UPSTREAM_SHAPE, INVALID_PARAMS, "`_meta` is an object", number=number or NULL)
