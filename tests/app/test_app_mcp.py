@@ -334,6 +334,10 @@ def test_where_servers_are_bounded_the_one_that_nobody_called_for_longest_makes_
 
     async def work() -> None:
         runtime = await Runtime.open(place.config)
+        for principal, name in (("ann", "a"), ("ann", "b"), ("ann", "c"), ("bob", "d")):
+            runtime.hands.watch(principal, name, lambda server, method, params: None)
+        with pytest.raises(OutsideError):
+            runtime.hands.mcp("tools", hands.Place("ann", "over", era=Era.LEGACY))  # no session of that name is there
         try:
 
             async def borrowed(principal: str, name: str) -> object:

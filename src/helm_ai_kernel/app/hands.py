@@ -43,7 +43,7 @@ class Place:
     name: str = ""
     capabilities: bytes = b"{}"
     era: Era | None = None  # of the client, where it is one of MCP: the server's own is chosen after it
-    env: Mapping[str, str] | None = field(default=None, hash=False, compare=False)  # of the client's own machine place
+    env: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)  # of the process of a client that has one here
     cwd: str | None = None
 
 
@@ -96,6 +96,8 @@ class Hands:
         kind = self._catalog.sources.get(server, {}).get("kind")
         if self._closed or kind not in MCP | {"http"}:
             return None
+        if place.name and (place.principal, place.name) not in self._ears:
+            raise OutsideError(Reason.ERR_CONNECTOR_FAILED, "the client's session has ended", hint="begin another one")
         key = (server, place if kind in MCP else Place(""))
         held = self._held.get(key)
         if held is None:
@@ -157,11 +159,10 @@ class Hands:
             "on_notice": partial(self._heard, place, server),
         }
         common |= {"capabilities": place.capabilities, "prefers": place.era}
+        common["environ"] = None if place.env is None else dict(place.env)
         if source["kind"] == "mcp-http":
-            return McpHttpConnector(source, environ=place.env, bearer=self._bearers(server, source), **common)
-        return McpStdioConnector(
-            _strings(source["command"]), named=_strings(source["env"]), environ=place.env, cwd=place.cwd, **common
-        )
+            return McpHttpConnector(source, bearer=self._bearers(server, source), **common)
+        return McpStdioConnector(_strings(source["command"]), named=_strings(source["env"]), cwd=place.cwd, **common)
 
     def _heard(self, place: Place, server: str, method: str, params: bytes) -> None:
         for told in tuple(self._ears.get((place.principal, place.name), ())):

@@ -112,7 +112,8 @@ def starter(runtime: Runtime) -> Callable[[Coroutine[Any, Any, None]], "asyncio.
 def place(caller: Caller) -> Place:
     """A client with a session of its own has servers of its own."""
     era = Era.LEGACY if caller.place else Era.MODERN
-    return Place(caller.principal, caller.place, caller.capabilities, era, caller.env, caller.cwd)
+    env = None if caller.env is None else tuple(sorted(caller.env.items()))
+    return Place(caller.principal, caller.place, caller.capabilities, era, env, caller.cwd)
 
 
 def _request(tool: str, arguments: bytes, key: str | None) -> bytes:

@@ -367,6 +367,7 @@ class SessionHost:
             alone=terms.alone,
             waited_for=self._waited_for,
             causes=self._beside.causes,
+            more=self._beside.inputs is not None,
         )
         if decision.is_offer and isinstance(admitted, Call):
             self._runtime.offers.keep(Offer(decision, principal, admitted, self._boundary, self))
@@ -408,7 +409,7 @@ class SessionHost:
         """Whether another operation came into force while the call was on its way: it was admitted for this one."""
         then, now, server = self._boundary.catalog, self._runtime.boundary.catalog, name.split("/", 1)[0]
         mine, other = then.tools[name], now.tools.get(name)
-        if then is now or mine.kind != "http":  # the others compare their pins with what they would call
+        if then is now:
             return False
         return other is None or (mine.pin, mine.effect, then.sources[server]) != (other.pin, other.effect, now.sources[server])
 

@@ -69,7 +69,7 @@ def _pump(sock: socket.socket) -> int:
     while True:
         ready, _, _ = select.select([sock, stdin] if open_ else [sock], [], [])
         if sock in ready:
-            data = sock.recv(PIECE)
+            data = _received(sock)
             if not data:
                 if open_:
                     print("helm-ai-kernel: the kernel ended", file=sys.stderr)
@@ -82,6 +82,14 @@ def _pump(sock: socket.socket) -> int:
             else:
                 open_ = False
                 sock.shutdown(socket.SHUT_WR)
+
+
+def _received(sock: socket.socket) -> bytes:
+    """Nothing where the kernel is gone, however it went."""
+    try:
+        return sock.recv(PIECE)
+    except OSError:
+        return b""
 
 
 def _write(fd: int, data: bytes) -> None:

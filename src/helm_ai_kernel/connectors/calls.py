@@ -66,6 +66,8 @@ class Calls:
 
     def notified(self, event: Notified, own: Underway | None = None) -> Underway | None:
         """`own`: the call on whose stream it came. A call whose caller has had enough of it is settled, and returned."""
+        if not event.params.lstrip().startswith(b"{"):  # what is no object says nothing
+            return None
         if event.method == "notifications/cancelled":
             self._cancelled(event.params)
             return None

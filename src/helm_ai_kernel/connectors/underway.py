@@ -19,6 +19,7 @@ from helm_ai_kernel.wire.jsonrpc import Asked, Failure, Result
 from .deadline import Deadline
 
 ASKABLE = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
+ASKED_MAX = 256  # questions of one call, all together, also those that are refused: each has receipts
 ASKS_MAX = 16  # open questions of one call; a server that asks more at once is answered with an error
 NOBODY = (jsonrpc.NOT_FOUND, "method not found")
 AMBIGUOUS = (1, "more than one call is under way, and it is not known in which of them this is asked")
@@ -62,6 +63,7 @@ class Underway:
         self.sent = self.given_up = False
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._asks: dict[bytes, asyncio.Task[None]] = {}
+        self._asked = 0
 
     @property
     def open(self) -> bool:
@@ -80,9 +82,10 @@ class Underway:
         """`send` gets the answer, one line, later; nothing where the call has ended by then."""
         if question.method not in ASKABLE or not self.askable:
             send(jsonrpc.refuse(question.id, *NOBODY))
-        elif question.id in self._asks or len(self._asks) >= ASKS_MAX:
+        elif question.id in self._asks or len(self._asks) >= ASKS_MAX or self._asked >= ASKED_MAX:
             send(jsonrpc.refuse(question.id, *TOO_MANY))
         else:
+            self._asked += 1
             task = asyncio.get_running_loop().create_task(self._answer(question, send))
             self._asks[question.id] = task
             task.add_done_callback(lambda _: self._asks.pop(question.id, None))

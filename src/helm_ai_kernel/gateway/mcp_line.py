@@ -15,7 +15,7 @@ from helm_ai_kernel.tcb.ijson import parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
 from helm_ai_kernel.wire.era import Era
-from helm_ai_kernel.wire.mcp_message import Bad, Message, Request, Response, Said
+from helm_ai_kernel.wire.mcp_message import INTERNAL_ERROR, Bad, Message, Request, Response, Said
 from helm_ai_kernel.wire.status import STATUS
 
 from . import mcp_modern
@@ -122,10 +122,11 @@ class LineDoor:
                     exchange.cancel()
             else:
                 self._sessions.notice(message, Era.LEGACY)
-        except Bad as bad:
-            self._sessions.counted(bad.reason)
+        except (Refused, OutsideError) as error:
+            self._sessions.counted(error.reason)
             if isinstance(message, Request):  # to a notice nobody answers (JSON-RPC 2.0 §4.1)
-                self._send(_wrong(bad))
+                said = error if isinstance(error, Bad) else Bad(error.reason, INTERNAL_ERROR, error.detail, number=message.id)
+                self._send(_wrong(said))
         finally:
             self._open -= 1
             self._leave()

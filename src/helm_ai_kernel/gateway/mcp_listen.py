@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
 from helm_ai_kernel.wire.mcp_message import INVALID_PARAMS, Request, spliced
-from helm_ai_kernel.wire.span import members
 
 from .mcp_gate import Caller, Places
 from .mcp_modern import SUBSCRIPTION_META
@@ -39,10 +38,8 @@ class Listeners:
         tag = spliced({SUBSCRIPTION_META: request.id})
 
         def heard(server: str, method: str, params: bytes) -> None:
-            if method in granted:
-                parts = members(params)
-                meta = spliced({**members(parts.get("_meta", b"{}")), SUBSCRIPTION_META: request.id})
-                exchange.stream.put(mcp_message.notification(method, spliced({**parts, "_meta": meta})), notice=True)
+            if method in granted and caller.only in (None, server):  # a server's own words with it are nobody's
+                exchange.stream.put(mcp_message.notification(method, spliced({"_meta": tag})), notice=True)
 
         first = spliced({"_meta": tag, "notifications": canonical(dict.fromkeys(sorted(granted.values()), True))})
         exchange.stream.put(mcp_message.notification("notifications/subscriptions/acknowledged", first))

@@ -196,6 +196,7 @@ class Asking:
 
     async def reported(self, question: Question, said: bytes) -> bytes:
         ms = int((time.monotonic() - question.began) * 1000)
+        said = said.replace(b"\r", b" ").replace(b"\n", b" ")  # between members, where blanks mean the same: a server reads lines
         answer = await self._gate.report(self._caller, question.decision, said, ms)
         if answer.output is None or answer.outcome is None:
             raise Refused(answer.reason, "the client's answer has another shape than the protocol says", sub="client_answer")

@@ -86,6 +86,7 @@ class Run:
                 answer, relay = await self._serving.call(work, caller, exchange, ask, inputs=inputs, causes=causes)
             needed = _needed(answer)
             if needed is None:
+                _follow(conversation, work, answer)
                 return self._serving.told(work, caller, answer, Era.LEGACY)
             said = {name: await relay.asked(method, params) for name, (method, params) in needed.questions.items()}
             inputs, causes = _inputs(said, needed.state), (*_just(answer.outcome), *relay.answers)
@@ -185,6 +186,14 @@ def _needed(answer: Answer) -> Needed | None:
         method = listed[name].get("method") if type(listed) is dict and type(listed[name]) is dict else None  # type: ignore[union-attr]
         questions[name] = (str(method), members(question).get("params", b"{}"))
     return Needed(questions, raw, parts.get("requestState"))
+
+
+def _follow(conversation: Conversation, work: Work, answer: Answer) -> None:
+    """What a client hears of outside of calls is what a call of it subscribed to."""
+    uri, method = work.request.text("uri"), work.request.method
+    done = answer.output is not None and members(answer.output).keys() != {"error"}
+    if uri is not None and done and method in ("resources/subscribe", "resources/unsubscribe"):
+        conversation.follows(work.server, uri, on=method == "resources/subscribe")
 
 
 def _just(receipt: Receipt | None) -> tuple[Receipt, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from helm_ai_kernel.tcb.codes import Reason
 from helm_ai_kernel.tcb.errors import Refused
-from helm_ai_kernel.tcb.ijson import Json
+from helm_ai_kernel.tcb.ijson import Json, parse
 from helm_ai_kernel.tcb.jcs import canonical
 from helm_ai_kernel.wire import mcp_message
 from helm_ai_kernel.wire.era import Era
@@ -26,7 +26,9 @@ WAITING_BYTES_MAX = 4 << 20
 STREAMS_MAX = 64  # of one session that can be had again: as many as calls that an agent may have under way
 KEPT_BYTES_MAX = 4 << 20  # of those that ended; the last one is kept whatever its size
 ASK_S = 900.0  # for a person at the client to answer what a server asks
-TOOLS_CHANGED = "notifications/tools/list_changed"
+CHANGED = frozenset({f"notifications/{what}/list_changed" for what in ("tools", "resources", "prompts")})
+UPDATED = "notifications/resources/updated"
+SUBSCRIBED_MAX = 1024  # resources of one session
 ASKED_MAX = 16  # questions to one client at once
 
 
@@ -121,6 +123,7 @@ class Conversation:
         self.caller = caller
         self.revision = revision
         self.used = 0.0  # a time of the door's clock
+        self.subscribed: set[tuple[str, str]] = set()  # resources of servers, by calls that were allowed
         self.level: str | None = None  # of the log messages that it wants
         self.connected = general is not None
         self.general = general or Stream("general")
@@ -168,9 +171,23 @@ class Conversation:
         return response.result
 
     def heard(self, server: str, method: str, params: bytes) -> None:
-        """What a server says outside of any call."""
-        if how(SAID, method, Era.LEGACY) is How.RELAYED or method == TOOLS_CHANGED:
-            self.general.put(mcp_message.notification(method, params), notice=True)
+        """What a server says outside of any call: that something changed, and of a resource that was subscribed to, which."""
+        if self.caller.only not in (None, server):
+            return
+        if method in CHANGED:
+            self.general.put(mcp_message.notification(method), notice=True)
+        elif method == UPDATED:
+            value = parse(params, bytes_max=len(params), any_number=True)
+            uri = value.get("uri") if type(value) is dict else None
+            if type(uri) is str and (server, uri) in self.subscribed:
+                self.general.put(mcp_message.notification(method, canonical({"uri": uri})), notice=True)
+
+    def follows(self, server: str, uri: str, *, on: bool) -> None:
+        """A subscription that a call made or ended. Beyond the bound one hears of no further resource."""
+        if not on:
+            self.subscribed.discard((server, uri))
+        elif len(self.subscribed) < SUBSCRIBED_MAX:
+            self.subscribed.add((server, uri))
 
     def take(self, response: Response) -> bool:
         """An answer of the client's; False where nothing was asked under that id."""

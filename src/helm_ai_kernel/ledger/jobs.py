@@ -62,6 +62,7 @@ class Terms:
     alone: bool = False  # nobody is there to be asked
     waited_for: Digest | None = None  # the held call that this one is, by somebody who waits for it and asks for no other
     causes: tuple[Cause, ...] = ()  # the outcomes because of which the call goes on
+    more: bool = False  # something goes with the arguments: no person saw it, so nothing that one approved covers the call
 
 
 def decide(
@@ -271,7 +272,8 @@ def _read(
             same = kept is not None and kept.subject == about.id and args[SALT_BYTES:] == admitted.args
             same = same and tx.is_offer(first) is by_client
             claim = Claim(hashes.text(bytes(row[1])), ClaimState(row[3]), same)
-    held, kept_args = (None, b"") if claim is not None else asked.held(tx, session.principal, admitted, about, by_client)
+    covered = claim is None and not terms.more
+    held, kept_args = asked.held(tx, session.principal, admitted, about, by_client) if covered else (None, b"")
     facts = Facts(
         session.principal,
         session.door,
@@ -282,9 +284,9 @@ def _read(
         left,
         frozen=asked.frozen(tx, session, admitted.tool),
         approval=held,
-        grant=None if claim is not None else asked.granted(tx, session.principal, admitted),
+        grant=asked.granted(tx, session.principal, admitted) if covered else None,
         not_by=terms.not_by,
-        alone=terms.alone,
+        alone=terms.alone or terms.more,
         crowded=asked.crowded(tx, session.principal),
     )
     return Read(facts, windows, first, key_hash, args or kept_args, mark)

@@ -172,12 +172,14 @@ class Ledger:
         alone: bool = False,
         waited_for: Digest | None = None,
         causes: Sequence[Cause] = (),
+        more: bool = False,
     ) -> Receipt:
         """`waited_for`: raises `Refused(ERR_APPROVAL_CONSUMED)` where another caller went on with that held call.
 
         `causes`: the outcomes because of which the call goes on; raises `Refused` for what is no outcome of that principal.
+        `more`: something goes with the arguments, so that nothing that a person approved covers the call.
         """
-        terms = Terms(self._budgets, not_by, alone, waited_for, tuple(causes))
+        terms = Terms(self._budgets, not_by, alone, waited_for, tuple(causes), more)
         return await self.writer.submit(lambda tx: jobs.decide(tx, session, admitted, decide, terms, effect_by))
 
     async def settle(self, session: Session, intent: Receipt, outcome: Outcome) -> Receipt:
