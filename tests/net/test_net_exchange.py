@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from helm_ai_kernel.net.exchange import Lost, Streamed
 from helm_ai_kernel.net.resolver import NotSent
 from helm_ai_kernel.net.upstream import Upstream
 from helm_ai_kernel.pep.service import Service
-from helm_ai_kernel.tcb.digest import Digest
 from net.loopback import Loopback, answer, certificate, loopback
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: api.example\r\n\r\n"
@@ -171,7 +171,7 @@ def tls_key(folder: Path, pinned: Callable[[str], str | None]) -> str:
 
     async def main() -> str:
         async with loopback(answer(b"{}"), tls=context) as server:
-            upstream = Upstream(service(server.port, "https", ca), tls_key=None if key is None else Digest(key))
+            upstream = Upstream(replace(service(server.port, "https", ca), tls_key=key))
             try:
                 stream = await opened(upstream)
                 found = await drained(stream)
@@ -195,7 +195,7 @@ def test_a_service_with_another_key_than_the_pinned_one_gets_no_request(tmp_path
 def test_a_key_cannot_be_pinned_where_there_is_no_tls() -> None:
     async def main() -> None:
         async with loopback(answer(b"{}")) as server:
-            upstream = Upstream(service(server.port), tls_key=Digest("sha256:" + "0" * 64))
+            upstream = Upstream(replace(service(server.port), tls_key="sha256:" + "0" * 64))
             with pytest.raises(NotSent, match="not the one that was pinned"):
                 await opened(upstream)
             await upstream.close()

@@ -30,6 +30,7 @@ from helm_ai_kernel.wire.request import encode
 from helm_ai_kernel.wire.response import Response
 
 from .answer import echoes, output
+from .secrets import secret_headers
 
 _ALWAYS = {
     "accept": "application/json, text/*;q=0.5",
@@ -66,7 +67,7 @@ class HttpConnector:
         began = loop.time()
         try:
             tool, operation = self._find(name)
-            secrets = self._secrets()
+            secrets = secret_headers(self._service, self._environ)
             request = self._request(operation, args, key, secrets)
             again = operation.retry and (tool.effect is Effect.READ or key is not None)
             until = began + wall_ms / 1000
@@ -89,15 +90,6 @@ class HttpConnector:
         if tool is None or tool.operation is None:
             raise Refused(Reason.ERR_CONNECTOR_FAILED, f"there is no operation `{name[:64]}`", sub="no_such_tool")
         return tool, tool.operation
-
-    def _secrets(self) -> dict[str, str]:
-        """The values of the headers that hold secrets; whatever goes wrong with one is told by its name only."""
-        found = {header: self._environ.get(variable, "") for header, variable in self._service.secrets}
-        for header, variable in self._service.secrets:
-            if not found[header]:
-                detail = f"the variable `{variable}` is not set; it holds the header `{header}`"
-                raise Refused(Reason.ERR_CONNECTOR_FAILED, detail, sub="secret_missing", hint=f"export {variable}=…")
-        return found
 
     def _request(self, operation: Operation, args: bytes, key: str | None, secrets: dict[str, str]) -> bytes:
         arguments = parse(args, bytes_max=len(args))

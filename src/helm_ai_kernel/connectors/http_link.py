@@ -15,15 +15,13 @@ from helm_ai_kernel.net.resolver import Resolver
 from helm_ai_kernel.net.upstream import Upstream
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.tcb import fields
-from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.digest import Digest, is_digest
-from helm_ai_kernel.tcb.errors import Refused
 from helm_ai_kernel.tcb.ijson import Json
 from helm_ai_kernel.wire.posted import EVENTS, JSON
 from helm_ai_kernel.wire.request import encode
 from helm_ai_kernel.wire.response import ResponseHead
 
 from .answer import echoes
+from .secrets import secret_headers
 
 TOKENS_MAX = 3  # of one request: the first, one that it wants instead, and one of a wider scope
 STREAM_BYTES_MAX = 1 << 40  # of a stream that stays open; what one event may have is bounded where it is read
@@ -52,9 +50,10 @@ class Link:
         resolver: Resolver | None = None,
         bearer: Bearer | None = None,
     ) -> None:
-        self._service, self._target, key = _place(source)
+        self._service = Service.of_mcp(source)
+        self._target = self._service.path or "/"
         self._environ = os.environ if environ is None else environ
-        self._upstream = Upstream(self._service, resolver, tls_key=key)
+        self._upstream = Upstream(self._service, resolver)
         self._bearer = bearer
         self._token: str | None = None
         self._first = True
@@ -98,7 +97,12 @@ class Link:
     async def _once(
         self, method: str, headers: Mapping[str, str], body: bytes | None, until: float, sent: Callable[[], None]
     ) -> tuple[Streamed, ResponseHead | Lost]:
-        said = _COMMON | {"accept": EVENTS if method == "GET" else f"{JSON}, {EVENTS}"} | dict(headers) | self._secrets()
+        said = (
+            _COMMON
+            | {"accept": EVENTS if method == "GET" else f"{JSON}, {EVENTS}"}
+            | dict(headers)
+            | secret_headers(self._service, self._environ)
+        )
         if body is not None:
             said["content-type"] = JSON
         if self._token is not None:
@@ -113,15 +117,6 @@ class Link:
             stream.abort()
             raise
 
-    def _secrets(self) -> dict[str, str]:
-        """The values of the headers that hold secrets; whatever goes wrong with one is told by its name only."""
-        found = {header: self._environ.get(variable, "") for header, variable in self._service.secrets}
-        for header, variable in self._service.secrets:
-            if not found[header]:
-                detail = f"the variable `{variable}` is not set; it holds the header `{header}`"
-                raise Refused(Reason.ERR_CONNECTOR_FAILED, detail, sub="secret_missing", hint=f"export {variable}=…")
-        return found
-
     def echoed(self, text: bytes) -> bool:
         """Whether something that lets us in stands in what a server said."""
         held = [self._environ.get(variable, "") for _, variable in self._service.secrets]
@@ -129,18 +124,6 @@ class Link:
 
     async def close(self) -> None:
         await self._upstream.close()
-
-
-def _place(source: Json) -> tuple[Service, str, Digest | None]:
-    """Where the endpoint is: as the service of an HTTP API, but for a `/` that its path may end with."""
-    body = fields.exact(source, {"kind", "url", "addresses", "secrets", "ca"}, {"instructions", "tls_key"})
-    url = fields.text(body, "url", bytes_max=1024)
-    base = url.removesuffix("/")
-    service = Service.from_json({name: body[name] for name in ("addresses", "secrets", "ca")} | {"kind": "http", "base": base})
-    key = body.get("tls_key")
-    if key is not None and not (type(key) is str and is_digest(key) and service.scheme == "https"):
-        raise fields.wrong("field `tls_key` is not, with https, the digest of a public key")
-    return service, service.path + ("/" if url != base or not service.path else ""), Digest(key) if type(key) is str else None
 
 
 def _challenge(head: ResponseHead) -> str | None:

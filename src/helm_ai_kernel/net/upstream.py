@@ -12,7 +12,7 @@ import ssl
 
 from helm_ai_kernel.pep.service import Service
 from helm_ai_kernel.tcb.codes import Reason
-from helm_ai_kernel.tcb.digest import Digest, digest
+from helm_ai_kernel.tcb.digest import digest
 from helm_ai_kernel.tcb.errors import EvidenceError, Refused
 from helm_ai_kernel.wire.response import Response
 from helm_ai_kernel.wire.spki import public_key
@@ -30,16 +30,10 @@ _AGAIN = frozenset({"no_answer", "early_end"})  # the connection ended; every ot
 
 
 class Upstream:
-    """Everything in one loop. `service` is pinned: nothing here finds out where to go.
+    """Everything in one loop. `service` is pinned: nothing here finds out where to go, nor whose key has to be there."""
 
-    `tls_key`: the digest of the public key (SubjectPublicKeyInfo) that the service has to have beside a certificate that holds.
-    """
-
-    def __init__(
-        self, service: Service, resolver: Resolver | None = None, *, idle_s: float = IDLE_S, tls_key: Digest | None = None
-    ) -> None:
+    def __init__(self, service: Service, resolver: Resolver | None = None, *, idle_s: float = IDLE_S) -> None:
         self._service = service
-        self._tls_key = tls_key
         self._resolver = resolver or Resolver()
         self._idle_s = idle_s
         self._tls: ssl.SSLContext | None = None
@@ -168,14 +162,14 @@ class Upstream:
 
     def _check_key(self, connection: Connection, tls: ssl.SSLObject | None) -> None:
         """Raises `NotSent` unless the service, whose certificate holds, has the key that was pinned."""
-        if self._tls_key is None:
+        if self._service.tls_key is None:
             return
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
         try:
             key = digest(public_key(shown)) if shown else None
         except EvidenceError:
             key = None
-        if key != self._tls_key:
+        if key != self._service.tls_key:
             connection.end()
             raise self._not_sent("tls_key", "its key is not the one that was pinned")
 
